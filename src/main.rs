@@ -1,0 +1,2 @@
+//! imapwarden.
+fn main() {}

@@ -1,0 +1,71 @@
+//! Why a login was refused. The client hears one text for all of them; the event hears the word.
+
+use std::fmt;
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $counts:literal;)*) => {
+        /// Every reason for which a login is refused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Refusal { $($(#[$doc])* $name,)* }
+
+        impl Refusal {
+            /// All of them, for metrics that must exist from the start and for the docs.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable word in logs, metrics and events.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// True where the attempt was a guess that limits must count; trouble of ours or of the backend never is.
+            #[must_use]
+            pub const fn is_guess(self) -> bool {
+                match self { $(Self::$name => $counts,)* }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// No such user here.
+    UnknownUser = "unknown_user", true;
+    /// The user is disabled.
+    UserDisabled = "user_disabled", true;
+    /// The name cannot be a user name: control characters, a master-user separator.
+    InvalidUser = "invalid_user", true;
+    /// An authorization identity that is not the user.
+    InvalidAuthzid = "invalid_authzid", true;
+    /// The main password alone, where a second factor is required.
+    SecondFactorMissing = "second_factor_missing", true;
+    /// No live app password with this secret.
+    AppPasswordInvalid = "app_password_invalid", true;
+    /// It looks like an app password, but its checksum is wrong: a typing mistake, not a guess.
+    AppPasswordMistyped = "app_password_mistyped", false;
+    /// The app password has expired.
+    AppPasswordExpired = "app_password_expired", true;
+    /// The app password was revoked.
+    AppPasswordRevoked = "app_password_revoked", true;
+    /// The app password opens another account.
+    AppPasswordOtherUser = "app_password_other_user", true;
+    /// The app password may not be used from this network.
+    AppPasswordNetwork = "app_password_network", true;
+    /// The one-time code is wrong.
+    CodeInvalid = "code_invalid", true;
+    /// The one-time code was used before.
+    CodeReplayed = "code_replayed", true;
+    /// The backend refused the password.
+    PasswordInvalid = "password_invalid", true;
+    /// The user may not log in from this network.
+    NetworkDenied = "network_denied", true;
+    /// Too many attempts; this one was not looked at.
+    RateLimited = "rate_limited", false;
+    /// Too many sessions of the user at once.
+    SessionLimit = "session_limit", false;
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
