@@ -1,4 +1,10 @@
 //! The IMAP language: bytes to meaning and back. Pure and incremental; nothing here knows about sockets or sessions.
 
+pub mod capability;
 pub mod collect;
+pub mod command;
+pub mod lexer;
 pub mod literal;
+pub mod mailbox;
+pub mod response;
+pub mod verb;
