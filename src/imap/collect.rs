@@ -190,6 +190,20 @@ impl Collector {
         }
     }
 
+    /// Leaves the announced literal to the caller, who streams its bytes past the collector, and forgets the command so far:
+    /// what is fed next is what follows the literal.
+    pub fn pass_on(&mut self) {
+        if matches!(self.expect, Expect::Decision(_)) {
+            self.reset();
+        }
+    }
+
+    /// True while an announced literal waits for a decision.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.expect, Expect::Decision(_))
+    }
+
     /// The command so far, exactly as it came: lines, CRLFs, announcements and literals. Of a poisoned command, what came
     /// before the literal that was thrown away.
     #[must_use]

@@ -1,1 +1,3 @@
-//! Room for `session`.
+//! The conversation: state machines that take bytes and facts and say what to do next. Pure: no I/O, no clock, no chance.
+
+pub mod relay;

@@ -1,0 +1,311 @@
+//! From the client: commands are collected, judged when they run, and handed over literal by literal.
+
+use std::ops::Range;
+
+use memchr::memchr;
+
+use super::Awaits;
+use super::InFlight;
+use super::Output;
+use super::Relay;
+use super::Sent;
+use crate::imap::collect::FrameError;
+use crate::imap::collect::Progress;
+use crate::imap::command::Awaited;
+use crate::imap::command::Command;
+use crate::imap::command::read_tail;
+use crate::imap::command::tag_of;
+use crate::imap::literal::Announcement;
+use crate::imap::literal::LiteralMode;
+use crate::imap::literal::announcement_of;
+use crate::imap::verb::Kind;
+use crate::imap::verb::Verb;
+use crate::types::EndReason;
+
+impl Relay {
+    /// Takes bytes from the client and says how many: fewer than all where the backend has to answer first. Call it again
+    /// with the rest after the backend has spoken.
+    ///
+    /// # Errors
+    /// The reason for which the session has to end; what is in `output` is still to be written.
+    pub fn from_client(&mut self, input: &[u8], output: &mut Output) -> Result<usize, EndReason> {
+        let mut taken = 0;
+        while let Some(rest) = input.get(taken..).filter(|rest| !rest.is_empty()) {
+            let used = match self.awaits {
+                Awaits::Command if self.in_flight.len() >= self.options.max_in_flight => break,
+                Awaits::Command | Awaits::Tail { .. } | Awaits::Done => self.collect(rest, output)?,
+                Awaits::Message { left, depth } => {
+                    let used = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    self.pass_message(taken..taken + used, left, depth, output);
+                    used
+                }
+                Awaits::GoAhead { .. }
+                | Awaits::MessageGoAhead { .. }
+                | Awaits::IdleGoAhead
+                | Awaits::Logout => break,
+            };
+            taken += used;
+        }
+        Ok(taken)
+    }
+
+    fn collect(&mut self, rest: &[u8], output: &mut Output) -> Result<usize, EndReason> {
+        let (used, progress) = self.collector.feed(rest);
+        match (progress, self.awaits) {
+            (Progress::More, _) => {}
+            (Progress::Broken(error), _) => return Err(self.broken(error, output)),
+            (Progress::Announced(literal), Awaits::Command) => self.announced(literal, output)?,
+            (Progress::Complete, Awaits::Command) => self.complete(output)?,
+            (Progress::Announced(_) | Progress::Complete, Awaits::Tail { depth }) => {
+                self.tail(depth, output)?;
+            }
+            (Progress::Complete, Awaits::Done) => self.done(output)?,
+            (Progress::Announced(_) | Progress::Complete, _) => {
+                self.farewell("Only DONE ends IDLE", output);
+                return Err(EndReason::ClientProtocol);
+            }
+        }
+        Ok(used)
+    }
+
+    /// A literal is announced: the command so far must make sense, or nothing of it goes on.
+    fn announced(&mut self, literal: Announcement, output: &mut Output) -> Result<(), EndReason> {
+        let command = match Command::read(self.collector.bytes(), &self.options.extra_verbs) {
+            Ok(command) => command,
+            Err(error) => {
+                let answer = refusal(self.collector.bytes(), "BAD", &error.to_string());
+                return self.refuse_literal(literal, answer, output);
+            }
+        };
+        if let Kind::Refused(text) = command.verb.kind() {
+            let answer = refusal(self.collector.bytes(), "BAD", text);
+            return self.refuse_literal(literal, answer, output);
+        }
+        match command.awaits {
+            Some(Awaited::Message(_)) if literal.size > self.options.max_message => {
+                let answer = refusal(self.collector.bytes(), "NO", "[TOOBIG] Message is too large");
+                self.refuse_literal(literal, answer, output)
+            }
+            Some(Awaited::Message(_)) => {
+                let sent = sent(&command);
+                self.counts.messages += 1;
+                self.hand_over(sent, output);
+                Ok(())
+            }
+            _ => match self.collector.fits(literal) {
+                Ok(()) => {
+                    self.collector.keep();
+                    self.go_ahead = literal.mode == LiteralMode::Sync;
+                    self.flush_own(output);
+                    Ok(())
+                }
+                Err(error) => {
+                    let answer = refusal(self.collector.bytes(), "BAD", &error.to_string());
+                    self.refuse_literal(literal, answer, output)
+                }
+            },
+        }
+    }
+
+    /// Answers a command before its literal. A client that does not wait sends the literal all the same: it is thrown away,
+    /// up to the size of a message.
+    fn refuse_literal(
+        &mut self,
+        literal: Announcement,
+        answer: Vec<u8>,
+        output: &mut Output,
+    ) -> Result<(), EndReason> {
+        self.answer(answer, output)?;
+        if literal.mode == LiteralMode::NonSync && literal.size > self.options.max_message {
+            self.farewell("Literal is too large", output);
+            return Err(EndReason::ClientLimit);
+        }
+        self.discard();
+        Ok(())
+    }
+
+    /// Throws away what the collector was asked to decide about.
+    pub(super) fn discard(&mut self) {
+        self.collector.discard();
+        self.awaits = Awaits::Command;
+        // A client that waits for its go-ahead sends nothing more of this command.
+        if let (_, Progress::Complete) = self.collector.feed(&[]) {
+            self.collector.reset();
+        }
+    }
+
+    /// A command is complete: it is judged now, when it runs, not when it came.
+    fn complete(&mut self, output: &mut Output) -> Result<(), EndReason> {
+        if self.collector.is_poisoned() {
+            self.collector.reset();
+            return Ok(());
+        }
+        let bytes = self.collector.bytes();
+        let stray_done = std::mem::take(&mut self.stray_done);
+        if stray_done && is_done(bytes) {
+            self.collector.reset();
+            return Ok(());
+        }
+        let refused = match Command::read(bytes, &self.options.extra_verbs) {
+            Err(error) => refusal(bytes, "BAD", &error.to_string()),
+            Ok(command) => match command.verb.kind() {
+                Kind::Refused(text) => refusal(bytes, "BAD", text),
+                _ => {
+                    let sent = sent(&command);
+                    self.hand_over(sent, output);
+                    return Ok(());
+                }
+            },
+        };
+        self.collector.reset();
+        self.answer(refused, output)
+    }
+
+    /// Starts to send the command in the collector: up to its first literal, or all of it.
+    fn hand_over(&mut self, sent: Sent, output: &mut Output) {
+        let verb = sent.verb;
+        self.counts.commands += 1;
+        self.bad_in_a_row = 0;
+        self.in_flight.push_back(InFlight::Command(sent));
+        self.send_segment(0, 0, output);
+        if matches!(self.awaits, Awaits::Command) {
+            self.awaits = match verb.kind() {
+                Kind::Idle => Awaits::IdleGoAhead,
+                Kind::Logout => Awaits::Logout,
+                _ => Awaits::Command,
+            };
+        }
+    }
+
+    /// Sends the next segment of the command: the literal that was asked for, and the line behind it. `{n+}` goes out as
+    /// `{n}`: a backend that rejects a command must never find literal bytes behind it and take them for commands.
+    pub(super) fn send_segment(&mut self, at: usize, literal: usize, output: &mut Output) {
+        let bytes = self.collector.bytes();
+        let line_start = at.saturating_add(literal);
+        let line = bytes.get(line_start..).unwrap_or_default();
+        let line_len = memchr(b'\n', line).map_or(line.len(), |lf| lf + 1);
+        let line = line.get(..line_len).unwrap_or_default();
+        output.backend.put(bytes.get(at..line_start).unwrap_or_default());
+        let announcement = announcement_of(line).ok().flatten();
+        match (announcement, line.strip_suffix(b"+}\r\n")) {
+            (Some(_), Some(head)) => {
+                output.backend.put(head);
+                output.backend.put(b"}\r\n");
+            }
+            _ => output.backend.put(line),
+        }
+        let sent = line_start + line_len;
+        self.awaits = match announcement {
+            Some(message) if self.collector.is_waiting() && sent == bytes.len() => Awaits::MessageGoAhead {
+                mode: message.mode,
+                size: message.size,
+                depth: self.depth_at_end(),
+            },
+            Some(argument) => Awaits::GoAhead {
+                at: sent,
+                literal: usize::try_from(argument.size).unwrap_or(usize::MAX),
+            },
+            None => {
+                self.collector.reset();
+                Awaits::Command
+            }
+        };
+    }
+
+    /// How many parentheses stand open where the collected bytes end.
+    fn depth_at_end(&self) -> usize {
+        let before = match self.awaits {
+            Awaits::Tail { depth } => {
+                return read_tail(self.collector.bytes(), depth).map_or(0, |(_, depth)| depth);
+            }
+            _ => Command::read(self.collector.bytes(), &self.options.extra_verbs),
+        };
+        before.map_or(0, |command| command.depth)
+    }
+
+    fn pass_message(&mut self, range: Range<usize>, left: u32, depth: usize, output: &mut Output) {
+        let left = left - u32::try_from(range.len()).unwrap_or(left);
+        output.backend.pass(range);
+        self.awaits = if left == 0 {
+            Awaits::Tail { depth }
+        } else {
+            Awaits::Message { left, depth }
+        };
+    }
+
+    /// What follows a message: the end of the command, or another message. The backend is in the middle of the command, so
+    /// what makes no sense cannot be answered any more: the session ends.
+    fn tail(&mut self, depth: usize, output: &mut Output) -> Result<(), EndReason> {
+        match read_tail(self.collector.bytes(), depth) {
+            Ok((Some(literal), _)) if literal.size > self.options.max_message => {
+                self.farewell("Message is too large", output);
+                Err(EndReason::ClientLimit)
+            }
+            Ok(_) => {
+                self.send_segment(0, 0, output);
+                Ok(())
+            }
+            Err(_) => {
+                self.farewell("Invalid end of a command", output);
+                Err(EndReason::ClientProtocol)
+            }
+        }
+    }
+
+    /// In IDLE only DONE goes on.
+    fn done(&mut self, output: &mut Output) -> Result<(), EndReason> {
+        if !is_done(self.collector.bytes()) {
+            self.farewell("Only DONE ends IDLE", output);
+            return Err(EndReason::ClientProtocol);
+        }
+        output.backend.put(self.collector.bytes());
+        self.collector.reset();
+        self.awaits = Awaits::Command;
+        Ok(())
+    }
+
+    /// Answers a command ourselves, in its turn.
+    fn answer(&mut self, answer: Vec<u8>, output: &mut Output) -> Result<(), EndReason> {
+        self.counts.refused += 1;
+        self.bad_in_a_row += 1;
+        self.in_flight.push_back(InFlight::Answer(answer));
+        self.flush_own(output);
+        if self.bad_in_a_row > self.options.max_bad_commands {
+            self.farewell("Too many bad commands", output);
+            return Err(EndReason::TooManyBadCommands);
+        }
+        Ok(())
+    }
+
+    /// A command that cannot be framed: nothing after it can be trusted.
+    fn broken(&mut self, error: FrameError, output: &mut Output) -> EndReason {
+        self.farewell(&error.to_string(), output);
+        match error {
+            FrameError::BareCr | FrameError::BareLf | FrameError::Nul => EndReason::ClientProtocol,
+            FrameError::LineTooLong
+            | FrameError::LiteralTooLarge
+            | FrameError::LiteralsTooLarge
+            | FrameError::CommandTooLong => EndReason::ClientLimit,
+        }
+    }
+}
+
+fn is_done(line: &[u8]) -> bool {
+    line.eq_ignore_ascii_case(b"DONE\r\n")
+}
+
+/// What to remember of a command until it is answered.
+fn sent(command: &Command<'_>) -> Sent {
+    let selects = matches!(command.verb, Verb::Select | Verb::Examine);
+    Sent {
+        tag: command.tag.into(),
+        verb: command.verb,
+        mailbox: command.mailbox.clone().filter(|_| selects),
+    }
+}
+
+/// A tagged answer of ours; untagged where the command has no tag.
+fn refusal(command: &[u8], word: &str, text: &str) -> Vec<u8> {
+    let tag = tag_of(command).unwrap_or(b"*");
+    [tag, b" ", word.as_bytes(), b" ", text.as_bytes(), b"\r\n"].concat()
+}

@@ -1,0 +1,247 @@
+//! The session after login: commands are held until judged, responses pass at memory speed, and only we decide the state.
+//!
+//! Bytes in, bytes out ([`Output`]); the caller does the reading and writing. What it must never do: send a backend a
+//! literal that it has not asked for, believe a client about IDLE, put an answer of ours into the middle of a response.
+
+mod client;
+mod flow;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::imap::capability::filtered;
+use crate::imap::collect::Bounds;
+use crate::imap::collect::Collector;
+use crate::imap::literal::LiteralMode;
+use crate::imap::mailbox::MailboxName;
+use crate::imap::response::Scanner;
+use crate::imap::verb::Verb;
+use crate::types::EndReason;
+
+pub use flow::Flow;
+pub use flow::Output;
+
+/// The bounds and permissions of a relayed session.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How much of a command is held; the literals of messages are streamed and do not count.
+    pub command: Bounds,
+    /// Largest message that a client may append, in bytes.
+    pub max_message: u32,
+    /// Most commands on their way to the backend at once; further ones wait in the client's socket.
+    pub max_in_flight: usize,
+    /// Longest line of a data response, in bytes.
+    pub max_response_line: usize,
+    /// Most commands in a row that we answer ourselves, before the session ends.
+    pub max_bad_commands: u32,
+    /// Verbs beyond the command table, in upper case.
+    pub extra_verbs: Vec<Box<[u8]>>,
+    /// Capabilities beyond the known ones, in upper case.
+    pub extra_capabilities: Vec<Box<[u8]>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            command: Bounds {
+                line: 64 * 1024,
+                literal: 64 * 1024,
+                literals: 64 * 1024,
+                command: 64 * 1024,
+            },
+            max_message: 256 * 1024 * 1024,
+            max_in_flight: 256,
+            max_response_line: 32 * 1024 * 1024,
+            max_bad_commands: 100,
+            extra_verbs: Vec::new(),
+            extra_capabilities: Vec::new(),
+        }
+    }
+}
+
+/// What the client's side waits for.
+#[derive(Debug, Clone, Copy)]
+enum Awaits {
+    /// A command, or more of one.
+    Command,
+    /// The backend's go-ahead for the next literal of the command in the collector, of which `at` bytes are sent; the
+    /// literal that comes next has `literal` bytes.
+    GoAhead { at: usize, literal: usize },
+    /// The backend's go-ahead for a message.
+    MessageGoAhead {
+        mode: LiteralMode,
+        size: u32,
+        depth: usize,
+    },
+    /// More of a message that streams through.
+    Message { left: u32, depth: usize },
+    /// What follows a message in its command.
+    Tail { depth: usize },
+    /// The backend's word that IDLE has begun.
+    IdleGoAhead,
+    /// The client's DONE.
+    Done,
+    /// The end: LOGOUT is on its way.
+    Logout,
+}
+
+/// A command on its way, or an answer of ours that waits its turn.
+#[derive(Debug)]
+enum InFlight {
+    Command(Sent),
+    Answer(Vec<u8>),
+}
+
+/// A command that the backend has yet to answer.
+#[derive(Debug)]
+struct Sent {
+    tag: Box<[u8]>,
+    verb: Verb,
+    /// What SELECT asked for.
+    mailbox: Option<MailboxName>,
+}
+
+/// What the relay has counted; the caller reads it when a session ends or is listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commands sent to the backend.
+    pub commands: u64,
+    /// Commands answered by us: not IMAP, unknown, refused.
+    pub refused: u64,
+    /// Messages that clients appended, begun.
+    pub messages: u64,
+}
+
+/// One relayed session.
+#[derive(Debug)]
+pub struct Relay {
+    options: Arc<Options>,
+    collector: Collector,
+    awaits: Awaits,
+    scanner: Scanner,
+    in_flight: VecDeque<InFlight>,
+    /// A `+` of ours that waits for the end of a response.
+    go_ahead: bool,
+    /// The backend ended IDLE by itself; the client's DONE may still come, and means nothing.
+    stray_done: bool,
+    mailbox: Option<MailboxName>,
+    said_bye: bool,
+    logged_out: bool,
+    bad_in_a_row: u32,
+    counts: Counts,
+}
+
+impl Relay {
+    /// A session in which both sides are ready and nothing is on its way.
+    #[must_use]
+    pub fn new(options: Arc<Options>) -> Self {
+        Self {
+            collector: Collector::new(options.command),
+            scanner: Scanner::new(options.max_response_line),
+            awaits: Awaits::Command,
+            in_flight: VecDeque::new(),
+            go_ahead: false,
+            stray_done: false,
+            mailbox: None,
+            said_bye: false,
+            logged_out: false,
+            bad_in_a_row: 0,
+            counts: Counts::default(),
+            options,
+        }
+    }
+
+    /// The tagged answer that ends the login: the backend's capabilities, filtered, ride on it.
+    #[must_use]
+    pub fn welcome(&self, tag: &[u8], capabilities: &[u8]) -> Vec<u8> {
+        let shown = filtered(capabilities, &self.options.extra_capabilities);
+        [tag, b" OK [CAPABILITY ", &shown, b"] Logged in\r\n"].concat()
+    }
+
+    /// The selected mailbox, as of the last answer.
+    #[must_use]
+    pub fn mailbox(&self) -> Option<&MailboxName> {
+        self.mailbox.as_ref()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// True while the client is in IDLE.
+    #[must_use]
+    pub fn is_idling(&self) -> bool {
+        matches!(self.awaits, Awaits::Done)
+    }
+
+    /// True where the session can end without losing an answer: no command is on its way but IDLE, none half read.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let idle = matches!(self.awaits, Awaits::Done);
+        let between = matches!(self.awaits, Awaits::Command) && self.collector.is_empty();
+        let answered = self.in_flight.len() == usize::from(idle);
+        (idle || between) && answered && self.scanner.at_boundary()
+    }
+
+    /// True while the backend owes an answer that the client may be waiting for.
+    #[must_use]
+    pub fn is_owed_answers(&self) -> bool {
+        let idle = matches!(self.awaits, Awaits::Done);
+        self.in_flight.len() > usize::from(idle)
+    }
+
+    /// True where LOGOUT has been answered: the session is over.
+    #[must_use]
+    pub fn is_logged_out(&self) -> bool {
+        self.logged_out
+    }
+
+    /// Why the session ends, given that the backend closed its side.
+    #[must_use]
+    pub fn backend_closed(&self) -> EndReason {
+        if self.logged_out || matches!(self.awaits, Awaits::Logout) {
+            EndReason::Logout
+        } else if self.said_bye {
+            EndReason::BackendBye
+        } else {
+            EndReason::BackendClosed
+        }
+    }
+
+    /// A last word to the client, where one may stand: between responses, once.
+    pub fn farewell(&mut self, text: &str, output: &mut Output) {
+        if self.scanner.at_boundary() && !self.said_bye && !self.logged_out {
+            self.said_bye = true;
+            output.client.put(b"* BYE ");
+            output.client.put(text.as_bytes());
+            output.client.put(b"\r\n");
+        }
+    }
+
+    /// Gives back what an idle session does not need.
+    pub fn release(&mut self) {
+        self.collector.release();
+        if self.in_flight.is_empty() {
+            self.in_flight = VecDeque::new();
+        }
+    }
+
+    /// Writes what waits for the end of a response, if none is under way: a go-ahead, and answers whose turn it is.
+    fn flush_own(&mut self, output: &mut Output) {
+        if !self.scanner.at_boundary() {
+            return;
+        }
+        if std::mem::take(&mut self.go_ahead) {
+            output.client.put(b"+ OK\r\n");
+        }
+        while let Some(InFlight::Answer(answer)) = self.in_flight.front() {
+            output.client.put(answer);
+            self.in_flight.pop_front();
+        }
+    }
+}
