@@ -5,13 +5,14 @@
 //! the command, because backends disagree about them. It must never size anything by a number from the peer.
 
 use memchr::memchr;
-use memchr::memchr2;
-use thiserror::Error;
 use zeroize::Zeroize;
 
+use crate::imap::line::check_line_ends;
 use crate::imap::literal::Announcement;
 use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_of;
+
+pub use crate::imap::line::FrameError;
 
 /// A buffer up to this size is kept for the next command; a larger one is given back.
 const KEPT_CAPACITY: usize = 512;
@@ -44,32 +45,6 @@ pub enum Progress {
     Complete,
     /// The command cannot be framed safely; the connection has to end or the input is poisoned.
     Broken(FrameError),
-}
-
-/// Why a command cannot be framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum FrameError {
-    /// LF without CR before it.
-    #[error("a line ends in a bare LF")]
-    BareLf,
-    /// CR without LF behind it.
-    #[error("a bare CR in a line")]
-    BareCr,
-    /// NUL outside a literal8.
-    #[error("a NUL byte")]
-    Nul,
-    /// The lines of the command are too long.
-    #[error("the command line is too long")]
-    LineTooLong,
-    /// One literal is too large.
-    #[error("a literal is too large")]
-    LiteralTooLarge,
-    /// The literals of the command are too large together.
-    #[error("the literals are too large together")]
-    LiteralsTooLarge,
-    /// The command is too large.
-    #[error("the command is too large")]
-    CommandTooLong,
 }
 
 /// What the next byte belongs to.
@@ -380,30 +355,6 @@ impl Collector {
 impl Drop for Collector {
     fn drop(&mut self) {
         self.buffer.zeroize();
-    }
-}
-
-/// CR and LF come only together, at the end of a line; NUL comes nowhere. `part` has at most one LF, as its last byte;
-/// `after_cr` says that the part before it ended in CR.
-fn check_line_ends(after_cr: bool, part: &[u8]) -> Result<(), FrameError> {
-    if after_cr {
-        return if part == b"\n" {
-            Ok(())
-        } else {
-            Err(FrameError::BareCr)
-        };
-    }
-    let body = part.strip_suffix(b"\n");
-    let text = body.unwrap_or(part);
-    let line = text.strip_suffix(b"\r");
-    if body.is_some() && line.is_none() {
-        return Err(FrameError::BareLf);
-    }
-    let line = line.unwrap_or(text);
-    match memchr2(b'\r', 0, line).and_then(|at| line.get(at)) {
-        None => Ok(()),
-        Some(0) => Err(FrameError::Nul),
-        Some(_) => Err(FrameError::BareCr),
     }
 }
 

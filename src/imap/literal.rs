@@ -3,7 +3,7 @@
 //! One reader for both directions. It sees only the end of a line: whether a literal may stand there is for the caller, who
 //! knows the command, or that a status response never opens one.
 
-use crate::imap::collect::FrameError;
+use crate::imap::line::FrameError;
 
 /// Whether the sender waits for a go-ahead before it sends the literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ pub mod capability;
 pub mod collect;
 pub mod command;
 pub mod lexer;
+mod line;
 pub mod literal;
 pub mod mailbox;
 pub mod response;

@@ -1,1 +1,3 @@
-//! Room for `server`.
+//! Wiring and lifecycle: listeners, the story of one connection, the control socket, shutdown.
+
+mod relay;

@@ -1,0 +1,85 @@
+//! Moves the bytes of one relayed session: reads, lets [`Relay`] judge, writes, with back-pressure both ways.
+//!
+//! One task, one poll, both directions. Scratch buffers belong to the thread: a session that waits holds only what a peer
+//! has not taken yet. Output that is stuck in one direction never stops the other.
+
+mod driver;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::session::relay::Counts;
+use crate::session::relay::Relay;
+use crate::types::EndReason;
+
+use driver::Driver;
+
+/// The time limits of a relayed session.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// How long a client may say nothing, IDLE included (RFC 3501, section 5.4: not under 30 minutes).
+    pub idle: Duration,
+    /// How long a peer may take nothing of what is sent to it.
+    pub stall: Duration,
+    /// How long answers may still come after the client has closed its side.
+    pub half_closed: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(31 * 60),
+            stall: Duration::from_secs(5 * 60),
+            half_closed: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What somebody outside the session wants of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// End now.
+    End(EndReason),
+    /// End when no answer is lost, or at the deadline.
+    Drain(Instant),
+}
+
+/// How a session went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why it ended.
+    pub reason: EndReason,
+    /// What the relay counted.
+    pub counts: Counts,
+    /// Bytes from the client, after TLS.
+    pub from_client: u64,
+    /// Bytes to the client, before TLS.
+    pub to_client: u64,
+}
+
+/// Relays until one side, an order or a limit ends it. `unread` is what the client sent behind its login, `early` what the
+/// backend sent behind its answer.
+pub async fn run<C, B>(
+    (client, unread): (C, Vec<u8>),
+    (backend, early): (B, Vec<u8>),
+    relay: Relay,
+    orders: oneshot::Receiver<Order>,
+    deadlines: Deadlines,
+) -> (Outcome, C)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut driver = Driver::new((client, unread), backend, relay, orders, deadlines);
+    driver.begin(&early);
+    let reason = poll_fn(|cx| driver.poll(cx)).await;
+    driver.finish(reason)
+}
