@@ -1,1 +1,17 @@
-//! Room for `auth`.
+//! Who somebody is: app passwords, one-time codes, trusted windows, and the gate that asks for them.
+//!
+//! The only place that makes `Authenticated`. Without a right second factor the backend is never asked, and an app password
+//! never reaches it.
+
+pub mod accounts;
+pub mod app_password;
+pub mod gate;
+pub mod key_file;
+pub mod keys;
+pub mod lease;
+pub mod seal;
+pub mod totp;
+pub mod window;
+pub mod wire_code;
+
+mod random;

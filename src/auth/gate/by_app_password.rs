@@ -1,0 +1,142 @@
+//! Logins with an app password: one row, one keyed hash, then what restricts it.
+
+use std::net::IpAddr;
+
+use subtle::ConstantTimeEq;
+
+use crate::auth::app_password;
+use crate::auth::app_password::AppPassword;
+use crate::auth::gate::Attempt;
+use crate::auth::gate::Gate;
+use crate::auth::gate::GateError;
+use crate::auth::gate::Open;
+use crate::auth::gate::Pending;
+use crate::auth::gate::Verified;
+use crate::auth::gate::check_user;
+use crate::auth::lease::Lease;
+use crate::auth::seal;
+use crate::auth::seal::Recipient;
+use crate::store;
+use crate::store::Found;
+use crate::store::LastUse;
+use crate::store::StoreError;
+use crate::types::Authenticated;
+use crate::types::BackendCredentials;
+use crate::types::Prefix;
+use crate::types::Refusal;
+use crate::types::SecondFactor;
+use crate::types::Secret;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// Longest client name that is kept with a last use, in bytes.
+const MAX_CLIENT: usize = 160;
+
+impl Gate {
+    pub(super) fn by_app_password(
+        &self,
+        attempt: &Attempt<'_>,
+        typed: &AppPassword,
+        found: &Found,
+    ) -> Result<Verified, GateError> {
+        let Attempt {
+            credentials,
+            source,
+            now,
+            ..
+        } = *attempt;
+        let row = found.app_password.as_ref();
+        // Without a row the same hash is computed and compared, with nothing.
+        let (user, account, hash) = row.map_or((&credentials.user, &credentials.user, [0; 32]), |row| {
+            (&row.user, &row.account, row.hash)
+        });
+        let computed = self.keys.app_password(typed.id(), user, account, typed.secret());
+        let right = bool::from(computed.ct_eq(&hash));
+        let (Some(row), Some(owner), true) = (row, &found.owner, right) else {
+            let known = found.user.is_some() || row.is_some();
+            return Err(if known {
+                Refusal::AppPasswordInvalid
+            } else {
+                Refusal::UnknownUser
+            }
+            .into());
+        };
+        check_app_password(row, &credentials.user, source.ip, now)?;
+        for user in std::iter::once(owner).chain(&found.account) {
+            check_user(user, source.ip)?;
+        }
+        let password = match &row.sealed {
+            Some(sealed) => BackendCredentials::Password(unseal(typed, row, sealed)?),
+            None => BackendCredentials::Master,
+        };
+        let factor = SecondFactor::AppPassword {
+            id: row.id,
+            label: row.label.clone(),
+        };
+        let last_use = LastUse {
+            at: now,
+            from: source.ip.to_canonical(),
+            client: source.client.as_deref().map(printable),
+        };
+        Ok(Verified {
+            lease: Lease::new(owner, row.account.clone(), Some(row.id), source.ip),
+            authenticated: Authenticated::vouch(row.user.clone(), row.account.clone(), factor, password),
+            pending: Pending {
+                user: row.user.clone(),
+                from: Prefix::of(source.ip),
+                open: Open::AppPassword(row.id, last_use),
+            },
+            monitored: None,
+        })
+    }
+}
+
+/// Reasons are told apart only for whoever had the right secret.
+fn check_app_password(
+    row: &store::AppPassword,
+    login: &UserName,
+    ip: IpAddr,
+    now: UnixTime,
+) -> Result<(), Refusal> {
+    if row.revoked.is_some() {
+        return Err(Refusal::AppPasswordRevoked);
+    }
+    if !row.is_live(now) {
+        return Err(Refusal::AppPasswordExpired);
+    }
+    // The owner's name or the name of the account that it opens: mail clients are set up with either.
+    if *login != row.user && *login != row.account {
+        return Err(Refusal::AppPasswordOtherUser);
+    }
+    if row
+        .networks
+        .as_ref()
+        .is_some_and(|networks| !networks.contains(ip))
+    {
+        return Err(Refusal::AppPasswordNetwork);
+    }
+    Ok(())
+}
+
+fn unseal(typed: &AppPassword, row: &store::AppPassword, sealed: &[u8]) -> Result<Secret, StoreError> {
+    let to = Recipient {
+        id: row.id,
+        user: &row.user,
+        account: &row.account,
+    };
+    seal::unseal(typed, to, sealed).map_err(|error| {
+        StoreError::Damaged(format!("app password {}: {error}", app_password::id_text(row.id)))
+    })
+}
+
+/// A client's name as it is kept: no control characters, not longer than a line.
+fn printable(client: &str) -> String {
+    let mut kept = String::new();
+    for c in client.chars().filter(|c| !c.is_control()) {
+        if kept.len() + c.len_utf8() > MAX_CLIENT {
+            break;
+        }
+        kept.push(c);
+    }
+    kept
+}

@@ -1,0 +1,210 @@
+//! Logins with the main password: through a trusted window, with a code, or alone where nothing more is asked for.
+
+use crate::auth::gate::Attempt;
+use crate::auth::gate::Demand;
+use crate::auth::gate::Gate;
+use crate::auth::gate::GateError;
+use crate::auth::gate::Open;
+use crate::auth::gate::Pending;
+use crate::auth::gate::Question;
+use crate::auth::gate::Verified;
+use crate::auth::gate::Waiver;
+use crate::auth::gate::check_user;
+use crate::auth::lease::Lease;
+use crate::auth::totp;
+use crate::auth::wire_code;
+use crate::auth::wire_code::WireCode;
+use crate::store;
+use crate::store::Consumption;
+use crate::store::Found;
+use crate::store::Lookup;
+use crate::store::StoreError;
+use crate::store::WindowState;
+use crate::types::Authenticated;
+use crate::types::BackendCredentials;
+use crate::types::Prefix;
+use crate::types::Refusal;
+use crate::types::SecondFactor;
+use crate::types::Secret;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+impl Gate {
+    pub(super) async fn by_password(
+        &self,
+        attempt: &Attempt<'_>,
+        found: &Found,
+    ) -> Result<Verified, GateError> {
+        let Attempt {
+            credentials,
+            source,
+            now,
+            ..
+        } = *attempt;
+        let code = wire_code::split(&credentials.secret, &self.options.separators);
+        let step = self.step_of(&credentials.user, found, code.as_ref(), now)?;
+        match &found.user {
+            Some(user) => check_user(user, source.ip)?,
+            None if self.options.admit_unknown => {}
+            None => return Err(Refusal::UnknownUser.into()),
+        }
+        // An empty password is an anonymous login at some backends.
+        if credentials.secret.is_empty() {
+            return Err(Refusal::PasswordInvalid.into());
+        }
+        let mut refusal = Refusal::SecondFactorMissing;
+        if let (Some(code), Some(totp), true) = (code, &found.totp, self.options.wire_codes) {
+            if let Some(verified) = self.by_window(attempt, found, &code) {
+                return Ok(verified);
+            }
+            if let Some(step) = step {
+                return self.by_code(attempt, found, totp, &code, step).await;
+            }
+            refusal = Refusal::CodeInvalid;
+        }
+        let waiver = match (self.demands)(&question(attempt, found)) {
+            Demand::SecondFactor => return Err(refusal.into()),
+            Demand::Nothing(waiver) => waiver,
+        };
+        let factor = match waiver {
+            Waiver::Exempt => SecondFactor::Exempt,
+            Waiver::NotEnrolled | Waiver::Monitored => SecondFactor::NotEnrolled,
+        };
+        let mut verified = password_login(attempt, found, factor, credentials.secret.clone(), Open::Nothing);
+        verified.monitored = (waiver == Waiver::Monitored).then_some(refusal);
+        Ok(verified)
+    }
+
+    /// The step of the code typed. Where there is no secret or no code, one of nobody is checked: the work is the same.
+    fn step_of(
+        &self,
+        user: &UserName,
+        found: &Found,
+        code: Option<&WireCode>,
+        now: UnixTime,
+    ) -> Result<Option<i64>, StoreError> {
+        let sealed = found.totp.as_ref().map(|totp| (user, &totp.sealed));
+        let (name, sealed) = sealed.unwrap_or((&self.decoy.0, &self.decoy.1));
+        let Some(secret) = self.keys.open_totp(name, sealed) else {
+            return Err(StoreError::Damaged(
+                "a one-time secret cannot be opened".to_owned(),
+            ));
+        };
+        let nothing = Secret::from("000000");
+        let step = totp::step_of(&secret, code.map_or(&nothing, |code| &code.code), now);
+        Ok(step.filter(|_| found.totp.is_some() && code.is_some()))
+    }
+
+    fn by_window(&self, attempt: &Attempt<'_>, found: &Found, code: &WireCode) -> Option<Verified> {
+        let window = found.window.as_ref()?;
+        let admits = self
+            .options
+            .windows
+            .admits(window, &attempt.credentials.user, attempt.now);
+        admits.then(|| self.in_window(attempt, found, code, window))
+    }
+
+    fn in_window(
+        &self,
+        attempt: &Attempt<'_>,
+        found: &Found,
+        code: &WireCode,
+        window: &store::Window,
+    ) -> Verified {
+        let open = Open::Window {
+            key: attempt.window,
+            opened: window.opened,
+            state: window.state,
+        };
+        password_login(
+            attempt,
+            found,
+            SecondFactor::TrustedWindow,
+            code.password.clone(),
+            open,
+        )
+    }
+
+    /// A right code: the first login with it consumes it. One with the very same credential that lost the race finds the
+    /// window which the winner opened in the same transaction; anybody else is told nothing.
+    async fn by_code(
+        &self,
+        attempt: &Attempt<'_>,
+        found: &Found,
+        totp: &store::Totp,
+        code: &WireCode,
+        step: i64,
+    ) -> Result<Verified, GateError> {
+        let Attempt { credentials, now, .. } = *attempt;
+        // What was read is consistent: consumed, and no window of this credential. No need to ask the writer.
+        if step <= totp.last_step {
+            return Err(Refusal::CodeReplayed.into());
+        }
+        let consumption = Consumption {
+            user: credentials.user.clone(),
+            sealed: totp.sealed.clone(),
+            step,
+            window: self.options.windows.pending(attempt.window, now),
+        };
+        if self.store.consume_step(consumption).await? {
+            let open = Open::Window {
+                key: attempt.window,
+                opened: now,
+                state: WindowState::Pending,
+            };
+            let password = code.password.clone();
+            return Ok(password_login(attempt, found, SecondFactor::Totp, password, open));
+        }
+        let lookup = Lookup {
+            user: credentials.user.clone(),
+            app_password: None,
+            window: Some(attempt.window),
+            now,
+        };
+        let again = self.store.look_up(lookup).await?;
+        self.by_window(attempt, &again, code)
+            .ok_or_else(|| Refusal::CodeReplayed.into())
+    }
+}
+
+fn question<'a>(attempt: &Attempt<'a>, found: &Found) -> Question<'a> {
+    let user = found.user.as_ref();
+    Question {
+        user: &attempt.credentials.user,
+        setting: user.and_then(|user| user.mfa),
+        enrol_by: user.and_then(|user| user.enrol_by),
+        enrolled: found.totp.is_some() || found.has_app_passwords,
+        ip: attempt.source.ip,
+        listener: &attempt.source.listener,
+        now: attempt.now,
+    }
+}
+
+/// A login with the main password: the user's own account.
+fn password_login(
+    attempt: &Attempt<'_>,
+    found: &Found,
+    factor: SecondFactor,
+    password: Secret,
+    open: Open,
+) -> Verified {
+    let user = attempt.credentials.user.clone();
+    Verified {
+        lease: match &found.user {
+            Some(known) => Lease::new(known, user.clone(), None, attempt.source.ip),
+            None => Lease::unknown(user.clone(), attempt.source.ip),
+        },
+        authenticated: Authenticated::vouch(
+            user.clone(),
+            user.clone(),
+            factor,
+            BackendCredentials::Password(password),
+        ),
+        pending: Pending {
+            user,
+            from: Prefix::of(attempt.source.ip),
+            open,
+        },
+        monitored: None,
+    }
+}

@@ -1,0 +1,349 @@
+//! The gate: a name and a password come in, a proof or a refusal goes out, in front of the backend.
+//!
+//! | what was typed | what happens |
+//! |---|---|
+//! | an app password | looked up by its id, one keyed hash; its sealed mail password is opened |
+//! | something like one, with a typing mistake | refused, and not counted as a guess |
+//! | a password and a code, seen before | a trusted window lets it in |
+//! | a password and a right code | the code is consumed and opens a window |
+//! | anything else | let through to the backend only where nothing more is asked for |
+//!
+//! Without a right second factor the backend is never asked, so a refusal says nothing about the main password. An app
+//! password never goes to the backend, whatever is asked for. A store that does not answer lets nobody in.
+
+mod by_app_password;
+mod by_password;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::auth::app_password;
+use crate::auth::app_password::Typed;
+use crate::auth::keys::KeyError;
+use crate::auth::keys::Keys;
+use crate::auth::lease::Lease;
+use crate::auth::window;
+use crate::auth::wire_code::Separators;
+use crate::store::LastUse;
+use crate::store::Lookup;
+use crate::store::MfaSetting;
+use crate::store::Note;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::User;
+use crate::store::WindowState;
+use crate::types::Authenticated;
+use crate::types::Credentials;
+use crate::types::Prefix;
+use crate::types::Refusal;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// How long a source counts as one the user has logged in from.
+const SOURCE_LIFE: Duration = Duration::from_hours(90 * 24);
+
+/// How the gate works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Trusted windows.
+    pub windows: window::Options,
+    /// What may stand between a password and a code.
+    pub separators: Separators,
+    /// Whether users who enrolled one-time codes may type them behind the password.
+    pub wire_codes: bool,
+    /// Whether a name that is not in the store may log in at all, where the policy asks for no second factor. For a
+    /// roll-out; otherwise everybody who may log in is listed.
+    pub admit_unknown: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            windows: window::Options::default(),
+            separators: Separators::default(),
+            wire_codes: true,
+            admit_unknown: false,
+        }
+    }
+}
+
+/// What a login must bring, as the policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Demand {
+    /// An app password, a code or a trusted window.
+    SecondFactor,
+    /// The main password alone will do.
+    Nothing(Waiver),
+}
+
+/// Why nothing more than the main password is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Waiver {
+    /// The user or the network is exempt.
+    Exempt,
+    /// Optional or still open for enrolment, and the user has none yet.
+    NotEnrolled,
+    /// Nothing is enforced yet; the event says what would have been refused.
+    Monitored,
+}
+
+/// What the policy decides by.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The login name.
+    pub user: &'a UserName,
+    /// The user's own setting.
+    pub setting: Option<MfaSetting>,
+    /// The user's own enrolment deadline.
+    pub enrol_by: Option<UnixTime>,
+    /// Whether the user has a one-time secret in force or a live app password.
+    pub enrolled: bool,
+    /// From where.
+    pub ip: IpAddr,
+    /// Through which listener.
+    pub listener: &'a str,
+    /// When.
+    pub now: UnixTime,
+}
+
+/// The policy in force.
+pub type Demands = Box<dyn Fn(&Question<'_>) -> Demand + Send + Sync>;
+
+/// Where an attempt comes from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The client's address.
+    pub ip: IpAddr,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// What the client calls itself, if it said so.
+    pub client: Option<String>,
+}
+
+/// Why nobody is let in.
+#[derive(Debug, Error)]
+pub enum GateError {
+    /// The client's doing. It hears one text for all of them.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// Ours: `NO [UNAVAILABLE]`, and it never counts as an attempt.
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
+}
+
+impl From<Refusal> for GateError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Somebody whose second factor was right, or is not asked for. The backend has the last word.
+#[derive(Debug)]
+pub struct Verified {
+    /// For the backend.
+    pub authenticated: Authenticated,
+    /// For [`Gate::settle`], once the backend has spoken.
+    pub pending: Pending,
+    /// What the session stands on, for [`Gate::recheck`].
+    pub lease: Lease,
+    /// In monitor mode: for what it would have been refused.
+    pub monitored: Option<Refusal>,
+}
+
+/// What is still open until the backend has spoken.
+#[must_use = "a window that is not settled stays pending, and a last use is lost"]
+#[derive(Debug)]
+pub struct Pending {
+    user: UserName,
+    from: Prefix,
+    open: Open,
+}
+
+#[derive(Debug)]
+enum Open {
+    Nothing,
+    AppPassword(u32, LastUse),
+    Window {
+        key: [u8; 32],
+        opened: UnixTime,
+        state: WindowState,
+    },
+}
+
+/// What the backend said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It let the account in.
+    Accepted,
+    /// It refused the password.
+    Refused,
+    /// It could not be asked. Nothing is opened and nothing taken back.
+    Unavailable,
+}
+
+/// The gate. Cheap to make anew when options or policy change.
+pub struct Gate {
+    store: Arc<dyn Store>,
+    keys: Arc<Keys>,
+    options: Options,
+    demands: Demands,
+    /// A sealed one-time secret of nobody, checked where there is none to check.
+    decoy: (UserName, Vec<u8>),
+}
+
+/// One attempt, as the steps below see it.
+struct Attempt<'a> {
+    credentials: &'a Credentials,
+    source: &'a Source,
+    window: [u8; 32],
+    now: UnixTime,
+}
+
+impl Gate {
+    /// A gate in front of a store, with the policy that says what is asked for.
+    ///
+    /// # Errors
+    /// Where the random source fails.
+    pub fn new(
+        store: Arc<dyn Store>,
+        keys: Arc<Keys>,
+        options: Options,
+        demands: Demands,
+    ) -> Result<Self, KeyError> {
+        let nobody = UserName::parse(b"nobody").map_err(|_| KeyError::Crypto)?;
+        let decoy = keys.seal_totp(&nobody, &[0; 20])?;
+        Ok(Self {
+            store,
+            keys,
+            options,
+            demands,
+            decoy: (nobody, decoy),
+        })
+    }
+
+    /// Checks a name and a password in front of the backend.
+    ///
+    /// The order of the checks shows in the reason of an event, never in what the client sees; the caller makes refusals
+    /// equally long.
+    ///
+    /// # Errors
+    /// [`GateError::Refused`] with the true reason; [`GateError::Unavailable`] where the store does not answer.
+    pub async fn verify(
+        &self,
+        credentials: &Credentials,
+        source: &Source,
+        now: UnixTime,
+    ) -> Result<Verified, GateError> {
+        let typed = app_password::read(credentials.secret.expose());
+        let from = Prefix::of(source.ip);
+        let credential = credentials.secret.expose();
+        let attempt = Attempt {
+            credentials,
+            source,
+            window: self
+                .keys
+                .window(&credentials.user, credential, from, &source.listener),
+            now,
+        };
+        let app_password = match &typed {
+            Typed::AppPassword(typed) => Some(typed.id()),
+            Typed::Mistyped | Typed::Other => None,
+        };
+        let lookup = Lookup {
+            user: credentials.user.clone(),
+            app_password,
+            window: Some(attempt.window),
+            now,
+        };
+        let found = self.store.look_up(lookup).await?;
+        match typed {
+            Typed::Mistyped => Err(Refusal::AppPasswordMistyped.into()),
+            Typed::AppPassword(typed) => self.by_app_password(&attempt, &typed, &found),
+            Typed::Other => self.by_password(&attempt, &found).await,
+        }
+    }
+
+    /// After the backend has spoken: opens or closes the window, notes the use and the source.
+    ///
+    /// # Errors
+    /// Where the store does not answer: a window then stays pending and ends by itself. The session may go on.
+    pub async fn settle(&self, pending: Pending, outcome: Outcome, now: UnixTime) -> Result<(), StoreError> {
+        match outcome {
+            Outcome::Unavailable => return Ok(()),
+            Outcome::Refused => {
+                if let Open::Window { key, .. } = pending.open {
+                    self.store.close_window(key).await?;
+                }
+                return Ok(());
+            }
+            Outcome::Accepted => {}
+        }
+        let source = self.keys.source(&pending.user, pending.from);
+        self.store.note(Note::SourceSeen(pending.user, source, now));
+        match pending.open {
+            Open::Nothing => {}
+            Open::AppPassword(id, last_use) => self.store.note(Note::AppPasswordUsed(id, last_use)),
+            Open::Window {
+                key,
+                opened,
+                state: WindowState::Pending,
+            } => {
+                let expires = opened.plus(self.options.windows.total);
+                self.store.open_window(key, now, expires).await?;
+            }
+            Open::Window {
+                key,
+                state: WindowState::Open,
+                ..
+            } => self.store.note(Note::WindowUsed(key, now)),
+        }
+        Ok(())
+    }
+
+    /// True where the user has logged in from this network lately: such a source is let try while an attack is on.
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn knows_source(
+        &self,
+        user: &UserName,
+        from: Prefix,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let source = self.keys.source(user, from);
+        self.store
+            .knows_source(user, source, now.minus(SOURCE_LIFE))
+            .await
+    }
+
+    /// A fingerprint of what was typed, so that limits count the same wrong password once. For memory only.
+    #[must_use]
+    pub fn guess(&self, credentials: &Credentials) -> u64 {
+        self.keys.guess(&credentials.secret)
+    }
+
+    /// The store behind the gate.
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+}
+
+fn check_user(user: &User, ip: IpAddr) -> Result<(), Refusal> {
+    if user.disabled {
+        return Err(Refusal::UserDisabled);
+    }
+    if user
+        .networks
+        .as_ref()
+        .is_some_and(|networks| !networks.contains(ip))
+    {
+        return Err(Refusal::NetworkDenied);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Bans, the key check, and the sweep, in SQL.
+
+use ipnet::IpNet;
+use rusqlite::Connection;
+use rusqlite::OptionalExtension;
+use rusqlite::params;
+
+use crate::store::Ban;
+use crate::store::sqlite::rows;
+use crate::types::UnixTime;
+
+/// Bans that may be kept: more than any list an operator writes, and few enough to load at once.
+const MAX_BANS: i64 = 100_000;
+
+/// How long a one-time secret waits for its first code.
+const ENROLMENT_LIFE: i64 = 24 * 3600;
+
+/// How long a source is remembered after its last login.
+const SOURCE_LIFE: i64 = 180 * 24 * 3600;
+
+/// False where there is no room.
+pub(super) fn add_ban(db: &Connection, ban: &Ban) -> rusqlite::Result<bool> {
+    let kept: i64 = db.query_row("SELECT count(*) FROM bans", [], |row| row.get(0))?;
+    let network = ban.network.trunc().to_string();
+    let known: bool = db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM bans WHERE network = ?1)",
+        [&network],
+        |row| row.get(0),
+    )?;
+    if kept >= MAX_BANS && !known {
+        return Ok(false);
+    }
+    db.execute(
+        "INSERT OR REPLACE INTO bans (network, reason, by_whom, created, until) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            network,
+            ban.reason,
+            ban.by,
+            ban.created.0,
+            ban.until.map(|end| end.0)
+        ],
+    )?;
+    Ok(true)
+}
+
+pub(super) fn remove_ban(db: &Connection, network: IpNet) -> rusqlite::Result<bool> {
+    let removed = db.execute(
+        "DELETE FROM bans WHERE network = ?1",
+        [network.trunc().to_string()],
+    )?;
+    Ok(removed == 1)
+}
+
+pub(super) fn bans(db: &Connection, now: UnixTime) -> rusqlite::Result<Vec<Ban>> {
+    db.prepare(
+        "SELECT network, reason, by_whom, created, until FROM bans
+         WHERE until IS NULL OR until > ?1 ORDER BY created, network",
+    )?
+    .query_map([now.0], rows::ban)?
+    .collect()
+}
+
+/// True where the store belongs to the key file that `check` was derived from, or to none yet.
+pub(super) fn check_key(db: &Connection, check: &[u8; 32]) -> rusqlite::Result<bool> {
+    let kept: Option<Vec<u8>> = db
+        .query_row("SELECT value FROM meta WHERE name = 'key_check'", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    match kept {
+        Some(kept) => Ok(kept == check),
+        None => {
+            db.execute(
+                "INSERT INTO meta (name, value) VALUES ('key_check', ?1)",
+                params![check],
+            )?;
+            Ok(true)
+        }
+    }
+}
+
+pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM trusted_windows WHERE expires <= ?1", [now.0])?;
+    db.execute("DELETE FROM bans WHERE until <= ?1", [now.0])?;
+    db.execute(
+        "DELETE FROM totp_enrolment WHERE created < ?1",
+        [now.0.saturating_sub(ENROLMENT_LIFE)],
+    )?;
+    db.execute(
+        "DELETE FROM known_sources WHERE last_seen < ?1",
+        [now.0.saturating_sub(SOURCE_LIFE)],
+    )?;
+    Ok(())
+}

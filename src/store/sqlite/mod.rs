@@ -1,0 +1,393 @@
+//! The embedded engine: one SQLite file in WAL mode, one writer thread, two reader threads.
+//!
+//! Several processes (the daemon and the command line) use the file at once. No query runs on the runtime's threads, and
+//! nothing that is written here was not hashed or sealed before.
+
+mod app_passwords;
+mod error;
+mod lane;
+mod lists;
+mod login;
+mod notes;
+mod open;
+mod rows;
+mod schema;
+mod users;
+mod windows;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rusqlite::Connection;
+use rusqlite::Transaction;
+use rusqlite::TransactionBehavior;
+use tokio::sync::watch;
+
+use crate::store::Answer;
+use crate::store::AppPassword;
+use crate::store::Ban;
+use crate::store::Consumption;
+use crate::store::Found;
+use crate::store::Lookup;
+use crate::store::Note;
+use crate::store::Standing;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Subject;
+use crate::store::Totp;
+use crate::store::User;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+use error::unavailable;
+use lane::Jobs;
+use lane::Lane;
+use notes::Notes;
+use writer::Writer;
+
+/// Threads that answer questions.
+const READERS: usize = 2;
+
+/// How the engine works; the defaults suit one machine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long SQLite waits for another process to finish its write.
+    pub busy_timeout: Duration,
+    /// How long a caller waits for any answer.
+    pub deadline: Duration,
+    /// How many questions may wait for the writer, and for the readers.
+    pub queue: usize,
+    /// How often commits of other processes are looked for.
+    pub poll: Duration,
+    /// How long notes wait to be written together.
+    pub flush_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            busy_timeout: Duration::from_secs(3),
+            deadline: Duration::from_secs(8),
+            queue: 1024,
+            poll: Duration::from_millis(400),
+            flush_every: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Notes that wait, shared with the writer thread.
+type Waiting = Arc<Mutex<Notes>>;
+
+/// The number that moves with every change that matters, shared with the writer thread.
+type Changes = Arc<watch::Sender<u64>>;
+
+/// A store in one SQLite file. Dropping it writes the waiting notes in the background; `flush` first to be sure.
+pub struct SqliteStore {
+    writer: Lane,
+    readers: Lane,
+    notes: Waiting,
+    changes: Changes,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it (0600) where it is missing, and brings it to the newest schema. Blocks: for the start of a
+    /// program.
+    ///
+    /// # Errors
+    /// Says why the file cannot be used.
+    pub fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        open::make_private(path)?;
+        let mut connection = open::connect(path, options)?;
+        schema::migrate(&mut connection)?;
+        let identity = open::identity(path)?;
+        let lost = Arc::new(AtomicBool::new(false));
+        let notes = Waiting::default();
+        let changes = Changes::new(watch::Sender::new(0));
+
+        let (readers, questions) = Lane::new(options.queue, options.deadline, Arc::clone(&lost));
+        let questions = Arc::new(Mutex::new(questions));
+        for _ in 0..READERS {
+            let connection = open::connect_to_read(path, options)?;
+            let questions = Arc::clone(&questions);
+            spawn("store-reader", move || read(connection, &questions))?;
+        }
+
+        let (lane, jobs) = Lane::new(options.queue, options.deadline, Arc::clone(&lost));
+        let writer = Writer {
+            path: path.to_owned(),
+            identity,
+            lost,
+            notes: Arc::clone(&notes),
+            changes: Arc::clone(&changes),
+            poll: options.poll,
+            flush_every: options.flush_every,
+        };
+        spawn("store-writer", move || writer.run(connection, &jobs))?;
+        Ok(Self {
+            writer: lane,
+            readers,
+            notes,
+            changes,
+        })
+    }
+
+    /// One read transaction: all statements see the same state.
+    fn read<T, F>(&self, work: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.readers.ask(move |connection| {
+            let transaction = connection.transaction().map_err(unavailable)?;
+            let answer = work(&transaction).map_err(unavailable)?;
+            transaction.commit().map_err(unavailable)?;
+            Ok(answer)
+        })
+    }
+
+    /// One write transaction, all or nothing.
+    fn write<T, F>(&self, work: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer
+            .ask(move |connection| in_transaction(connection, work))
+    }
+
+    /// A write after which live sessions must be looked at again.
+    fn write_and_tell<T, F>(&self, work: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let changes = Arc::clone(&self.changes);
+        self.writer.ask(move |connection| {
+            let answer = in_transaction(connection, work)?;
+            changes.send_modify(|number| *number = number.wrapping_add(1));
+            Ok(answer)
+        })
+    }
+}
+
+fn in_transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(unavailable)?;
+    let answer = work(&transaction)?;
+    transaction.commit().map_err(unavailable)?;
+    Ok(answer)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))
+}
+
+/// A reader thread's life: one of them waits for the next question, the others for their turn to wait.
+fn read(mut connection: Connection, questions: &Mutex<Jobs>) {
+    loop {
+        let question = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match question {
+            Ok(work) => work(&mut connection),
+            Err(_) => return,
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn check_key(&self, check: [u8; 32]) -> Answer<'_, ()> {
+        self.write(move |db| {
+            if lists::check_key(db, &check).map_err(unavailable)? {
+                Ok(())
+            } else {
+                Err(StoreError::OtherKey)
+            }
+        })
+    }
+
+    fn add_user(&self, user: User) -> Answer<'_, bool> {
+        self.write(move |db| users::add(db, &user).map_err(unavailable))
+    }
+
+    fn change_user(&self, user: User) -> Answer<'_, bool> {
+        self.write_and_tell(move |db| users::change(db, &user).map_err(unavailable))
+    }
+
+    fn remove_user(&self, name: &UserName) -> Answer<'_, bool> {
+        let name = name.clone();
+        self.write_and_tell(move |db| users::remove(db, &name).map_err(unavailable))
+    }
+
+    fn reset_user(&self, name: &UserName, now: UnixTime) -> Answer<'_, bool> {
+        let name = name.clone();
+        self.write_and_tell(move |db| users::reset(db, &name, now).map_err(unavailable))
+    }
+
+    fn user(&self, name: &UserName) -> Answer<'_, Option<User>> {
+        let name = name.clone();
+        self.read(move |db| users::one(db, &name))
+    }
+
+    fn users(&self, after: Option<&UserName>, limit: u32) -> Answer<'_, Vec<User>> {
+        let after = after.cloned();
+        self.read(move |db| users::list(db, after.as_ref(), limit))
+    }
+
+    fn begin_enrolment(&self, user: &UserName, sealed: Vec<u8>, now: UnixTime) -> Answer<'_, bool> {
+        let user = user.clone();
+        self.write(move |db| users::begin_enrolment(db, &user, &sealed, now).map_err(unavailable))
+    }
+
+    fn enrolment(&self, user: &UserName) -> Answer<'_, Option<(Vec<u8>, UnixTime)>> {
+        let user = user.clone();
+        self.read(move |db| users::enrolment(db, &user))
+    }
+
+    fn confirm_enrolment(
+        &self,
+        user: &UserName,
+        sealed: Vec<u8>,
+        step: i64,
+        now: UnixTime,
+    ) -> Answer<'_, bool> {
+        let user = user.clone();
+        self.write_and_tell(move |db| {
+            users::confirm_enrolment(db, &user, &sealed, step, now).map_err(unavailable)
+        })
+    }
+
+    fn remove_totp(&self, user: &UserName) -> Answer<'_, bool> {
+        let user = user.clone();
+        self.write_and_tell(move |db| users::remove_totp(db, &user).map_err(unavailable))
+    }
+
+    fn totp(&self, user: &UserName) -> Answer<'_, Option<Totp>> {
+        let user = user.clone();
+        self.read(move |db| users::totp(db, &user))
+    }
+
+    fn consume_step(&self, consumption: Consumption) -> Answer<'_, bool> {
+        self.write(move |db| users::consume_step(db, &consumption).map_err(unavailable))
+    }
+
+    fn look_up(&self, lookup: Lookup) -> Answer<'_, Found> {
+        self.read(move |db| login::look_up(db, &lookup))
+    }
+
+    fn standing(&self, subjects: Vec<Subject>) -> Answer<'_, Vec<Standing>> {
+        self.read(move |db| {
+            subjects
+                .iter()
+                .map(|subject| login::standing(db, subject))
+                .collect()
+        })
+    }
+
+    fn add_app_password(&self, app_password: AppPassword, limit: u32) -> Answer<'_, bool> {
+        self.write(move |db| {
+            let live =
+                app_passwords::live(db, &app_password.user, app_password.created).map_err(unavailable)?;
+            if live >= limit {
+                return Err(StoreError::Full("app passwords of one user"));
+            }
+            app_passwords::add(db, &app_password).map_err(unavailable)
+        })
+    }
+
+    fn app_password(&self, id: u32) -> Answer<'_, Option<AppPassword>> {
+        self.read(move |db| app_passwords::one(db, id))
+    }
+
+    fn app_passwords(&self, user: &UserName) -> Answer<'_, Vec<AppPassword>> {
+        let user = user.clone();
+        self.read(move |db| app_passwords::of_user(db, &user))
+    }
+
+    fn app_passwords_for(&self, account: &UserName) -> Answer<'_, Vec<AppPassword>> {
+        let account = account.clone();
+        self.read(move |db| app_passwords::for_account(db, &account))
+    }
+
+    fn revoke_app_password(&self, id: u32, now: UnixTime) -> Answer<'_, bool> {
+        self.write_and_tell(move |db| app_passwords::revoke(db, id, now).map_err(unavailable))
+    }
+
+    fn reseal(&self, account: &UserName, sealed: Vec<(u32, Vec<u8>)>) -> Answer<'_, u32> {
+        let account = account.clone();
+        self.write(move |db| {
+            windows::close_all(db, &account).map_err(unavailable)?;
+            app_passwords::reseal(db, &account, &sealed).map_err(unavailable)
+        })
+    }
+
+    fn open_window(&self, key: [u8; 32], now: UnixTime, expires: UnixTime) -> Answer<'_, bool> {
+        self.write(move |db| windows::open(db, &key, now, expires).map_err(unavailable))
+    }
+
+    fn close_window(&self, key: [u8; 32]) -> Answer<'_, bool> {
+        self.write(move |db| windows::close(db, &key).map_err(unavailable))
+    }
+
+    fn close_windows(&self, user: &UserName) -> Answer<'_, u32> {
+        let user = user.clone();
+        self.write(move |db| windows::close_all(db, &user).map_err(unavailable))
+    }
+
+    fn add_ban(&self, ban: Ban) -> Answer<'_, ()> {
+        self.write_and_tell(move |db| {
+            if lists::add_ban(db, &ban).map_err(unavailable)? {
+                Ok(())
+            } else {
+                Err(StoreError::Full("bans"))
+            }
+        })
+    }
+
+    fn remove_ban(&self, network: IpNet) -> Answer<'_, bool> {
+        self.write_and_tell(move |db| lists::remove_ban(db, network).map_err(unavailable))
+    }
+
+    fn bans(&self, now: UnixTime) -> Answer<'_, Vec<Ban>> {
+        self.read(move |db| lists::bans(db, now))
+    }
+
+    fn knows_source(&self, user: &UserName, source: [u8; 32], since: UnixTime) -> Answer<'_, bool> {
+        let user = user.clone();
+        self.read(move |db| windows::knows_source(db, &user, &source, since))
+    }
+
+    fn note(&self, note: Note) {
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(note);
+    }
+
+    fn flush(&self) -> Answer<'_, ()> {
+        let notes = Arc::clone(&self.notes);
+        self.writer
+            .ask(move |connection| writer::flush(&notes, connection))
+    }
+
+    fn sweep(&self, now: UnixTime) -> Answer<'_, ()> {
+        self.write(move |db| lists::sweep(db, now).map_err(unavailable))
+    }
+}

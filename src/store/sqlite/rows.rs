@@ -1,0 +1,153 @@
+//! Rows to records and back. A column that cannot be read is an error, never a default: a damaged restriction must not
+//! become no restriction.
+
+use std::fmt;
+
+use rusqlite::Error;
+use rusqlite::Row;
+use rusqlite::types::Type;
+
+use crate::store::AppPassword;
+use crate::store::Ban;
+use crate::store::LastUse;
+use crate::store::MfaSetting;
+use crate::store::Totp;
+use crate::store::User;
+use crate::store::Window;
+use crate::store::WindowState;
+use crate::types::Networks;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// Columns of `users`, in the order `user` reads them.
+pub(super) const USER: &str = "name, display, disabled, mfa, enrol_by, networks, created, epoch";
+
+/// Columns of `app_passwords`, in the order `app_password` reads them.
+pub(super) const APP_PASSWORD: &str = "id, user, account, label, hash, public_key, public_key_mac, sealed, created, expires, \
+                                       networks, revoked, last_used, last_from, last_client";
+
+pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        name: name(row, 0)?,
+        display: row.get(1)?,
+        disabled: row.get(2)?,
+        mfa: optional(row, 3, |text| MfaSetting::parse(text).ok_or(Unreadable))?,
+        enrol_by: time(row, 4)?,
+        networks: networks(row, 5)?,
+        created: UnixTime(row.get(6)?),
+        epoch: row.get(7)?,
+    })
+}
+
+pub(super) fn app_password(row: &Row<'_>) -> rusqlite::Result<AppPassword> {
+    Ok(AppPassword {
+        id: row.get(0)?,
+        user: name(row, 1)?,
+        account: name(row, 2)?,
+        label: row.get(3)?,
+        hash: row.get(4)?,
+        public_key: row.get(5)?,
+        public_key_mac: row.get(6)?,
+        sealed: row.get(7)?,
+        created: UnixTime(row.get(8)?),
+        expires: time(row, 9)?,
+        networks: networks(row, 10)?,
+        revoked: time(row, 11)?,
+        last_use: last_use(row)?,
+    })
+}
+
+fn last_use(row: &Row<'_>) -> rusqlite::Result<Option<LastUse>> {
+    let at = time(row, 12)?;
+    let from = optional(row, 13, str::parse)?;
+    let client: Option<String> = row.get(14)?;
+    Ok(at.zip(from).map(|(at, from)| LastUse { at, from, client }))
+}
+
+/// `sealed, confirmed, last_step`.
+pub(super) fn totp(row: &Row<'_>) -> rusqlite::Result<Totp> {
+    Ok(Totp {
+        sealed: row.get(0)?,
+        confirmed: UnixTime(row.get(1)?),
+        last_step: row.get(2)?,
+    })
+}
+
+/// `user, open, opened, expires, last_used`.
+pub(super) fn window(row: &Row<'_>) -> rusqlite::Result<Window> {
+    let open: bool = row.get(1)?;
+    Ok(Window {
+        user: name(row, 0)?,
+        state: if open {
+            WindowState::Open
+        } else {
+            WindowState::Pending
+        },
+        opened: UnixTime(row.get(2)?),
+        expires: UnixTime(row.get(3)?),
+        last_used: UnixTime(row.get(4)?),
+    })
+}
+
+/// `network, reason, by_whom, created, until`.
+pub(super) fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
+    let text: String = row.get(0)?;
+    Ok(Ban {
+        network: text.parse().map_err(|_| unreadable(0))?,
+        reason: row.get(1)?,
+        by: row.get(2)?,
+        created: UnixTime(row.get(3)?),
+        until: time(row, 4)?,
+    })
+}
+
+/// CIDR words with single spaces.
+pub(super) fn networks_text(networks: &Networks) -> String {
+    let words: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    words.join(" ")
+}
+
+fn networks(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Networks>> {
+    optional(row, column, |text| {
+        let nets: Result<Vec<_>, _> = text.split_whitespace().map(str::parse).collect();
+        nets.map(Networks::new)
+    })
+}
+
+fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
+    let text: String = row.get(column)?;
+    UserName::parse(text.as_bytes()).map_err(|_| unreadable(column))
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<UnixTime>> {
+    let seconds: Option<i64> = row.get(column)?;
+    Ok(seconds.map(UnixTime))
+}
+
+fn optional<T, E>(
+    row: &Row<'_>,
+    column: usize,
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    match text.as_deref().map(read) {
+        None => Ok(None),
+        Some(Ok(value)) => Ok(Some(value)),
+        Some(Err(_)) => Err(unreadable(column)),
+    }
+}
+
+fn unreadable(column: usize) -> Error {
+    Error::FromSqlConversionFailure(column, Type::Text, Box::new(Unreadable))
+}
+
+#[derive(Debug)]
+struct Unreadable;
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unreadable")
+    }
+}
+
+impl std::error::Error for Unreadable {}
