@@ -1,1 +1,17 @@
-//! Room for `telemetry`.
+//! What people see: events for the security team, metrics for the operator, a log for whoever looks for a fault.
+//!
+//! Nothing here may ever block or fail a session, and no type here can hold a [`Secret`](crate::types::Secret).
+
+pub mod event;
+pub mod field;
+pub mod kind;
+pub mod log;
+pub mod metrics;
+pub mod sink;
+pub mod text;
+
+pub use event::Connection;
+pub use event::Event;
+pub use kind::Kind;
+pub use metrics::Metrics;
+pub use sink::Events;

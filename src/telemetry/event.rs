@@ -1,0 +1,494 @@
+//! One event: a kind, a time and typed fields, written as one line of JSON or one line for people.
+//!
+//! Every setter takes a type that cannot be a secret, or peer text that it cleans; there is no way to set a field by name.
+
+use std::fmt;
+use std::fmt::Display;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::telemetry::field::Field;
+use crate::telemetry::kind::Kind;
+use crate::telemetry::text::clean;
+use crate::types::ClientAddr;
+use crate::types::EndReason;
+use crate::types::Mechanism;
+use crate::types::Refusal;
+use crate::types::SecondFactor;
+use crate::types::SessionId;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// The version of the Elastic Common Schema that the field names come from.
+pub const ECS_VERSION: &str = "8.17.0";
+
+/// What is known of a connection so far. Its owner keeps one and fills it in; every event of the connection starts from it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The connection's name.
+    pub session: SessionId,
+    /// Who is at the other end.
+    pub addr: ClientAddr,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The TLS session, once there is one.
+    pub tls: Option<Tls>,
+    /// The client program, once it sent ID.
+    pub user_agent: Option<UserAgent>,
+    /// Who logged in, once somebody did.
+    pub user: Option<UserName>,
+    /// The account opened at the backend; shown where it is not the user's own.
+    pub account: Option<UserName>,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(session: SessionId, addr: ClientAddr, listener: Arc<str>) -> Self {
+        Self {
+            session,
+            addr,
+            listener,
+            tls: None,
+            user_agent: None,
+            user: None,
+            account: None,
+        }
+    }
+}
+
+/// What was agreed in the TLS hand-shake.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The cipher suite's name.
+    pub cipher: &'static str,
+    /// True where an earlier session was resumed.
+    pub resumed: bool,
+    /// The server name asked for; peer text, cleaned when shown.
+    pub server_name: Option<Box<str>>,
+    /// The verified client certificate's subject.
+    pub subject: Option<Box<str>>,
+}
+
+/// The client program as its ID command states it (RFC 2971); peer text, cleaned when shown.
+#[derive(Debug, Clone, Default)]
+pub struct UserAgent {
+    /// `name`
+    pub name: Option<Box<str>>,
+    /// `version`
+    pub version: Option<Box<str>>,
+}
+
+/// Bytes and commands of one session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes from the client.
+    pub from_client: u64,
+    /// Bytes to the client.
+    pub to_client: u64,
+    /// Bytes from the backend.
+    pub from_backend: u64,
+    /// Bytes to the backend.
+    pub to_backend: u64,
+    /// Commands of the client after login.
+    pub commands: u64,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+#[must_use = "an event that nobody emits is lost"]
+pub struct Event {
+    kind: Kind,
+    at: SystemTime,
+    fields: Vec<(Field, Value)>,
+}
+
+impl Event {
+    /// An event without fields beside those that its kind implies.
+    pub fn new(kind: Kind, at: SystemTime) -> Self {
+        Self {
+            kind,
+            at,
+            fields: Vec::new(),
+        }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub fn at(&self) -> SystemTime {
+        self.at
+    }
+
+    /// All that is known of the connection.
+    pub fn connection(self, of: &Connection) -> Self {
+        let mut event = self
+            .set(Field::SessionId, of.session.to_string())
+            .source(&of.addr)
+            .set(Field::Listener, clean(of.listener.as_bytes()));
+        if let Some(tls) = &of.tls {
+            event = event.tls(tls);
+        }
+        if let Some(agent) = &of.user_agent {
+            event = event
+                .peer_text(Field::UserAgentName, agent.name.as_deref())
+                .peer_text(Field::UserAgentVersion, agent.version.as_deref());
+        }
+        if let Some(user) = &of.user {
+            event = event.user(user);
+            if let Some(account) = of.account.as_ref().filter(|account| *account != user) {
+                event = event.account(account);
+            }
+        }
+        event
+    }
+
+    /// Where the connection comes from; the load balancer too, if there is one.
+    pub fn source(self, addr: &ClientAddr) -> Self {
+        let event = self
+            .set(Field::NetworkProtocol, "imap")
+            .set(Field::SourceIp, addr.client.ip().to_string())
+            .set(Field::SourcePort, addr.client.port());
+        if addr.peer == addr.client {
+            return event;
+        }
+        event
+            .set(Field::NatIp, addr.peer.ip().to_string())
+            .set(Field::NatPort, addr.peer.port())
+    }
+
+    /// What was agreed in the TLS hand-shake.
+    pub fn tls(self, tls: &Tls) -> Self {
+        self.set(Field::TlsVersion, tls.version)
+            .set(Field::TlsCipher, tls.cipher)
+            .set(Field::TlsResumed, tls.resumed)
+            .peer_text(Field::TlsServerName, tls.server_name.as_deref())
+            .peer_text(Field::TlsSubject, tls.subject.as_deref())
+    }
+
+    /// Who logs in.
+    pub fn user(self, user: &UserName) -> Self {
+        self.set(Field::UserName, clean(user.as_str().as_bytes()))
+    }
+
+    /// The account that is opened, where it is not the user's own.
+    pub fn account(self, account: &UserName) -> Self {
+        self.set(Field::AccountName, clean(account.as_str().as_bytes()))
+    }
+
+    /// How the credentials came.
+    pub fn mechanism(self, mechanism: Mechanism) -> Self {
+        self.set(Field::Mechanism, mechanism.as_str())
+    }
+
+    /// How the second factor was proved; an app password's id and label go with it.
+    pub fn second_factor(self, factor: &SecondFactor) -> Self {
+        let event = self.set(Field::SecondFactor, factor.as_str());
+        match factor {
+            SecondFactor::AppPassword { id, label } => event
+                .set(Field::AppPasswordId, *id)
+                .set(Field::AppPasswordLabel, clean(label.as_bytes())),
+            _ => event,
+        }
+    }
+
+    /// Why a login was refused.
+    pub fn refusal(self, refusal: Refusal) -> Self {
+        self.set(Field::Reason, refusal.as_str())
+    }
+
+    /// Why it ended, and whose doing it was.
+    pub fn end(self, reason: EndReason) -> Self {
+        self.set(Field::Reason, reason.as_str())
+            .set(Field::EndSide, reason.side().as_str())
+    }
+
+    /// A reason from another closed list; the word must be a constant of the program.
+    pub fn reason(self, word: &'static str) -> Self {
+        self.set(Field::Reason, word)
+    }
+
+    /// How long it took.
+    pub fn duration(self, span: Duration) -> Self {
+        self.set(
+            Field::Duration,
+            u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
+        )
+    }
+
+    /// What a session moved.
+    pub fn traffic(self, traffic: Traffic) -> Self {
+        self.set(Field::SourceBytes, traffic.from_client)
+            .set(Field::DestinationBytes, traffic.to_client)
+            .set(Field::BackendReceived, traffic.from_backend)
+            .set(Field::BackendSent, traffic.to_backend)
+            .set(Field::Commands, traffic.commands)
+    }
+
+    /// The backend, by its name in the configuration.
+    pub fn backend(self, name: &str) -> Self {
+        self.set(Field::BackendName, clean(name.as_bytes()))
+    }
+
+    /// The command's verb, never its arguments.
+    pub fn command(self, verb: &[u8]) -> Self {
+        self.set(Field::ImapCommand, clean(verb))
+    }
+
+    /// The mailbox, decoded to UTF-8.
+    pub fn mailbox(self, name: &[u8]) -> Self {
+        self.set(Field::ImapMailbox, clean(name))
+    }
+
+    /// The list, rule or limit that decided, by its name in the configuration.
+    pub fn rule(self, name: &str) -> Self {
+        self.set(Field::RuleName, clean(name.as_bytes()))
+    }
+
+    /// What went wrong: one of our errors, whose text never holds a secret.
+    pub fn error(self, error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ": {cause}");
+            next = cause.source();
+        }
+        self.set(Field::ErrorMessage, clean(text.as_bytes()))
+    }
+
+    /// The file that was read.
+    pub fn file(self, path: &std::path::Path) -> Self {
+        self.set(Field::FilePath, clean(path.as_os_str().as_encoded_bytes()))
+    }
+
+    /// The program that starts or stops.
+    pub fn program(self, version: &'static str, pid: u32) -> Self {
+        self.set(Field::ServiceVersion, version)
+            .set(Field::ProcessPid, pid)
+    }
+
+    /// The ban that was set or lifted.
+    pub fn ban(self, network: &dyn Display, until: Option<UnixTime>, reason: &str) -> Self {
+        let event = self
+            .set(Field::BanNetwork, clean(network.to_string().as_bytes()))
+            .set(Field::BanReason, clean(reason.as_bytes()));
+        match until.and_then(|until| Timestamp::from_second(until.0).ok()) {
+            Some(until) => event.set(Field::BanUntil, until.to_string()),
+            None => event,
+        }
+    }
+
+    /// How many events were lost.
+    pub fn dropped(self, count: u64) -> Self {
+        self.set(Field::Dropped, count)
+    }
+
+    /// One line of JSON with its newline, nested objects in ECS's shape.
+    #[must_use]
+    pub fn to_json(&self, sequence: u64) -> String {
+        let mut root = Map::new();
+        let kind = self.kind;
+        let fixed = [
+            (Field::Timestamp, self.timestamp().into()),
+            (Field::EcsVersion, ECS_VERSION.into()),
+            (Field::Code, kind.code().into()),
+            (Field::Action, kind.action().into()),
+            (Field::Category, kind.category().into()),
+            (Field::Type, kind.types().into()),
+            (Field::Kind, "event".into()),
+            (Field::Provider, "imapwarden".into()),
+            (Field::Outcome, kind.outcome().as_str().into()),
+            (Field::Sequence, sequence.into()),
+            (Field::LogLevel, kind.level().as_str().into()),
+            (Field::Message, kind.summary().into()),
+        ];
+        for (field, value) in fixed.into_iter().chain(self.fields.iter().cloned()) {
+            insert(&mut root, field.path(), value);
+        }
+        format!("{}\n", Value::Object(root))
+    }
+
+    fn timestamp(&self) -> String {
+        let at = Timestamp::try_from(self.at).unwrap_or(Timestamp::UNIX_EPOCH);
+        format!("{at:.3}")
+    }
+
+    /// Sets a field; a later value replaces an earlier one.
+    fn set(mut self, field: Field, value: impl Into<Value>) -> Self {
+        self.fields.retain(|(known, _)| *known != field);
+        self.fields.push((field, value.into()));
+        self
+    }
+
+    fn peer_text(self, field: Field, text: Option<&str>) -> Self {
+        match text {
+            Some(text) => self.set(field, clean(text.as_bytes())),
+            None => self,
+        }
+    }
+}
+
+/// One line for people: time, action, then every field as `name=value`.
+impl Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {:5} {}",
+            self.timestamp(),
+            self.kind.level().as_str(),
+            self.kind
+        )?;
+        for (field, value) in &self.fields {
+            match value {
+                Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=']) => {
+                    write!(f, " {}={text}", field.path())?;
+                }
+                other => write!(f, " {}={other}", field.path())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts a value at a dotted path, making the objects on the way. No field stands in another's way: a test of `field` says so.
+fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
+    let Some((head, rest)) = path.split_once('.') else {
+        object.insert(path.to_owned(), value);
+        return;
+    };
+    let inner = object.entry(head).or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(inner) = inner {
+        insert(inner, rest, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+    }
+
+    fn connection() -> Connection {
+        let addr = ClientAddr::stated("192.0.2.7:4711".parse().unwrap(), "10.0.0.1:99".parse().unwrap());
+        let mut connection = Connection::new(SessionId::new(0xabc), addr, "imaps".into());
+        connection.tls = Some(Tls {
+            version: "1.3",
+            cipher: "TLS13_AES_256_GCM_SHA384",
+            resumed: false,
+            server_name: Some("mail.example.org".into()),
+            subject: None,
+        });
+        connection.user = Some(UserName::parse(b"alice").unwrap());
+        connection.account = connection.user.clone();
+        connection
+    }
+
+    fn json(event: &Event) -> Value {
+        let line = event.to_json(7);
+        assert_eq!(line.matches('\n').count(), 1, "one line: {line:?}");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_nested_ecs_fields() {
+        let event = Event::new(Kind::LoginFailed, at(1_700_000_000_123))
+            .connection(&connection())
+            .mechanism(Mechanism::Plain)
+            .refusal(Refusal::CodeInvalid);
+        let json = json(&event);
+        assert_eq!(json["@timestamp"], "2023-11-14T22:13:20.123Z");
+        assert_eq!(json["event"]["code"], "IW3002");
+        assert_eq!(json["event"]["action"], "login_failed");
+        assert_eq!(json["event"]["reason"], "code_invalid");
+        assert_eq!(json["event"]["outcome"], "failure");
+        assert_eq!(json["event"]["category"][0], "authentication");
+        assert_eq!(json["event"]["sequence"], 7);
+        assert_eq!(json["source"]["ip"], "192.0.2.7");
+        assert_eq!(json["source"]["nat"]["ip"], "10.0.0.1");
+        assert_eq!(json["user"]["name"], "alice");
+        assert!(
+            json["user"].get("effective").is_none(),
+            "alice opens her own account"
+        );
+        assert_eq!(json["tls"]["client"]["server_name"], "mail.example.org");
+        assert_eq!(json["session"]["id"], "0000000000000abc");
+        assert_eq!(json["imapwarden"]["mechanism"], "plain");
+    }
+
+    #[test]
+    fn a_delegated_account_stands_beside_the_user() {
+        let mut connection = connection();
+        connection.account = Some(UserName::parse(b"office").unwrap());
+        let factor = SecondFactor::AppPassword {
+            id: 9,
+            label: "phone".into(),
+        };
+        let event = Event::new(Kind::LoginSucceeded, at(0))
+            .connection(&connection)
+            .second_factor(&factor);
+        let json = json(&event);
+        assert_eq!(json["user"]["effective"]["name"], "office");
+        assert_eq!(json["imapwarden"]["app_password"]["id"], 9);
+        assert_eq!(json["imapwarden"]["app_password"]["label"], "phone");
+    }
+
+    #[test]
+    fn peer_text_cannot_forge_a_line_nor_grow_without_end() {
+        let event = Event::new(Kind::CommandRefused, at(0))
+            .command(b"X\r\n{\"event\":1}")
+            .mailbox(&[0x1b; 5000]);
+        let value = json(&event);
+        assert_eq!(value["imap"]["command"], "X\\r\\n{\"event\":1}");
+        assert!(event.to_json(1).len() < 1000);
+        let line = event.to_string();
+        assert!(!line.contains(['\n', '\r', '\x1b']), "{line}");
+    }
+
+    #[test]
+    fn a_later_value_replaces_an_earlier_one() {
+        let event = Event::new(Kind::SessionEnded, at(0))
+            .end(EndReason::Logout)
+            .end(EndReason::Killed)
+            .duration(Duration::from_secs(2));
+        assert_eq!(
+            event.to_string(),
+            "1970-01-01T00:00:00.000Z info  session_ended event.reason=killed imapwarden.end.side=proxy \
+             event.duration=2000000000"
+        );
+    }
+
+    #[test]
+    fn values_with_spaces_are_quoted_for_people() {
+        let event =
+            Event::new(Kind::BanAdded, at(0)).ban(&"192.0.2.0/24", Some(UnixTime(60)), "too many guesses");
+        assert_eq!(
+            event.to_string(),
+            "1970-01-01T00:00:00.000Z info  ban_added imapwarden.ban.network=192.0.2.0/24 \
+             imapwarden.ban.reason=\"too many guesses\" imapwarden.ban.until=1970-01-01T00:01:00Z"
+        );
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let cause = std::io::Error::other("no route\nto host");
+        let error = miette::Report::from_err(cause);
+        let event = Event::new(Kind::BackendUnavailable, at(0)).error(error.as_ref());
+        assert_eq!(json(&event)["error"]["message"], "no route\\nto host");
+    }
+}
