@@ -98,8 +98,12 @@ pub struct Traffic {
     pub from_backend: u64,
     /// Bytes to the backend.
     pub to_backend: u64,
-    /// Commands of the client after login.
+    /// Commands sent to the backend.
     pub commands: u64,
+    /// Commands that we answered ourselves.
+    pub refused: u64,
+    /// Messages that the client appended, begun.
+    pub messages: u64,
 }
 
 /// Something that happened.
@@ -236,6 +240,8 @@ impl Event {
             .set(Field::BackendReceived, traffic.from_backend)
             .set(Field::BackendSent, traffic.to_backend)
             .set(Field::Commands, traffic.commands)
+            .set(Field::CommandsRefused, traffic.refused)
+            .set(Field::MessagesAppended, traffic.messages)
     }
 
     /// The backend, by its name in the configuration.

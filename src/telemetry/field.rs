@@ -70,7 +70,9 @@ fields! {
     AppPasswordId = "imapwarden.app_password.id" "The app password's id.";
     AppPasswordLabel = "imapwarden.app_password.label" "The app password's label.";
     EndSide = "imapwarden.end.side" "Who ended it: `client`, `backend` or `proxy`.";
-    Commands = "imapwarden.commands" "How many commands the client sent after login.";
+    Commands = "imapwarden.commands.sent" "Commands sent to the backend after login.";
+    CommandsRefused = "imapwarden.commands.refused" "Commands after login that imapwarden answered itself.";
+    MessagesAppended = "imapwarden.messages.appended" "Messages that the client appended, begun.";
     BackendName = "imapwarden.backend.name" "The backend.";
     BackendSent = "imapwarden.backend.bytes_sent" "Bytes that were sent to the backend.";
     BackendReceived = "imapwarden.backend.bytes_received" "Bytes that the backend sent.";

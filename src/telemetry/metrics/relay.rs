@@ -31,6 +31,7 @@ pub struct Relay {
     bytes: Labelled<Direction, IntCounter>,
     commands: IntCounter,
     refused: IntCounter,
+    messages: IntCounter,
 }
 
 impl Relay {
@@ -43,10 +44,17 @@ impl Relay {
                 Direction::ALL,
                 |direction| vec![direction.as_str()],
             )?,
-            commands: make.counter("imapwarden_commands_total", "Commands received after login.")?,
+            commands: make.counter(
+                "imapwarden_commands_total",
+                "Commands sent to a backend after login.",
+            )?,
             refused: make.counter(
                 "imapwarden_commands_refused_total",
-                "Commands received after login and not passed to the backend.",
+                "Commands after login that imapwarden answered itself: not IMAP, unknown, refused.",
+            )?,
+            messages: make.counter(
+                "imapwarden_messages_appended_total",
+                "Messages that clients appended, begun.",
             )?,
         })
     }
@@ -56,13 +64,18 @@ impl Relay {
         self.bytes.add(&direction, count);
     }
 
-    /// A command arrived after login.
-    pub fn command(&self) {
-        self.commands.inc();
+    /// Commands were sent to the backend.
+    pub fn commands(&self, count: u64) {
+        self.commands.inc_by(count);
     }
 
-    /// A command was not passed to the backend.
-    pub fn command_refused(&self) {
-        self.refused.inc();
+    /// Commands were answered by us.
+    pub fn commands_refused(&self, count: u64) {
+        self.refused.inc_by(count);
+    }
+
+    /// Clients began to append messages.
+    pub fn messages_appended(&self, count: u64) {
+        self.messages.inc_by(count);
     }
 }

@@ -1,0 +1,141 @@
+//! The docs and the code say the same, in both directions: every event, field, reason and metric.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot read the docs must fail"
+)]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+
+use imapwarden::telemetry::Kind;
+use imapwarden::telemetry::Metrics;
+use imapwarden::telemetry::field::Field;
+use imapwarden::types::EndReason;
+use imapwarden::types::Refusal;
+
+#[test]
+fn every_event_has_its_row_in_the_docs() {
+    let coded = Kind::ALL.iter().map(|kind| {
+        vec![
+            kind.code().to_owned(),
+            kind.action().to_owned(),
+            kind.level().as_str().to_owned(),
+            kind.outcome().as_str().to_owned(),
+            kind.category().join(" "),
+            kind.types().join(" "),
+            kind.summary().to_owned(),
+        ]
+    });
+    assert_same(table("events.md", "code"), coded.collect());
+}
+
+#[test]
+fn every_field_has_its_row_in_the_docs() {
+    let coded = Field::ALL
+        .iter()
+        .map(|field| vec![field.path().to_owned(), field.meaning().replace('`', "")]);
+    assert_same(table("events.md", "field"), coded.collect());
+}
+
+#[test]
+fn every_reason_has_its_row_in_the_docs() {
+    let refusals = Refusal::ALL.iter().map(|refusal| {
+        let counted = if refusal.is_guess() { "yes" } else { "no" };
+        vec![refusal.as_str().to_owned(), counted.to_owned()]
+    });
+    let ends = EndReason::ALL
+        .iter()
+        .map(|end| vec![end.as_str().to_owned(), end.side().as_str().to_owned()]);
+    let coded = refusals.chain(ends).collect();
+    let mut documented = table("events.md", "reason");
+    for row in &mut documented {
+        assert_eq!(row.len(), 3, "{row:?}: reason, what goes with it, meaning");
+        row.pop();
+    }
+    assert_same(documented, coded);
+}
+
+#[test]
+fn every_metric_has_its_row_in_the_docs() {
+    let metrics = Metrics::new().unwrap();
+    metrics.backends.named("main").unwrap();
+    let text = metrics.render().unwrap();
+    let labels = labels(&text);
+    let mut coded = BTreeSet::new();
+    for (name, help) in lines(&text, "# HELP ") {
+        if name.starts_with("process_") {
+            continue;
+        }
+        let kind = lines(&text, "# TYPE ")
+            .find(|(known, _)| *known == name)
+            .unwrap()
+            .1;
+        let labels = labels[name].iter().copied().collect::<Vec<_>>().join(" ");
+        coded.insert(vec![name.to_owned(), kind.to_owned(), labels, help.to_owned()]);
+    }
+    assert_same(table("metrics.md", "metric"), coded.into_iter().collect());
+}
+
+/// `# HELP name rest` as (name, rest).
+fn lines<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    text.lines()
+        .filter_map(move |line| line.strip_prefix(prefix)?.split_once(' '))
+}
+
+/// The label names of each metric that has series.
+fn labels(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').unwrap();
+        let (name, pairs) = series.split_once('{').unwrap_or((series, ""));
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(name);
+        let names = pairs
+            .trim_end_matches('}')
+            .split(',')
+            .filter_map(|pair| Some(pair.split_once('=')?.0))
+            .filter(|label| *label != "le");
+        found.entry(family).or_default().extend(names);
+    }
+    found
+}
+
+/// The rows, cell by cell and without backquotes, of every table in a file of docs/ whose first column is named so.
+fn table(file: &str, first_column: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(format!("docs/{file}")).unwrap();
+    let mut rows = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        let Some(inner) = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
+            inside = false;
+            continue;
+        };
+        let cells: Vec<_> = inner
+            .split('|')
+            .map(|cell| cell.trim().replace('`', ""))
+            .collect();
+        if cells[0] == first_column {
+            inside = true;
+        } else if inside && !cells[0].starts_with('-') {
+            rows.push(cells);
+        }
+    }
+    rows
+}
+
+fn assert_same(mut documented: Vec<Vec<String>>, mut coded: Vec<Vec<String>>) {
+    assert!(!coded.is_empty());
+    documented.sort();
+    coded.sort();
+    for row in &coded {
+        assert!(documented.contains(row), "the docs lack: {}", row.join(" | "));
+    }
+    for row in &documented {
+        assert!(coded.contains(row), "only in the docs: {}", row.join(" | "));
+    }
+    assert_eq!(documented.len(), coded.len(), "a row stands twice");
+}
