@@ -183,7 +183,19 @@ mod tests {
 
     #[test]
     fn what_is_no_response_is_malformed() {
-        for line in ["", "*", "* ", "+x", "tag", "tag ", "tag OKAY x", " OK x", "tag  OK x", "t\x01 OK", "**"] {
+        for line in [
+            "",
+            "*",
+            "* ",
+            "+x",
+            "tag",
+            "tag ",
+            "tag OKAY x",
+            " OK x",
+            "tag  OK x",
+            "t\x01 OK",
+            "**",
+        ] {
             let response = [line.as_bytes(), b"\r\n"].concat();
             assert_eq!(read(&response), Err(LoginFailure::Malformed), "{line:?}");
         }
@@ -206,9 +218,15 @@ mod tests {
                 with("IMAP4rev1 LITERAL+ ID ENABLE AUTH=PLAIN SASL-IR"),
             ),
             ("* OK IMAP4rev1", Ok(Greeting::Ok(None))),
-            ("* OK The Microsoft Exchange IMAP4 service is ready.", Ok(Greeting::Ok(None))),
+            (
+                "* OK The Microsoft Exchange IMAP4 service is ready.",
+                Ok(Greeting::Ok(None)),
+            ),
             ("* ok", Ok(Greeting::Ok(None))),
-            ("* PREAUTH IMAP4rev1 server logged in as Smith", Ok(Greeting::Preauth)),
+            (
+                "* PREAUTH IMAP4rev1 server logged in as Smith",
+                Ok(Greeting::Preauth),
+            ),
             ("* BYE too busy", Ok(Greeting::Bye(b"too busy"))),
             ("+OK POP3 ready", Err(LoginFailure::MalformedGreeting)),
             ("220 mail ESMTP", Err(LoginFailure::MalformedGreeting)),
@@ -224,10 +242,26 @@ mod tests {
 
     #[test]
     fn only_trouble_of_the_backend_is_trouble() {
-        for code in ["UNAVAILABLE", "unavailable", "INUSE", "LIMIT", "SERVERBUG", "PRIVACYREQUIRED", "REFERRAL imap://x"] {
+        for code in [
+            "UNAVAILABLE",
+            "unavailable",
+            "INUSE",
+            "LIMIT",
+            "SERVERBUG",
+            "PRIVACYREQUIRED",
+            "REFERRAL imap://x",
+        ] {
             assert!(is_trouble(Some(code.as_bytes())), "{code}");
         }
-        for code in ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN", "ALERT", "UNAVAILABLEX", ""] {
+        for code in [
+            "AUTHENTICATIONFAILED",
+            "AUTHORIZATIONFAILED",
+            "EXPIRED",
+            "CONTACTADMIN",
+            "ALERT",
+            "UNAVAILABLEX",
+            "",
+        ] {
             assert!(!is_trouble(Some(code.as_bytes())), "{code}");
         }
         assert!(!is_trouble(None));

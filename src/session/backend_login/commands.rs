@@ -133,10 +133,18 @@ mod tests {
     fn printable_values_are_quoted_and_others_are_literals() {
         let cases: [(&str, &[u8], &[&[u8]]); 5] = [
             ("alice", b"a b", &[b"t LOGIN \"alice\" \"a b\"\r\n"]),
-            ("a\"\\b", b"\"\\\"", &[b"t LOGIN \"a\\\"\\\\b\" \"\\\"\\\\\\\"\"\r\n"]),
+            (
+                "a\"\\b",
+                b"\"\\\"",
+                &[b"t LOGIN \"a\\\"\\\\b\" \"\\\"\\\\\\\"\"\r\n"],
+            ),
             ("alice", b"a\r\nb", &[b"t LOGIN \"alice\" {4}\r\n", b"a\r\nb\r\n"]),
             ("\u{fc}", b"x", &[b"t LOGIN {2}\r\n", b"\xc3\xbc \"x\"\r\n"]),
-            ("\u{fc}", b"\xff", &[b"t LOGIN {2}\r\n", b"\xc3\xbc {1}\r\n", b"\xff\r\n"]),
+            (
+                "\u{fc}",
+                b"\xff",
+                &[b"t LOGIN {2}\r\n", b"\xc3\xbc {1}\r\n", b"\xff\r\n"],
+            ),
         ];
         for (name, password, expected) in cases {
             let command = login("t", name.as_bytes(), &Secret::from(password));
@@ -154,7 +162,10 @@ mod tests {
         let halves = plain("t", &message, false);
         assert_eq!(
             parts(&halves),
-            [&b"t AUTHENTICATE PLAIN\r\n"[..], b"AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n"]
+            [
+                &b"t AUTHENTICATE PLAIN\r\n"[..],
+                b"AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n"
+            ]
         );
     }
 
@@ -165,7 +176,11 @@ mod tests {
         let command = login("t", b"alice", &password);
         assert!(command.iter().all(|part| part.len() <= capacity));
         let message = plain_message(b"alice", b"m", &password);
-        assert!(plain("t", &message, true).iter().all(|part| part.len() <= 2 * message.len() + 64));
+        assert!(
+            plain("t", &message, true)
+                .iter()
+                .all(|part| part.len() <= 2 * message.len() + 64)
+        );
         assert_eq!(quoted(&password).len(), 2 * 4096 + 2);
     }
 

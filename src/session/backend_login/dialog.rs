@@ -125,7 +125,9 @@ impl Dialog {
                 Err(LoginFailure::UnexpectedTag)
             }
             Answer::Tagged { .. } if is_early => Err(LoginFailure::EarlyAnswer),
-            Answer::Tagged { status, code, text, .. } => {
+            Answer::Tagged {
+                status, code, text, ..
+            } => {
                 // One answer per command: a second one finds no tag to match.
                 self.tag = None;
                 let reply = Reply {
@@ -195,7 +197,11 @@ impl Dialog {
     }
 
     /// Sends a part of the login command; `None` where there is none left to be asked for.
-    pub(super) fn send_part(&mut self, part: Option<Secret>, steps: &mut Vec<Step>) -> Result<(), LoginFailure> {
+    pub(super) fn send_part(
+        &mut self,
+        part: Option<Secret>,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), LoginFailure> {
         let part = part.ok_or(LoginFailure::UnexpectedContinuation)?;
         self.push_send(part, steps);
         Ok(())

@@ -84,11 +84,14 @@ impl Identity {
     pub(super) fn check(&self) -> Result<(), LoginFailure> {
         let password = self.password();
         // An empty password is an anonymous bind to an LDAP directory, and succeeds there (RFC 4513, section 6.3.1).
-        let sendable = !password.is_empty() && password.len() <= MAX_PASSWORD && !password.expose().contains(&0);
+        let sendable =
+            !password.is_empty() && password.len() <= MAX_PASSWORD && !password.expose().contains(&0);
         // `alice+x` opened as `alice+x+master` would be the account `alice`.
         let ambiguous = match self {
             Self::Master { account, master } => match master.style {
-                MasterStyle::Separator(mark) => [account, &master.user].iter().any(|name| name.as_str().contains(mark)),
+                MasterStyle::Separator(mark) => [account, &master.user]
+                    .iter()
+                    .any(|name| name.as_str().contains(mark)),
                 MasterStyle::Authzid => false,
             },
             Self::Own { .. } => false,
@@ -122,7 +125,8 @@ impl Identity {
     pub(super) fn secrets(&self) -> Vec<Secret> {
         let (authzid, name) = self.names();
         let message = commands::plain_message(authzid.as_bytes(), name.as_bytes(), self.password());
-        let beginning = |secret: &Secret, length| Secret::from(secret.expose().get(..length).unwrap_or(secret.expose()));
+        let beginning =
+            |secret: &Secret, length| Secret::from(secret.expose().get(..length).unwrap_or(secret.expose()));
         vec![
             beginning(self.password(), 4),
             beginning(&commands::quoted(self.password()), 6),

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_literal_belongs_to_its_response_and_is_never_read_as_lines() {
-        let bytes = b"* ID (\"name\" {9}\r\nx\r\na OK y\n \"v\" {0+}\r\n)\r\n* OK {5}\r\na OK {7}\r\n";
+        let bytes = b"* ID (\"name\" {10}\r\nx\r\na OK y\n \"v\" {0+}\r\n)\r\n* OK {5}\r\na OK {7}\r\n";
         let (whole, failure) = same_however_cut(bytes);
         assert_eq!(failure, None);
         assert_eq!(whole.len(), 3);
@@ -229,7 +229,10 @@ mod tests {
     fn the_bounds_are_exact() {
         let line = |length: usize| [vec![b'x'; length], b"\r\n".to_vec()].concat();
         assert_eq!(same_however_cut(&line(MAX_LINE)).1, None);
-        assert_eq!(same_however_cut(&line(MAX_LINE + 1)).1, Some(LoginFailure::LineTooLong));
+        assert_eq!(
+            same_however_cut(&line(MAX_LINE + 1)).1,
+            Some(LoginFailure::LineTooLong)
+        );
         let endless = vec![b'x'; MAX_LINE + 1];
         assert_eq!(same_however_cut(&endless).1, Some(LoginFailure::LineTooLong));
         let many = line(1022).repeat(64);
