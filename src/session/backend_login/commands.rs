@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn printable_values_are_quoted_and_others_are_literals() {
-        let cases: [(&str, &[u8], &[&[u8]]); 5] = [
+        type Parts<'a> = &'a [&'a [u8]];
+        let cases: [(&str, &[u8], Parts<'_>); 5] = [
             ("alice", b"a b", &[b"t LOGIN \"alice\" \"a b\"\r\n"]),
             (
                 "a\"\\b",
