@@ -1,6 +1,8 @@
 //! The IMAP language: bytes to meaning and back. Pure and incremental; nothing here knows about sockets or sessions.
 
+mod arguments;
 pub mod capability;
+pub mod codec;
 pub mod collect;
 pub mod command;
 pub mod lexer;
