@@ -83,13 +83,28 @@ pub struct Lexed<'a> {
     pub depth: usize,
 }
 
-struct Lexer<'a> {
+/// Cuts off one token after the other.
+pub(super) struct Lexer<'a> {
     rest: &'a [u8],
     depth: usize,
 }
 
 impl<'a> Lexer<'a> {
-    fn next_token(&mut self) -> Result<Option<Token<'a>>, LexError> {
+    /// Begins outside all parentheses.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            rest: bytes,
+            depth: 0,
+        }
+    }
+
+    /// How many parentheses are open.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The next token; none at the end of the command.
+    pub(super) fn next_token(&mut self) -> Result<Option<Token<'a>>, LexError> {
         self.rest = self.rest.trim_ascii_start_spaces();
         let Some(&first) = self.rest.first() else {
             return Ok(None);
