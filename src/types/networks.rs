@@ -11,8 +11,12 @@ pub struct Networks(Vec<IpNet>);
 impl Networks {
     /// Merges and sorts the networks given.
     #[must_use]
-    pub fn new(nets: impl IntoIterator<Item = IpNet>) -> Self {
-        Self(IpNet::aggregate(&nets.into_iter().collect()))
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the caller's list is used up: sets are built once"
+    )]
+    pub fn new(nets: Vec<IpNet>) -> Self {
+        Self(IpNet::aggregate(&nets))
     }
 
     /// True where the address is in one of the networks. IPv4-mapped IPv6 addresses count as IPv4.

@@ -17,6 +17,7 @@ use tokio::time::sleep_until;
 use super::Deadlines;
 use super::Order;
 use super::Outcome;
+use super::timing::last_word;
 use super::transfer::Pending;
 use super::transfer::fill;
 use super::transfer::send;
@@ -53,28 +54,30 @@ impl Scratch {
 }
 
 pub(super) struct Driver<C, B> {
-    client: C,
-    backend: B,
-    relay: Relay,
-    deadlines: Deadlines,
-    orders: oneshot::Receiver<Order>,
-    ordered: bool,
-    drain: Option<Instant>,
-    to_client: Pending,
-    to_backend: Pending,
+    pub(super) client: C,
+    pub(super) backend: B,
+    pub(super) relay: Relay,
+    pub(super) deadlines: Deadlines,
+    pub(super) orders: oneshot::Receiver<Order>,
+    pub(super) ordered: bool,
+    pub(super) drain: Option<Instant>,
+    pub(super) to_client: Pending,
+    pub(super) to_backend: Pending,
     /// Bytes of the client that the relay has not taken yet.
-    unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
     /// The backend has spoken since the relay last left bytes unread.
-    retry: bool,
-    client_closed: Option<Instant>,
-    ending: Option<(EndReason, Instant)>,
-    heard_client: Instant,
-    heard_backend: Instant,
-    wrote_client: Instant,
-    wrote_backend: Instant,
-    timer: Pin<Box<Sleep>>,
-    from_client: u64,
-    sent_client: u64,
+    pub(super) retry: bool,
+    pub(super) client_closed: Option<Instant>,
+    pub(super) ending: Option<(EndReason, Instant)>,
+    pub(super) heard_client: Instant,
+    pub(super) heard_backend: Instant,
+    pub(super) wrote_client: Instant,
+    pub(super) wrote_backend: Instant,
+    pub(super) timer: Pin<Box<Sleep>>,
+    pub(super) from_client: u64,
+    pub(super) sent_client: u64,
+    pub(super) heard_from_backend: u64,
+    pub(super) sent_backend: u64,
 }
 
 impl<C, B> Driver<C, B>
@@ -112,6 +115,8 @@ where
             timer: Box::pin(sleep_until(now + deadlines.idle.min(deadlines.stall))),
             from_client: 0,
             sent_client: 0,
+            heard_from_backend: 0,
+            sent_backend: 0,
         }
     }
 
@@ -122,12 +127,16 @@ where
             counts: self.relay.counts(),
             from_client: self.from_client,
             to_client: self.sent_client,
+            from_backend: self.heard_from_backend,
+            to_backend: self.sent_backend,
         };
         (outcome, self.client)
     }
 
     /// What came with the logins is relayed first.
-    pub(super) fn begin(&mut self, early: &[u8]) {
+    pub(super) fn begin(&mut self, welcome: &[u8], early: &[u8]) {
+        self.to_client.push(welcome);
+        self.heard_from_backend += count(early.len());
         let mut output = Output::default();
         let result = self.relay.from_backend(early, &mut output);
         output
@@ -185,7 +194,7 @@ where
     }
 
     /// Begins the end: a last word where one may stand, then nothing more is read.
-    fn end(&mut self, reason: EndReason, now: Instant) {
+    pub(super) fn end(&mut self, reason: EndReason, now: Instant) {
         if self.ending.is_some() {
             return;
         }
@@ -266,6 +275,7 @@ where
                 return true;
             }
             self.heard_backend = now;
+            self.heard_from_backend += count(filled);
             self.retry = true;
             let bytes = input.get(..filled).unwrap_or_default();
             let result = self.relay.from_backend(bytes, output);
@@ -303,7 +313,7 @@ where
                 return true;
             }
             self.heard_client = now;
-            self.from_client += u64::try_from(filled).unwrap_or(0);
+            self.from_client += count(filled);
             let bytes = input.get(..filled).unwrap_or_default();
             let result = self.relay.from_client(bytes, output);
             self.deliver(output, bytes, true, cx, now);
@@ -365,7 +375,7 @@ where
             for_client,
             cx,
         );
-        self.sent_client += u64::try_from(sent).unwrap_or(0);
+        self.sent_client += count(sent);
         if sent > 0 && self.to_client.len() == 0 {
             self.wrote_client = now;
         }
@@ -376,82 +386,14 @@ where
             for_backend,
             cx,
         );
+        self.sent_backend += count(sent);
         if sent > 0 && self.to_backend.len() == 0 {
             self.wrote_backend = now;
         }
         output.clear();
     }
-
-    /// Nothing moves: find what has taken too long, and sleep until something else would have.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<EndReason> {
-        loop {
-            let (deadline, reason) = self.next_deadline();
-            if now >= deadline {
-                if self.ending.is_some() {
-                    return Poll::Ready(reason);
-                }
-                self.end(reason, now);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if self.timer.deadline() > deadline || self.timer.is_elapsed() {
-                self.timer.as_mut().reset(deadline);
-            }
-            if self.timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    fn next_deadline(&self) -> (Instant, EndReason) {
-        if let Some((reason, deadline)) = self.ending {
-            return (deadline, reason);
-        }
-        let mut soonest = if self.relay.is_owed_answers() {
-            let heard = self.heard_client.max(self.heard_backend).max(self.wrote_client);
-            (heard + self.deadlines.idle, EndReason::BackendStalled)
-        } else {
-            (self.heard_client + self.deadlines.idle, EndReason::IdleTimeout)
-        };
-        let others = [
-            (self.to_client.len() > 0 || self.to_client.needs_flush).then(|| {
-                (
-                    self.wrote_client.max(self.heard_backend) + self.deadlines.stall,
-                    EndReason::ClientStalled,
-                )
-            }),
-            (self.to_backend.len() > 0).then(|| {
-                (
-                    self.wrote_backend.max(self.heard_client) + self.deadlines.stall,
-                    EndReason::BackendStalled,
-                )
-            }),
-            self.client_closed
-                .map(|closed| (closed + self.deadlines.half_closed, EndReason::ClientClosed)),
-            self.drain.map(|deadline| (deadline, EndReason::Shutdown)),
-        ];
-        for other in others.into_iter().flatten() {
-            if other.0 < soonest.0 {
-                soonest = other;
-            }
-        }
-        soonest
-    }
 }
 
-/// What the client is told, where there is something to tell.
-fn last_word(reason: EndReason) -> Option<&'static str> {
-    match reason {
-        EndReason::Shutdown => Some("[UNAVAILABLE] Server is shutting down"),
-        EndReason::Revoked | EndReason::Killed | EndReason::PolicyChanged => {
-            Some("Session ended by the server")
-        }
-        EndReason::IdleTimeout => Some("Idle for too long"),
-        EndReason::BackendClosed
-        | EndReason::BackendIo
-        | EndReason::BackendProtocol
-        | EndReason::BackendLimit
-        | EndReason::BackendStalled => Some("[UNAVAILABLE] Mail server connection lost"),
-        _ => None,
-    }
+fn count(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(0)
 }

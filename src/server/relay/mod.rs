@@ -6,6 +6,7 @@
 mod driver;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod transfer;
 
 use std::future::poll_fn;
@@ -63,14 +64,18 @@ pub struct Outcome {
     pub from_client: u64,
     /// Bytes to the client, before TLS.
     pub to_client: u64,
+    /// Bytes from the backend.
+    pub from_backend: u64,
+    /// Bytes to the backend.
+    pub to_backend: u64,
 }
 
 /// Relays until one side, an order or a limit ends it. `unread` is what the client sent behind its login, `early` what the
-/// backend sent behind its answer.
+/// backend sent behind its answer, `welcome` the tagged OK that the client waits for.
 pub async fn run<C, B>(
     (client, unread): (C, Vec<u8>),
     (backend, early): (B, Vec<u8>),
-    relay: Relay,
+    (relay, welcome): (Relay, Vec<u8>),
     orders: oneshot::Receiver<Order>,
     deadlines: Deadlines,
 ) -> (Outcome, C)
@@ -79,7 +84,7 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let mut driver = Driver::new((client, unread), backend, relay, orders, deadlines);
-    driver.begin(&early);
+    driver.begin(&welcome, &early);
     let reason = poll_fn(|cx| driver.poll(cx)).await;
     driver.finish(reason)
 }

@@ -28,7 +28,7 @@ fn start(buffer: usize, deadlines: Deadlines) -> Session {
         let (outcome, _) = run(
             (ours, Vec::new()),
             (theirs, Vec::new()),
-            relay,
+            (relay, Vec::new()),
             receiver,
             deadlines,
         )

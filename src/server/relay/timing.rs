@@ -1,0 +1,91 @@
+//! What takes too long, and what is said about it.
+
+use std::future::Future;
+use std::task::Context;
+use std::task::Poll;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
+
+use super::driver::Driver;
+use crate::types::EndReason;
+
+impl<C, B> Driver<C, B>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Nothing moves: find what has taken too long, and sleep until something else would have.
+    pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<EndReason> {
+        loop {
+            let (deadline, reason) = self.next_deadline();
+            if now >= deadline {
+                if self.ending.is_some() {
+                    return Poll::Ready(reason);
+                }
+                self.end(reason, now);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.timer.deadline() > deadline || self.timer.is_elapsed() {
+                self.timer.as_mut().reset(deadline);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> (Instant, EndReason) {
+        if let Some((reason, deadline)) = self.ending {
+            return (deadline, reason);
+        }
+        let mut soonest = if self.relay.is_owed_answers() {
+            let heard = self.heard_client.max(self.heard_backend).max(self.wrote_client);
+            (heard + self.deadlines.idle, EndReason::BackendStalled)
+        } else {
+            (self.heard_client + self.deadlines.idle, EndReason::IdleTimeout)
+        };
+        let others = [
+            (self.to_client.len() > 0 || self.to_client.needs_flush).then(|| {
+                (
+                    self.wrote_client.max(self.heard_backend) + self.deadlines.stall,
+                    EndReason::ClientStalled,
+                )
+            }),
+            (self.to_backend.len() > 0).then(|| {
+                (
+                    self.wrote_backend.max(self.heard_client) + self.deadlines.stall,
+                    EndReason::BackendStalled,
+                )
+            }),
+            self.client_closed
+                .map(|closed| (closed + self.deadlines.half_closed, EndReason::ClientClosed)),
+            self.drain.map(|deadline| (deadline, EndReason::Shutdown)),
+        ];
+        for other in others.into_iter().flatten() {
+            if other.0 < soonest.0 {
+                soonest = other;
+            }
+        }
+        soonest
+    }
+}
+
+/// What the client is told, where there is something to tell.
+pub(super) fn last_word(reason: EndReason) -> Option<&'static str> {
+    match reason {
+        EndReason::Shutdown => Some("[UNAVAILABLE] Server is shutting down"),
+        EndReason::Revoked | EndReason::Killed | EndReason::PolicyChanged => {
+            Some("Session ended by the server")
+        }
+        EndReason::IdleTimeout => Some("Idle for too long"),
+        EndReason::BackendClosed
+        | EndReason::BackendIo
+        | EndReason::BackendProtocol
+        | EndReason::BackendLimit
+        | EndReason::BackendStalled => Some("[UNAVAILABLE] Mail server connection lost"),
+        _ => None,
+    }
+}
