@@ -1,6 +1,7 @@
 //! Words that every floor shares. Plain values: no I/O, no clock, no randomness.
 
 mod client;
+pub mod control;
 mod credentials;
 mod end;
 mod networks;
