@@ -1,0 +1,115 @@
+//! A TCP stream under TLS that counts what comes in: the bound on what a peer can make a TLS engine hold.
+
+use std::io;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+/// The largest TLS record on the wire (RFC 5246, section 6.2.3: 2^14 + 2048 bytes and a header), with room for the tickets and
+/// key updates that may come before it.
+pub(super) const ALLOWANCE: usize = 20 * 1024;
+
+/// Gives out at most [`ALLOWANCE`] bytes between two refills.
+///
+/// rustls joins a fragmented hand-shake message up to 64 KiB, before and after the hand-shake. We refill when application data
+/// has come out, so that whoever sends anything else is cut off while what it made us hold is small.
+#[derive(Debug)]
+pub(super) struct Metered {
+    tcp: TcpStream,
+    left: usize,
+}
+
+impl Metered {
+    /// `allowance` is for the hand-shake: everything until the first refill.
+    pub(super) fn new(tcp: TcpStream, allowance: usize) -> Self {
+        Self { tcp, left: allowance }
+    }
+
+    pub(super) fn refill(&mut self) {
+        self.left = ALLOWANCE;
+    }
+
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "too much TLS without data");
+            return Poll::Ready(Err(error));
+        }
+        let room = buf.remaining().min(self.left);
+        let mut limited = ReadBuf::new(buf.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut limited))?;
+        let count = limited.filled().len();
+        buf.advance(count);
+        self.left = self.left.saturating_sub(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::net::tls::testing::pair;
+
+    #[tokio::test]
+    async fn no_more_than_the_allowance_comes_out_until_it_is_refilled() {
+        let (ours, mut theirs) = pair().await;
+        theirs.write_all(&vec![7; ALLOWANCE + 100]).await.unwrap();
+        theirs.shutdown().await.unwrap();
+        let mut metered = Metered::new(ours, 100);
+        let mut got = Vec::new();
+        let error = metered.read_to_end(&mut got).await.unwrap_err();
+        assert_eq!((error.kind(), got.len()), (io::ErrorKind::InvalidData, 100));
+        metered.refill();
+        let error = metered.read_to_end(&mut got).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), got.len()),
+            (io::ErrorKind::InvalidData, ALLOWANCE + 100)
+        );
+        metered.refill();
+        assert_eq!(metered.read_to_end(&mut got).await.unwrap(), 0);
+    }
+}

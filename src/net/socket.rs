@@ -1,0 +1,177 @@
+//! Listening sockets, and the options every TCP socket of ours gets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::Domain;
+use socket2::Protocol;
+use socket2::SockRef;
+use socket2::Socket;
+use socket2::TcpKeepalive;
+use socket2::Type;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+
+/// How sockets are set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Connections that may wait in the kernel until we accept them; the kernel may cap it (`net.core.somaxconn`).
+    pub backlog: u32,
+    /// Probes on a silent connection; `None` sends none.
+    pub keep_alive: Option<KeepAlive>,
+    /// How long sent bytes may stay unacknowledged before the connection is dead (`TCP_USER_TIMEOUT`); `None` leaves it to
+    /// the kernel, where it is about 15 minutes.
+    pub user_timeout: Option<Duration>,
+}
+
+/// Keep-alive probes. A mail client in IDLE says nothing for half an hour, and the address translation between us forgets it
+/// much sooner: probes keep the mapping alive, and tell us when it is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+    /// Unanswered probes after which the connection is dead.
+    pub count: u32,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(120),
+            interval: Duration::from_secs(30),
+            count: 6,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            backlog: 1024,
+            keep_alive: Some(KeepAlive::default()),
+            // As long as the probes above need to give up: a phone in a tunnel comes back, a stolen one does not.
+            user_timeout: Some(Duration::from_secs(300)),
+        }
+    }
+}
+
+/// A listening socket could not be made.
+#[derive(Debug, Error)]
+#[error("cannot listen on {addr}: {source}")]
+pub struct ListenError {
+    /// The address asked for.
+    pub addr: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Listens on an address. `[::]` takes IPv4 connections as well; their addresses look IPv4-mapped until
+/// [`ClientAddr`](crate::types::ClientAddr) makes them plain.
+///
+/// Must be called inside the tokio runtime.
+///
+/// # Errors
+/// The address is taken, not ours, or not allowed.
+pub fn listen(addr: SocketAddr, options: &Options) -> Result<TcpListener, ListenError> {
+    open(addr, options).map_err(|source| ListenError { addr, source })
+}
+
+fn open(addr: SocketAddr, options: &Options) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait until the last connections have left TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Sets the options on an accepted or dialled connection.
+///
+/// # Errors
+/// The system refuses an option; mostly because the connection is gone already.
+pub fn tune(stream: &TcpStream, options: &Options) -> io::Result<()> {
+    // With Nagle's algorithm each hand-shake and each command pays a delayed acknowledgement, 40 ms.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    if let Some(probes) = &options.keep_alive {
+        let probes = TcpKeepalive::new()
+            .with_time(probes.idle)
+            .with_interval(probes.interval)
+            .with_retries(probes.count);
+        socket.set_tcp_keepalive(&probes)?;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(timeout) = options.user_timeout {
+        socket.set_tcp_user_timeout(Some(timeout))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_connection_gets_every_option() {
+        let options = Options::default();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&client, &options).unwrap();
+        let socket = SockRef::from(&client);
+        assert!(client.nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(120));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(30));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 6);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(300)));
+        }
+    }
+
+    #[tokio::test]
+    async fn options_that_are_off_are_left_alone() {
+        let options = Options {
+            keep_alive: None,
+            user_timeout: None,
+            ..Options::default()
+        };
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&client, &options).unwrap();
+        assert!(!SockRef::from(&client).keepalive().unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_unspecified_ipv6_address_takes_ipv4_too() {
+        let Ok(listener) = listen("[::]:0".parse().unwrap(), &Options::default()) else {
+            return; // a machine without IPv6 has nothing to prove here
+        };
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (_, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer.ip().to_canonical().to_string(), "127.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_named() {
+        let first = listen("127.0.0.1:0".parse().unwrap(), &Options::default()).unwrap();
+        let addr = first.local_addr().unwrap();
+        let error = listen(addr, &Options::default()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("cannot listen on {addr}: ")),
+            "{error}"
+        );
+    }
+}

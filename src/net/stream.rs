@@ -1,0 +1,430 @@
+//! One leg of a session: plain TCP, or TLS on it.
+//!
+//! Nothing is buffered on a plain leg, and [`tls`](crate::net::tls) upgrades a bare `TcpStream` only: what a peer sent behind
+//! STARTTLS in the clear can never be read as if it had come through TLS. Whoever has read from the plain leg drops what is left.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
+
+use tokio::io::AsyncBufRead;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+
+use crate::net::metered::Metered;
+
+/// A connection to a client or to a backend.
+///
+/// A TLS peer that closes TCP without saying so in TLS first gives `UnexpectedEof`: many mail clients leave like that.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP in the clear.
+    Plain(TcpStream),
+    /// TLS, where we are the server.
+    Server(Box<Session>),
+    /// TLS, where we are the client.
+    Client(Box<Session>),
+}
+
+/// A TLS session on a TCP connection.
+#[derive(Debug)]
+pub struct Session {
+    tls: TlsStream<Metered>,
+    /// Failed behind data that had to be handed out first.
+    failed: Option<io::Error>,
+}
+
+impl Session {
+    /// Takes over a session whose hand-shake is done.
+    pub(super) fn new(mut tls: TlsStream<Metered>) -> Self {
+        tls.get_mut().0.refill();
+        Self { tls, failed: None }
+    }
+
+    /// Plaintext that is here, with the meter reset by it.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        if ready!(Pin::new(&mut self.tls).poll_fill_buf(cx))?.is_empty() {
+            return Poll::Ready(Ok(&[]));
+        }
+        self.tls.get_mut().0.refill();
+        Pin::new(&mut self.tls).poll_fill_buf(cx)
+    }
+
+    /// As many records as are here and fit: a download should not become one write per record.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        while buf.remaining() > 0 {
+            let got_some = buf.filled().len() > before;
+            let count = match self.poll_data(cx) {
+                Poll::Ready(Ok([])) => break,
+                Poll::Ready(Ok(data)) => {
+                    let (now, _) = data.split_at(data.len().min(buf.remaining()));
+                    buf.put_slice(now);
+                    now.len()
+                }
+                Poll::Ready(Err(error)) if got_some => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Poll::Pending if got_some => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            };
+            Pin::new(&mut self.tls).consume(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream {
+    /// True where the bytes are encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    /// The bare connection, to be upgraded. Gives the stream back where it is TLS already.
+    ///
+    /// # Errors
+    /// The stream is TLS.
+    pub fn into_plain(self) -> Result<TcpStream, Self> {
+        match self {
+            Self::Plain(tcp) => Ok(tcp),
+            tls => Err(tls),
+        }
+    }
+
+    /// The address at the other end of the socket; for a decision use [`ClientAddr`](crate::types::ClientAddr).
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp().peer_addr()
+    }
+
+    /// Our own address on this connection.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp().local_addr()
+    }
+
+    /// Waits until a read will give something: data, the end, or an error. Needs no buffer, so an idle session holds none.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    /// [`readable`](Self::readable) for callers that poll. On a plain leg it may be ready once too often: a read may still be pending.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => tcp.poll_read_ready(cx),
+            Self::Server(session) | Self::Client(session) => session.poll_data(cx).map_ok(|_| ()),
+        }
+    }
+
+    /// Says goodbye in an orderly way within the time given: sends what is left, closes our side, and reads on until the peer
+    /// closes too. Closing with unread bytes would make the kernel send a reset, and a reset can overtake our last words.
+    pub async fn close(mut self, within: Duration) {
+        // Whatever fails here, the connection is gone: which is what we want.
+        let _ = timeout(within, async {
+            self.flush().await?;
+            self.shutdown().await?;
+            self.drain().await
+        })
+        .await;
+    }
+
+    async fn drain(&mut self) -> io::Result<()> {
+        const MOST: usize = 64 * 1024;
+        let mut waste = [0; 512];
+        let mut seen = 0;
+        while seen < MOST {
+            let count = self.read(&mut waste).await?;
+            if count == 0 {
+                break;
+            }
+            seen = seen.saturating_add(count);
+        }
+        Ok(())
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Server(session) | Self::Client(session) => session.tls.get_ref().0.tcp(),
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(tcp: TcpStream) -> Self {
+        Self::Plain(tcp)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Server(session) | Self::Client(session) => session.poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Server(session) | Self::Client(session) => Pin::new(&mut session.tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Server(session) | Self::Client(session) => {
+                Pin::new(&mut session.tls).poll_write_vectored(cx, bufs)
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Server(session) | Self::Client(session) => Pin::new(&mut session.tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Server(session) | Self::Client(session) => Pin::new(&mut session.tls).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::net::metered::ALLOWANCE;
+    use crate::net::tls::Client;
+    use crate::net::tls::ClientOptions;
+    use crate::net::tls::Trust;
+    use crate::net::tls::testing::Authority;
+    use crate::net::tls::testing::Kind;
+    use crate::net::tls::testing::meet;
+    use crate::net::tls::testing::now;
+    use crate::net::tls::testing::pair;
+
+    const HOST: &str = "mail.example.org";
+
+    /// Our server side and our client side of one TLS connection.
+    async fn tls_pair() -> (Stream, Stream) {
+        let authority = Authority::new();
+        let server = authority.server(vec![authority.issue("mail", &[HOST], Kind::Ecdsa)]);
+        let trust = Trust::CaFiles(vec![authority.ca_file()]);
+        let client = Client::new(
+            &ClientOptions {
+                trust,
+                ..ClientOptions::default()
+            },
+            now(),
+        )
+        .unwrap();
+        let (ours, theirs) = pair().await;
+        let (accepted, connected) = tokio::join!(server.handshake(ours), client.handshake(theirs, HOST));
+        (accepted.unwrap().0, connected.unwrap().0)
+    }
+
+    async fn plain_pair() -> (Stream, Stream) {
+        let (ours, theirs) = pair().await;
+        (ours.into(), theirs.into())
+    }
+
+    #[tokio::test]
+    async fn megabytes_go_through_both_ways_at_once() {
+        for (one, two) in [tls_pair().await, plain_pair().await] {
+            let data: Arc<Vec<u8>> = Arc::new((0..500_000_u32).flat_map(u32::to_le_bytes).collect());
+            let ends = [one, two].map(|stream| {
+                let data = Arc::clone(&data);
+                tokio::spawn(async move {
+                    let (mut read, mut write) = tokio::io::split(stream);
+                    let sent = Arc::clone(&data);
+                    let sender = tokio::spawn(async move {
+                        write.write_all(&sent).await.unwrap();
+                        write.shutdown().await.unwrap();
+                    });
+                    let mut got = Vec::new();
+                    read.read_to_end(&mut got).await.unwrap();
+                    sender.await.unwrap();
+                    assert!(got == *data);
+                })
+            });
+            for end in ends {
+                end.await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn many_small_records_are_read_at_once() {
+        let (mut ours, mut theirs) = tls_pair().await;
+        for _ in 0..50 {
+            theirs.write_all(b"0123456789").await.unwrap();
+        }
+        theirs.flush().await.unwrap();
+        theirs.shutdown().await.unwrap();
+        ours.readable().await.unwrap();
+        let mut buffer = vec![0; 2 * ALLOWANCE];
+        let mut got = 0;
+        let mut reads = 0;
+        loop {
+            match ours.read(&mut buffer).await.unwrap() {
+                0 => break,
+                count => got += count,
+            }
+            reads += 1;
+        }
+        assert_eq!(got, 500);
+        assert!(reads < 25, "{reads}");
+    }
+
+    #[tokio::test]
+    async fn parts_are_written_in_one_go() {
+        for (mut ours, mut theirs) in [tls_pair().await, plain_pair().await] {
+            assert!(ours.is_write_vectored());
+            let parts = [
+                IoSlice::new(b"* 1 FETCH "),
+                IoSlice::new(b"{3}\r\n"),
+                IoSlice::new(b"abc)\r\n"),
+            ];
+            assert_eq!(ours.write_vectored(&parts).await.unwrap(), 21);
+            ours.flush().await.unwrap();
+            let mut got = [0; 21];
+            theirs.read_exact(&mut got).await.unwrap();
+            assert_eq!(&got, b"* 1 FETCH {3}\r\nabc)\r\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn readable_waits_without_taking() {
+        for (mut ours, mut theirs) in [tls_pair().await, plain_pair().await] {
+            let early = timeout(Duration::from_millis(10), ours.readable()).await;
+            assert!(early.is_err() || !ours.is_tls());
+            theirs.write_all(b"x").await.unwrap();
+            theirs.flush().await.unwrap();
+            ours.readable().await.unwrap();
+            ours.readable().await.unwrap();
+            let mut got = [0; 8];
+            assert_eq!(ours.read(&mut got).await.unwrap(), 1);
+            theirs.shutdown().await.unwrap();
+            ours.readable().await.unwrap();
+            assert_eq!(ours.read(&mut got).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn leaving_without_goodbye_is_told_from_a_close() {
+        let (mut ours, mut theirs) = tls_pair().await;
+        ours.write_all(b"*").await.unwrap();
+        ours.flush().await.unwrap();
+        theirs.read_exact(&mut [0; 1]).await.unwrap();
+        drop(theirs);
+        let error = ours.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn last_words_arrive_though_input_is_left_unread() {
+        for (mut ours, mut theirs) in [tls_pair().await, plain_pair().await] {
+            theirs.write_all(&[b'x'; 30_000]).await.unwrap();
+            theirs.flush().await.unwrap();
+            ours.readable().await.unwrap();
+            let client = tokio::spawn(async move {
+                let mut got = Vec::new();
+                theirs.read_to_end(&mut got).await.unwrap();
+                got
+            });
+            ours.write_all(b"* BYE\r\n").await.unwrap();
+            ours.close(Duration::from_secs(5)).await;
+            assert_eq!(client.await.unwrap(), b"* BYE\r\n");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_does_not_wait_for_a_peer_that_does_not_read() {
+        for (mut ours, _theirs) in [tls_pair().await, plain_pair().await] {
+            let big = vec![0; 16 * 1024 * 1024];
+            assert!(
+                timeout(Duration::from_secs(1), ours.write_all(&big))
+                    .await
+                    .is_err()
+            );
+            let start = tokio::time::Instant::now();
+            ours.close(Duration::from_secs(3)).await;
+            assert!(start.elapsed() < Duration::from_secs(4));
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_plain_stream_can_be_upgraded() {
+        let (plain, _other) = plain_pair().await;
+        assert!(!plain.is_tls());
+        assert!(plain.peer_addr().is_ok() && plain.local_addr().is_ok());
+        assert!(plain.into_plain().is_ok());
+        let (encrypted, _other) = tls_pair().await;
+        assert!(encrypted.is_tls());
+        assert!(encrypted.peer_addr().is_ok() && encrypted.local_addr().is_ok());
+        assert!(encrypted.into_plain().is_err());
+    }
+
+    /// What a mail client sends in the clear behind STARTTLS reaches the TLS engine, which refuses it: it is never data.
+    #[tokio::test]
+    async fn plain_text_behind_starttls_breaks_the_hand_shake() {
+        let authority = Authority::new();
+        let server = authority.server(vec![authority.issue("mail", &[HOST], Kind::Ecdsa)]);
+        let (mut ours, mut theirs) = pair().await;
+        theirs
+            .write_all(b"a STARTTLS\r\nb LOGIN evil x\r\n")
+            .await
+            .unwrap();
+        ours.read_exact(&mut [0; 12]).await.unwrap();
+        assert!(server.handshake(ours).await.is_err());
+        let (accepted, _) = meet(&server, &Arc::new(authority.client()), HOST).await;
+        assert!(accepted.is_ok());
+    }
+}
