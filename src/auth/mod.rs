@@ -15,3 +15,6 @@ pub mod window;
 pub mod wire_code;
 
 mod random;
+
+#[cfg(test)]
+mod world;

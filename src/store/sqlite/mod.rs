@@ -391,3 +391,6 @@ impl Store for SqliteStore {
         self.write(move |db| lists::sweep(db, now).map_err(unavailable))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Logins with the main password alone, and users the policy treats specially.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use crate::auth::gate::Demand;
+use crate::auth::gate::Gate;
+use crate::auth::gate::GateError;
+use crate::auth::gate::Options;
+use crate::auth::gate::Question;
+use crate::auth::gate::Waiver;
+use crate::auth::world::HOME;
+use crate::auth::world::NOW;
+use crate::auth::world::World;
+use crate::auth::world::later;
+use crate::auth::world::name;
+use crate::auth::world::networks;
+use crate::auth::world::sent;
+use crate::auth::world::with_code;
+use crate::store::MfaSetting;
+use crate::types::EndReason;
+use crate::types::Refusal;
+use crate::types::SecondFactor;
+
+#[tokio::test]
+async fn the_main_password_alone_passes_only_where_the_policy_says_so() {
+    let world = World::new();
+    world.add("alice").await;
+    assert_eq!(
+        world.refused("alice", "hunter2", NOW).await,
+        Refusal::SecondFactorMissing
+    );
+    for (waiver, factor, monitored) in [
+        (Waiver::Exempt, SecondFactor::Exempt, None),
+        (Waiver::NotEnrolled, SecondFactor::NotEnrolled, None),
+        (
+            Waiver::Monitored,
+            SecondFactor::NotEnrolled,
+            Some(Refusal::SecondFactorMissing),
+        ),
+    ] {
+        world.ask_for(Demand::Nothing(waiver));
+        let verified = world
+            .attempt("alice", b"hunter2;123456", HOME, NOW)
+            .await
+            .unwrap();
+        assert_eq!(sent(&verified).unwrap(), "hunter2;123456", "byte for byte");
+        assert_eq!(verified.authenticated.factor(), &factor);
+        assert_eq!(verified.monitored, monitored);
+        assert_eq!(world.refused("alice", "", NOW).await, Refusal::PasswordInvalid);
+    }
+}
+
+#[tokio::test]
+async fn a_right_code_counts_even_where_none_is_asked_for() {
+    let world = World::new();
+    let secret = world.enrolled("alice").await;
+    world.ask_for(Demand::Nothing(Waiver::Monitored));
+    let typed = with_code("pw", &secret, NOW);
+    let verified = world.attempt("alice", typed.as_bytes(), HOME, NOW).await.unwrap();
+    assert_eq!(verified.authenticated.factor(), &SecondFactor::Totp);
+    assert_eq!(sent(&verified).unwrap(), "pw");
+    assert_eq!(verified.monitored, None);
+    let other = with_code("other", &secret, NOW);
+    assert_eq!(world.refused("alice", &other, NOW).await, Refusal::CodeReplayed);
+    let wrong = world.attempt("alice", b"pw;000000x", HOME, NOW).await.unwrap();
+    assert_eq!(wrong.monitored, Some(Refusal::SecondFactorMissing));
+}
+
+#[tokio::test]
+async fn unknown_disabled_and_misplaced_users_are_refused_whatever_the_policy_waives() {
+    let world = World::new();
+    world.add("alice").await;
+    world.ask_for(Demand::Nothing(Waiver::Exempt));
+    assert_eq!(world.refused("nobody", "pw", NOW).await, Refusal::UnknownUser);
+    assert_eq!(
+        world.refused("Alice", "pw", NOW).await,
+        Refusal::UnknownUser,
+        "byte for byte"
+    );
+    world
+        .change("alice", |user| user.networks = Some(networks("192.0.2.128/25")))
+        .await;
+    assert_eq!(world.refused("alice", "pw", NOW).await, Refusal::NetworkDenied);
+    world.change("alice", |user| user.disabled = true).await;
+    assert_eq!(world.refused("alice", "pw", NOW).await, Refusal::UserDisabled);
+}
+
+#[tokio::test]
+async fn users_who_are_not_listed_come_in_only_where_that_is_switched_on_and_nothing_is_asked_for() {
+    let world = World::with(Options {
+        admit_unknown: true,
+        ..Options::default()
+    });
+    assert_eq!(
+        world.refused("carol", "pw", NOW).await,
+        Refusal::SecondFactorMissing
+    );
+    world.ask_for(Demand::Nothing(Waiver::NotEnrolled));
+    let verified = world.attempt("carol", b"pw", HOME, NOW).await.unwrap();
+    assert_eq!(verified.authenticated.factor(), &SecondFactor::NotEnrolled);
+    let leases = [verified.lease];
+    assert_eq!(world.gate.recheck(&leases, NOW).await.unwrap(), [None]);
+    world.add("carol").await;
+    assert_eq!(world.gate.recheck(&leases, NOW).await.unwrap(), [None]);
+    world.change("carol", |user| user.disabled = true).await;
+    assert_eq!(
+        world.gate.recheck(&leases, NOW).await.unwrap(),
+        [Some(EndReason::Revoked)]
+    );
+}
+
+#[tokio::test]
+async fn a_removed_user_has_no_session_left() {
+    let world = World::new();
+    let alice = world.add("alice").await;
+    world.ask_for(Demand::Nothing(Waiver::Exempt));
+    let lease = world.attempt("alice", b"pw", HOME, NOW).await.unwrap().lease;
+    assert!(world.store.remove_user(&alice).await.unwrap());
+    assert_eq!(
+        world.gate.recheck(&[lease], NOW).await.unwrap(),
+        [Some(EndReason::Revoked)]
+    );
+}
+
+#[tokio::test]
+async fn the_policy_is_asked_with_the_facts_of_the_login() {
+    let world = World::new();
+    let asked: Arc<Mutex<Vec<(String, Option<MfaSetting>, bool, String)>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    let demands = Box::new(move |question: &Question<'_>| {
+        assert_eq!(question.now, NOW);
+        assert_eq!(question.listener, "imaps");
+        seen.lock().unwrap().push((
+            question.user.to_string(),
+            question.setting,
+            question.enrolled,
+            question.ip.to_string(),
+        ));
+        Demand::SecondFactor
+    });
+    let gate = Gate::new(
+        Arc::clone(&world.store),
+        Arc::clone(&world.keys),
+        Options::default(),
+        demands,
+    );
+    let world = World {
+        gate: gate.unwrap(),
+        ..world
+    };
+    world.add("alice").await;
+    world.refused("alice", "pw", NOW).await;
+    world.app_password("alice").await;
+    world
+        .change("alice", |user| user.mfa = Some(MfaSetting::Optional))
+        .await;
+    world.refused("alice", "pw", NOW).await;
+    let facts = |setting, enrolled| ("alice".to_owned(), setting, enrolled, HOME.to_owned());
+    assert_eq!(
+        *asked.lock().unwrap(),
+        [facts(None, false), facts(Some(MfaSetting::Optional), true)]
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_lets_nobody_in() {
+    let world = World::new();
+    world.add("alice").await;
+    let made = world.app_password("alice").await;
+    world.ask_for(Demand::Nothing(Waiver::Exempt));
+    let away = world.folder.path().join("away");
+    std::fs::rename(world.database(), away).unwrap();
+    let lost = async {
+        while world.store.user(&name("alice")).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), lost)
+        .await
+        .unwrap();
+    for secret in [&b"pw"[..], made.printed.expose()] {
+        let answer = world.attempt("alice", secret, HOME, later(1)).await;
+        assert!(matches!(answer, Err(GateError::Unavailable(_))));
+    }
+}

@@ -1,0 +1,206 @@
+//! A store, keys and a gate in a temporary folder, for tests.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use crate::auth::accounts::Accounts;
+use crate::auth::accounts::Created;
+use crate::auth::accounts::NewAppPassword;
+use crate::auth::gate::Demand;
+use crate::auth::gate::Gate;
+use crate::auth::gate::GateError;
+use crate::auth::gate::Options;
+use crate::auth::gate::Outcome;
+use crate::auth::gate::Source;
+use crate::auth::gate::Verified;
+use crate::auth::keys::Keys;
+use crate::auth::totp;
+use crate::store::Store;
+use crate::store::User;
+use crate::store::sqlite;
+use crate::store::sqlite::SqliteStore;
+use crate::types::BackendCredentials;
+use crate::types::Credentials;
+use crate::types::Mechanism;
+use crate::types::Networks;
+use crate::types::Refusal;
+use crate::types::SecondFactor;
+use crate::types::Secret;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// A time on a step's boundary.
+pub(super) const NOW: UnixTime = UnixTime(1_800_000_000);
+
+/// Where people in these tests sit.
+pub(super) const HOME: &str = "192.0.2.1";
+
+pub(super) struct World {
+    pub(super) folder: TempDir,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) gate: Gate,
+    /// What the policy asks for.
+    pub(super) demand: Arc<Mutex<Demand>>,
+}
+
+pub(super) fn name(text: &str) -> UserName {
+    UserName::parse(text.as_bytes()).unwrap()
+}
+
+pub(super) fn later(seconds: i64) -> UnixTime {
+    UnixTime(NOW.0 + seconds)
+}
+
+pub(super) fn networks(cidr: &str) -> Networks {
+    Networks::new(vec![cidr.parse().unwrap()])
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(super) fn with(options: Options) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("store.db"), &sqlite::Options::default()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let keys = Arc::new(Keys::derive(&[42; 32]).unwrap());
+        let demand = Arc::new(Mutex::new(Demand::SecondFactor));
+        let asked = Arc::clone(&demand);
+        let demands = Box::new(move |_: &crate::auth::gate::Question<'_>| *asked.lock().unwrap());
+        let gate = Gate::new(Arc::clone(&store), Arc::clone(&keys), options, demands).unwrap();
+        Self {
+            folder,
+            store,
+            keys,
+            gate,
+            demand,
+        }
+    }
+
+    pub(super) fn accounts(&self) -> Accounts<'_> {
+        Accounts::new(&*self.store, &self.keys)
+    }
+
+    pub(super) fn ask_for(&self, demand: Demand) {
+        *self.demand.lock().unwrap() = demand;
+    }
+
+    pub(super) async fn add(&self, user: &str) -> UserName {
+        let user = name(user);
+        self.accounts()
+            .add_user(User::new(user.clone(), NOW))
+            .await
+            .unwrap();
+        user
+    }
+
+    /// Changes a user's row.
+    pub(super) async fn change(&self, user: &str, how: impl FnOnce(&mut User)) {
+        let mut row = self.store.user(&name(user)).await.unwrap().unwrap();
+        how(&mut row);
+        self.accounts().change_user(row).await.unwrap();
+    }
+
+    /// Adds a user with a one-time secret, enrolled an hour ago; answers the secret.
+    pub(super) async fn enrolled(&self, user: &str) -> Secret {
+        let user = self.add(user).await;
+        self.enrol(&user).await
+    }
+
+    pub(super) async fn enrol(&self, user: &UserName) -> Secret {
+        let hour_ago = later(-3600);
+        self.accounts().begin_totp(user, "Mail", hour_ago).await.unwrap();
+        let (sealed, _) = self.store.enrolment(user).await.unwrap().unwrap();
+        let secret = self.keys.open_totp(user, &sealed).unwrap();
+        let code = Secret::from(totp::code_at(&secret, hour_ago).unwrap().as_str());
+        self.accounts().confirm_totp(user, &code, hour_ago).await.unwrap();
+        secret
+    }
+
+    pub(super) fn new_app_password(user: &str, account: &str) -> NewAppPassword {
+        NewAppPassword {
+            user: name(user),
+            account: name(account),
+            label: "phone".to_owned(),
+            expires: None,
+            networks: None,
+            mail_password: Some(Secret::from("the mail password")),
+        }
+    }
+
+    pub(super) async fn app_password(&self, user: &str) -> Created {
+        let new = Self::new_app_password(user, user);
+        self.accounts().create_app_password(&new, NOW).await.unwrap()
+    }
+
+    pub(super) async fn attempt(
+        &self,
+        user: &str,
+        secret: &[u8],
+        ip: &str,
+        now: UnixTime,
+    ) -> Result<Verified, GateError> {
+        let credentials = Credentials {
+            user: name(user),
+            secret: Secret::from(secret),
+            mechanism: Mechanism::Plain,
+        };
+        let source = Source {
+            ip: ip.parse::<IpAddr>().unwrap(),
+            listener: "imaps".into(),
+            client: Some("Thunder\r\nbird 153".to_owned()),
+        };
+        self.gate.verify(&credentials, &source, now).await
+    }
+
+    /// An attempt that is let through, and how the backend answers it.
+    pub(super) async fn enters(
+        &self,
+        user: &str,
+        secret: &str,
+        now: UnixTime,
+        outcome: Outcome,
+    ) -> SecondFactor {
+        let verified = self.attempt(user, secret.as_bytes(), HOME, now).await.unwrap();
+        let factor = verified.authenticated.factor().clone();
+        self.gate.settle(verified.pending, outcome, now).await.unwrap();
+        factor
+    }
+
+    /// An attempt that is refused in front of the backend.
+    pub(super) async fn refused(&self, user: &str, secret: &str, now: UnixTime) -> Refusal {
+        self.refused_from(user, secret.as_bytes(), HOME, now).await
+    }
+
+    pub(super) async fn refused_from(&self, user: &str, secret: &[u8], ip: &str, now: UnixTime) -> Refusal {
+        match self.attempt(user, secret, ip, now).await {
+            Err(GateError::Refused(refusal)) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.folder.path().join("store.db")
+    }
+}
+
+/// `password;code` of the step at `now`.
+pub(super) fn with_code(password: &str, secret: &Secret, now: UnixTime) -> String {
+    format!("{password};{}", totp::code_at(secret, now).unwrap())
+}
+
+/// What the backend is sent.
+pub(super) fn sent(verified: &Verified) -> Option<String> {
+    match verified.authenticated.credentials() {
+        BackendCredentials::Password(password) => {
+            Some(String::from_utf8(password.expose().to_vec()).unwrap())
+        }
+        BackendCredentials::Master => None,
+    }
+}

@@ -1,0 +1,305 @@
+//! What is particular to this engine: the file, other processes, and everything that can go wrong with them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::LastUse;
+
+const NOW: UnixTime = UnixTime(1_000_000);
+
+fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    (folder, path)
+}
+
+fn open(path: &Path) -> SqliteStore {
+    let options = Options {
+        busy_timeout: Duration::from_millis(50),
+        poll: Duration::from_millis(20),
+        flush_every: Duration::from_millis(40),
+        ..Options::default()
+    };
+    SqliteStore::open(path, &options).unwrap()
+}
+
+fn user(name: &str) -> User {
+    User::new(UserName::parse(name.as_bytes()).unwrap(), NOW)
+}
+
+fn ban(network: &str) -> Ban {
+    Ban {
+        network: network.parse().unwrap(),
+        reason: String::new(),
+        by: String::new(),
+        created: NOW,
+        until: None,
+    }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(5), what).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_file_and_its_companions_are_private_from_the_start() {
+    let (folder, path) = place();
+    let store = open(&path);
+    store.add_user(user("alice")).await.unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let meta = entry.unwrap().metadata().unwrap();
+        assert_eq!(meta.mode() & 0o777, 0o600);
+        files += 1;
+    }
+    assert_eq!(files, 3, "the database, its -wal and its -shm");
+}
+
+#[tokio::test]
+async fn what_one_process_writes_another_sees_and_is_told_of() {
+    let (_folder, path) = place();
+    let (daemon, command) = (open(&path), open(&path));
+    let mut changes = daemon.changes();
+    changes.mark_unchanged();
+    command.add_ban(ban("192.0.2.0/24")).await.unwrap();
+    soon(changes.changed()).await.unwrap();
+    assert_eq!(daemon.bans(NOW).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn two_processes_writing_at_once_lose_nothing() {
+    let (_folder, path) = place();
+    let options = Options::default();
+    let stores = [
+        SqliteStore::open(&path, &options).unwrap(),
+        SqliteStore::open(&path, &options).unwrap(),
+    ];
+    let write = async |store: &SqliteStore, side: &str| {
+        for number in 0..40 {
+            assert!(store.add_user(user(&format!("{side}{number}"))).await.unwrap());
+        }
+    };
+    tokio::join!(write(&stores[0], "a"), write(&stores[1], "b"));
+    assert_eq!(stores[0].users(None, 1000).await.unwrap().len(), 80);
+}
+
+#[tokio::test]
+async fn notes_are_written_without_being_asked_for_and_when_the_store_is_dropped() {
+    let (_folder, path) = place();
+    let (daemon, command) = (open(&path), open(&path));
+    let mut written = command.changes();
+    for at in [1, 2] {
+        written.mark_unchanged();
+        let alice = user("alice").name;
+        daemon.note(Note::SourceSeen(alice.clone(), [at; 32], NOW));
+        soon(written.changed()).await.unwrap();
+        assert!(command.knows_source(&alice, [at; 32], NOW).await.unwrap());
+    }
+    let alice = user("alice").name;
+    written.mark_unchanged();
+    daemon.note(Note::SourceSeen(alice.clone(), [3; 32], NOW));
+    drop(daemon);
+    soon(written.changed()).await.unwrap();
+    assert!(command.knows_source(&alice, [3; 32], NOW).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_locked_file_is_unavailable_and_heals() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = store.add_user(user("alice")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(
+        store.user(&user("alice").name).await.unwrap().is_none(),
+        "reading goes on"
+    );
+    let note = Note::SourceSeen(user("alice").name, [1; 32], NOW);
+    store.note(note);
+    assert!(store.flush().await.is_err());
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(store.add_user(user("alice")).await.unwrap());
+    store.flush().await.unwrap();
+    assert!(
+        store
+            .knows_source(&user("alice").name, [1; 32], NOW)
+            .await
+            .unwrap(),
+        "the note waited"
+    );
+}
+
+#[tokio::test]
+async fn a_full_disk_is_unavailable_and_heals() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    // SQLite answers a page limit as it answers a full disk: SQLITE_FULL.
+    let limit = |pages: i64| {
+        store.writer.ask(move |connection| {
+            connection
+                .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+                .map_err(unavailable)
+        })
+    };
+    limit(1).await.unwrap();
+    let mut refused = None;
+    for number in 0..500 {
+        let mut big = user(&format!("user{number}"));
+        big.display = Some("x".repeat(1000));
+        if let Err(error) = store.add_user(big).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
+    limit(1_000_000).await.unwrap();
+    assert!(store.add_user(user("alice")).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
+    let (folder, path) = place();
+    let store = open(&path);
+    store.add_user(user("alice")).await.unwrap();
+    let away = folder.path().join("away.db");
+    fs::rename(&path, &away).unwrap();
+    let answers = async |wanted: bool| {
+        while store.user(&user("alice").name).await.is_ok() != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(answers(false)).await;
+    fs::write(&path, b"").unwrap();
+    assert!(
+        store.add_user(user("bob")).await.is_err(),
+        "another file in its place is not it"
+    );
+    fs::rename(&away, &path).unwrap();
+    soon(answers(true)).await;
+}
+
+#[tokio::test]
+async fn work_that_nobody_waits_for_is_not_begun() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let busy = store.writer.ask(move |_| {
+        let _ = held.recv();
+        Ok(())
+    });
+    let abandoned = store.add_user(user("alice"));
+    tokio::select! {
+        biased;
+        _ = busy => {}
+        _ = abandoned => {}
+        () = tokio::task::yield_now() => {}
+    }
+    drop(hold);
+    store.add_user(user("bob")).await.unwrap();
+    assert_eq!(store.users(None, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_is_unavailable() {
+    let (_folder, path) = place();
+    let options = Options {
+        deadline: Duration::from_millis(30),
+        ..Options::default()
+    };
+    let store = SqliteStore::open(&path, &options).unwrap();
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let stuck = store.writer.ask(move |_| {
+        let _ = held.recv();
+        Ok(())
+    });
+    assert!(matches!(stuck.await, Err(StoreError::Unavailable(_))));
+    drop(hold);
+}
+
+#[test]
+fn files_that_are_not_a_store_are_refused_untouched() {
+    let (folder, path) = place();
+    fs::write(
+        &path,
+        b"this is a text file, and rather longer than a header has to be, isn't it?".repeat(20),
+    )
+    .unwrap();
+    let before = fs::read(&path).unwrap();
+    let refused = SqliteStore::open(&path, &Options::default());
+    assert!(matches!(refused, Err(StoreError::Damaged(_))));
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    let theirs = folder.path().join("theirs.db");
+    Connection::open(&theirs)
+        .unwrap()
+        .execute_batch("CREATE TABLE theirs (a)")
+        .unwrap();
+    let before = fs::read(&theirs).unwrap();
+    let refused = SqliteStore::open(&theirs, &Options::default());
+    assert!(matches!(refused, Err(StoreError::Foreign(_))));
+    assert_eq!(fs::read(&theirs).unwrap(), before);
+
+    let missing = folder.path().join("no/such/folder.db");
+    assert!(matches!(
+        SqliteStore::open(&missing, &Options::default()),
+        Err(StoreError::Unavailable(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_restriction_damaged_by_hand_is_an_error_and_not_no_restriction() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let mut alice = user("alice");
+    alice.networks = Some(crate::types::Networks::default());
+    store.add_user(alice.clone()).await.unwrap();
+    let hand = Connection::open(&path).unwrap();
+    for damage in ["networks = '10.0.0.0/99'", "networks = '', mfa = 'maybe'"] {
+        hand.execute(&format!("UPDATE users SET {damage}"), []).unwrap();
+        let answer = store.user(&alice.name).await;
+        assert!(
+            matches!(answer, Err(StoreError::Damaged(_))),
+            "{damage}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn last_uses_survive_a_clean_end() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    store.add_user(user("alice")).await.unwrap();
+    let last_use = LastUse {
+        at: NOW,
+        from: "::ffff:192.0.2.1".parse().unwrap(),
+        client: None,
+    };
+    let row = AppPassword {
+        id: 1,
+        user: user("alice").name,
+        account: user("alice").name,
+        label: "x".to_owned(),
+        hash: [0; 32],
+        public_key: [0; 32],
+        public_key_mac: [0; 32],
+        sealed: None,
+        created: NOW,
+        expires: None,
+        networks: None,
+        revoked: None,
+        last_use: None,
+    };
+    assert!(store.add_app_password(row, 1).await.unwrap());
+    store.note(Note::AppPasswordUsed(1, last_use));
+    store.flush().await.unwrap();
+    drop(store);
+    let row = open(&path).app_password(1).await.unwrap().unwrap();
+    assert_eq!(row.last_use.unwrap().from.to_string(), "192.0.2.1");
+}
