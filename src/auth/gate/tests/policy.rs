@@ -123,10 +123,13 @@ async fn a_removed_user_has_no_session_left() {
     );
 }
 
+/// Name, setting, enrolled, address.
+type Facts = (String, Option<MfaSetting>, bool, String);
+
 #[tokio::test]
 async fn the_policy_is_asked_with_the_facts_of_the_login() {
-    let world = World::new();
-    let asked: Arc<Mutex<Vec<(String, Option<MfaSetting>, bool, String)>>> = Arc::default();
+    let mut world = World::new();
+    let asked: Arc<Mutex<Vec<Facts>>> = Arc::default();
     let seen = Arc::clone(&asked);
     let demands = Box::new(move |question: &Question<'_>| {
         assert_eq!(question.now, NOW);
@@ -145,10 +148,7 @@ async fn the_policy_is_asked_with_the_facts_of_the_login() {
         Options::default(),
         demands,
     );
-    let world = World {
-        gate: gate.unwrap(),
-        ..world
-    };
+    world.gate = gate.unwrap();
     world.add("alice").await;
     world.refused("alice", "pw", NOW).await;
     world.app_password("alice").await;

@@ -1,0 +1,165 @@
+//! What every engine must do, written once against `&dyn Store` and run for each.
+
+mod app_passwords;
+mod codes;
+mod lists;
+mod users;
+
+use std::sync::Arc;
+
+use crate::store::AppPassword;
+use crate::store::Ban;
+use crate::store::Consumption;
+use crate::store::LastUse;
+use crate::store::Lookup;
+use crate::store::MfaSetting;
+use crate::store::NewWindow;
+use crate::store::Note;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Subject;
+use crate::store::User;
+use crate::store::WindowState;
+use crate::store::sqlite;
+use crate::types::Networks;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+const NOW: UnixTime = UnixTime(1_000_000);
+
+/// Runs each function on a fresh store of each engine.
+macro_rules! contract {
+    ($($group:ident: $($name:ident,)*;)*) => {
+        mod on_sqlite {
+            use super::*;
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let path = folder.path().join("store.db");
+                    let store = sqlite::SqliteStore::open(&path, &sqlite::Options::default()).unwrap();
+                    let store: Arc<dyn Store> = Arc::new(store);
+                    super::$group::$name(&store).await;
+                }
+            )*)*
+        }
+    };
+}
+
+contract! {
+    users:
+        users_are_added_once_and_changed,
+        users_are_listed_by_name_and_removed,
+        names_are_kept_byte_for_byte,
+        a_key_check_binds_the_store_to_its_key,
+        an_enrolment_waits_for_its_code_and_then_replaces_what_was_in_force,
+        standings_come_in_the_order_asked,
+        the_epoch_moves_when_a_user_is_disabled,
+        the_epoch_moves_with_every_factor_taken_away_or_replaced,
+        a_reset_takes_every_factor_away,
+    ;
+    codes:
+        a_step_is_consumed_once_whoever_races,
+        a_step_is_not_consumed_for_another_secret_or_a_disabled_user,
+        consuming_opens_a_pending_window_that_the_backend_decides,
+        windows_of_a_user_are_bounded_and_the_oldest_goes,
+        whatever_takes_a_factor_away_ends_its_windows,
+    ;
+    app_passwords:
+        app_passwords_are_kept_listed_and_bounded,
+        app_passwords_are_revoked_once_and_go_with_their_owner,
+        sealed_passwords_are_replaced_for_live_app_passwords_of_the_account,
+        a_look_up_finds_all_that_belongs_together,
+    ;
+    lists:
+        bans_hold_until_they_end_or_are_lifted,
+        sources_are_known_after_a_login_and_bounded,
+        notes_are_written_together_and_the_newest_use_wins,
+        the_sweep_removes_what_is_over_and_nothing_else,
+        revocations_and_bans_are_told_at_once_and_uses_are_not,
+    ;
+}
+
+fn name(text: &str) -> UserName {
+    UserName::parse(text.as_bytes()).unwrap()
+}
+
+async fn add(store: &Arc<dyn Store>, text: &str) -> UserName {
+    let user = name(text);
+    assert!(store.add_user(User::new(user.clone(), NOW)).await.unwrap());
+    user
+}
+
+fn app_password(id: u32, user: &UserName) -> AppPassword {
+    AppPassword {
+        id,
+        user: user.clone(),
+        account: user.clone(),
+        label: "phone".to_owned(),
+        hash: [1; 32],
+        public_key: [2; 32],
+        public_key_mac: [3; 32],
+        sealed: Some(vec![4; 50]),
+        created: NOW,
+        expires: None,
+        networks: None,
+        revoked: None,
+        last_use: None,
+    }
+}
+
+fn last_use(at: i64) -> LastUse {
+    LastUse {
+        at: UnixTime(at),
+        from: "2001:db8::1".parse().unwrap(),
+        client: Some("Mail 1.0".to_owned()),
+    }
+}
+
+fn networks(cidr: &str) -> Option<Networks> {
+    Some(Networks::new(vec![cidr.parse().unwrap()]))
+}
+
+fn consumption(user: &UserName, step: i64, key: u8) -> Consumption {
+    Consumption {
+        user: user.clone(),
+        sealed: vec![9; 40],
+        step,
+        window: NewWindow {
+            key: [key; 32],
+            opened: NOW,
+            expires: UnixTime(NOW.0 + 300),
+            idle_since: UnixTime(NOW.0 - 7200),
+            keep: 3,
+        },
+    }
+}
+
+async fn enrol(store: &Arc<dyn Store>, user: &UserName, step: i64) {
+    assert!(store.begin_enrolment(user, vec![9; 40], NOW).await.unwrap());
+    assert!(
+        store
+            .confirm_enrolment(user, vec![9; 40], step, NOW)
+            .await
+            .unwrap()
+    );
+}
+
+async fn has_window(store: &Arc<dyn Store>, user: &UserName, key: u8) -> Option<WindowState> {
+    let lookup = Lookup {
+        user: user.clone(),
+        app_password: None,
+        window: Some([key; 32]),
+        now: NOW,
+    };
+    store
+        .look_up(lookup)
+        .await
+        .unwrap()
+        .window
+        .map(|window| window.state)
+}
+
+async fn epoch(store: &Arc<dyn Store>, user: &UserName) -> i64 {
+    store.user(user).await.unwrap().unwrap().epoch
+}
