@@ -198,6 +198,12 @@ impl Collector {
         self.expect == Expect::Line && self.buffer.is_empty()
     }
 
+    /// Bytes of memory held now, for tests of what a connection costs.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.buffer.capacity() + self.tail.capacity()
+    }
+
     /// Forgets the command, wiping it, and is ready for the next one.
     pub fn reset(&mut self) {
         self.buffer.zeroize();
