@@ -252,6 +252,10 @@ impl Collector {
             return (part.len(), Progress::More);
         }
         let announcement = match announcement_of(self.current_line()) {
+            // The brace may stand before what was kept of the line: what follows cannot be framed.
+            Ok(None) if poisoned && is_all_digits(&self.tail) => {
+                return (part.len(), Progress::Broken(FrameError::LiteralTooLarge));
+            }
             Ok(announcement) => announcement,
             Err(error) => return (part.len(), Progress::Broken(error)),
         };
@@ -279,18 +283,19 @@ impl Collector {
 
     /// A line part must keep to the bounds, and have CR and LF only together, at its end.
     fn check_line_part(&self, part: &[u8]) -> Result<(), FrameError> {
-        if self.line_bytes.saturating_add(part.len()) > self.bounds.line {
-            return Err(FrameError::LineTooLong);
-        }
-        let kept = if self.expect == Expect::Line {
-            part.len()
-        } else {
-            0
+        let line_room = self.bounds.line.saturating_sub(self.line_bytes);
+        let room = match self.expect {
+            Expect::Line => self.bounds.command.saturating_sub(self.buffer.len()),
+            _ => usize::MAX,
         };
-        if self.buffer.len().saturating_add(kept) > self.bounds.command {
-            return Err(FrameError::CommandTooLong);
+        // What comes first counts, so that it is the same wherever the input was cut.
+        let fitting = part.get(..line_room.min(room)).unwrap_or(part);
+        check_line_ends(self.current_line().last() == Some(&b'\r'), fitting)?;
+        match part.len() {
+            len if len > line_room.min(room) && line_room <= room => Err(FrameError::LineTooLong),
+            len if len > room => Err(FrameError::CommandTooLong),
+            _ => Ok(()),
         }
-        check_line_ends(self.current_line().last() == Some(&b'\r'), part)
     }
 
     /// Takes literal bytes into the buffer.
@@ -362,6 +367,14 @@ impl Drop for Collector {
     fn drop(&mut self) {
         self.buffer.zeroize();
     }
+}
+
+/// Whether the kept tail of a line is the end of a number too long to be seen whole: zeros can make it as long as a line.
+fn is_all_digits(tail: &[u8]) -> bool {
+    let number = tail
+        .strip_suffix(b"}\r\n")
+        .map(|tail| tail.strip_suffix(b"+").unwrap_or(tail));
+    tail.len() >= ANNOUNCEMENT_TAIL && number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
 }
 
 /// At most `left` bytes of the input.
@@ -488,6 +501,32 @@ mod tests {
         many.extend(b"\r\n");
         assert_eq!(run(&many, 7)[0], "discard LiteralsTooLarge");
         check(b"a {4294967301+}\r\n", &["broken LiteralTooLarge"]);
+    }
+
+    #[test]
+    fn the_first_offence_counts_wherever_the_input_is_cut() {
+        check(b"a NO\0OP\n", &["broken Nul"]);
+        check(b"a NO\rOP\n", &["broken BareCr"]);
+        check(b"a NO\nOP\r\n", &["broken BareLf"]);
+        let line = |head: &[u8], len: usize, tail: &[u8]| [head, &vec![b'x'; len], tail].concat();
+        check(&line(b"a\rb", 200, b"\r\n"), &["broken BareCr"]);
+        check(&line(b"a\0", 200, b"\n"), &["broken Nul"]);
+        check(&line(b"", 99, b"\rx"), &["broken LineTooLong"]);
+        check(&line(b"", 99, b"\r\n"), &["broken LineTooLong"]);
+        check(
+            &line(b"a {50+}\r\n", 50, &line(b" {29+}\r\n", 29, &[b'y'; 60])),
+            &["broken CommandTooLong"],
+        );
+    }
+
+    #[test]
+    fn a_number_longer_than_what_is_kept_of_a_line_hides_no_literal() {
+        for number in ["000000000003+", "0000000000000000000000003+", "00000000000000003"] {
+            let mut input = b"a X {60+}\r\n".to_vec();
+            input.extend([b'z'; 60]);
+            input.extend(format!(" {{{number}}}\r\nb N\r\nc NOOP\r\n").bytes());
+            check(&input, &["discard LiteralTooLarge", "broken LiteralTooLarge"]);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a line of a command may be made of.
 
-use memchr::memchr2;
+use memchr::memchr3;
 use thiserror::Error;
 
 /// Why a command cannot be framed.
@@ -32,23 +32,21 @@ pub enum FrameError {
 /// CR and LF come only together, at the end of a line; NUL comes nowhere. `part` has at most one LF, as its last byte;
 /// `after_cr` says that the part before it ended in CR.
 pub(super) fn check_line_ends(after_cr: bool, part: &[u8]) -> Result<(), FrameError> {
-    if after_cr {
+    if after_cr && !part.is_empty() {
         return if part == b"\n" {
             Ok(())
         } else {
             Err(FrameError::BareCr)
         };
     }
-    let body = part.strip_suffix(b"\n");
-    let text = body.unwrap_or(part);
-    let line = text.strip_suffix(b"\r");
-    if body.is_some() && line.is_none() {
-        return Err(FrameError::BareLf);
-    }
-    let line = line.unwrap_or(text);
-    match memchr2(b'\r', 0, line).and_then(|at| line.get(at)) {
-        None => Ok(()),
-        Some(0) => Err(FrameError::Nul),
-        Some(_) => Err(FrameError::BareCr),
+    // The first offence counts, so that it is the same one wherever the input was cut.
+    let Some(at) = memchr3(b'\r', b'\n', 0, part) else {
+        return Ok(());
+    };
+    match part.get(at..).unwrap_or_default() {
+        b"\r" | b"\r\n" => Ok(()),
+        [b'\r', ..] => Err(FrameError::BareCr),
+        [b'\n', ..] => Err(FrameError::BareLf),
+        _ => Err(FrameError::Nul),
     }
 }
