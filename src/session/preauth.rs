@@ -110,7 +110,10 @@ impl PreAuth {
             State::WaitingForSaslResponse(_) => 6 * 1024,
             _ => 0,
         };
-        size_of::<Self>() + self.shared.input.held() + self.shared.id.as_ref().map_or(0, ClientId::held) + state
+        size_of::<Self>()
+            + self.shared.input.held()
+            + self.shared.id.as_ref().map_or(0, ClientId::held)
+            + state
     }
 
     /// What the client said about itself so far.
@@ -294,17 +297,29 @@ mod tests {
             b"1 ID (\"name\" \"imapflow\" \"version\" {3+}\r\n1.0 \"x-originating-ip\" \"192.0.2.1\")\r\n",
             &mut steps,
         );
-        assert_eq!(shown(&steps), "* ID (\"name\" \"imapwarden\")\r\n1 OK ID completed.\r\n");
+        assert_eq!(
+            shown(&steps),
+            "* ID (\"name\" \"imapwarden\")\r\n1 OK ID completed.\r\n"
+        );
         let id = client.client_id().unwrap();
-        assert_eq!(id.iter().collect::<Vec<_>>(), [("name", Some("imapflow")), ("version", Some("1.0"))]);
-        assert_eq!(tls("1 ID NIL\r\n"), "* ID (\"name\" \"imapwarden\")\r\n1 OK ID completed.\r\n");
+        assert_eq!(
+            id.iter().collect::<Vec<_>>(),
+            [("name", Some("imapflow")), ("version", Some("1.0"))]
+        );
+        assert_eq!(
+            tls("1 ID NIL\r\n"),
+            "* ID (\"name\" \"imapwarden\")\r\n1 OK ID completed.\r\n"
+        );
     }
 
     #[test]
     fn login_takes_every_form_of_its_arguments() {
         assert_eq!(tls("a LOGIN bob pw\r\n"), "<verify bob pw login>");
         assert_eq!(tls("a login bob pw \r\n"), "<verify bob pw login>");
-        assert_eq!(tls("a LOGIN \"bob\" \"p\\\"w\\\\\"\r\n"), "<verify bob p\\\"w\\\\ login>");
+        assert_eq!(
+            tls("a LOGIN \"bob\" \"p\\\"w\\\\\"\r\n"),
+            "<verify bob p\\\"w\\\\ login>"
+        );
         assert_eq!(
             tls("a LOGIN {3}\r\nbob {2}\r\npw\r\n"),
             "+ OK\r\n+ OK\r\n<verify bob pw login>"
@@ -339,19 +354,33 @@ mod tests {
         );
         // mbsync and mutt: authzid is the user.
         let message = base64("bob\0bob\0pw");
-        assert_eq!(tls(format!("1 AUTHENTICATE PLAIN {message}\r\n")), "<verify bob pw plain>");
+        assert_eq!(
+            tls(format!("1 AUTHENTICATE PLAIN {message}\r\n")),
+            "<verify bob pw plain>"
+        );
         // An empty initial response is an empty message, and no prompt follows it.
-        assert_eq!(tls("a AUTHENTICATE PLAIN =\r\n"), "a BAD Invalid authentication response.\r\n");
+        assert_eq!(
+            tls("a AUTHENTICATE PLAIN =\r\n"),
+            "a BAD Invalid authentication response.\r\n"
+        );
     }
 
     #[test]
     fn authenticate_login_works_with_and_without_initial_response() {
         assert_eq!(
-            tls(format!("a AUTHENTICATE LOGIN\r\n{}\r\n{}\r\n", base64("bob"), base64("pw"))),
+            tls(format!(
+                "a AUTHENTICATE LOGIN\r\n{}\r\n{}\r\n",
+                base64("bob"),
+                base64("pw")
+            )),
             "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n<verify bob pw sasl_login>"
         );
         assert_eq!(
-            tls(format!("a authenticate login {}\r\n{}\r\n", base64("bob"), base64("pw"))),
+            tls(format!(
+                "a authenticate login {}\r\n{}\r\n",
+                base64("bob"),
+                base64("pw")
+            )),
             "+ UGFzc3dvcmQ6\r\n<verify bob pw sasl_login>"
         );
     }
@@ -359,8 +388,19 @@ mod tests {
     #[test]
     fn an_exchange_that_fails_or_is_cancelled_leaves_the_connection_usable() {
         let fail = |line: &str| tls(format!("a AUTHENTICATE PLAIN\r\n{line}\r\nb NOOP\r\n"));
-        assert_eq!(fail("*"), "+ \r\na BAD Authentication cancelled.\r\nb OK NOOP completed.\r\n");
-        for line in ["AGJvYgBwdw", "AGJvYgBwdw===", " AGJvYgBwdw==", "AGJvYgBwdw==\t", "", "b NOOP", "{3+}\r\nfoo"] {
+        assert_eq!(
+            fail("*"),
+            "+ \r\na BAD Authentication cancelled.\r\nb OK NOOP completed.\r\n"
+        );
+        for line in [
+            "AGJvYgBwdw",
+            "AGJvYgBwdw===",
+            " AGJvYgBwdw==",
+            "AGJvYgBwdw==\t",
+            "",
+            "b NOOP",
+            "{3+}\r\nfoo",
+        ] {
             assert_eq!(
                 fail(line),
                 "+ \r\na BAD Invalid authentication response.\r\nb OK NOOP completed.\r\n",
@@ -377,9 +417,13 @@ mod tests {
                 "a NO [CANNOT] Authentication mechanism not supported.\r\n"
             );
         }
-        let options = Options { mechanisms: vec![Mechanism::Plain], ..Options::default() };
+        let options = Options {
+            mechanisms: vec![Mechanism::Plain],
+            ..Options::default()
+        };
         let mut steps = Vec::new();
-        let _ = PreAuth::new(Arc::new(options), Channel::Tls).receive(b"a AUTHENTICATE LOGIN\r\n", &mut steps);
+        let _ =
+            PreAuth::new(Arc::new(options), Channel::Tls).receive(b"a AUTHENTICATE LOGIN\r\n", &mut steps);
         assert!(shown(&steps).starts_with("a NO [CANNOT]"));
     }
 
@@ -388,11 +432,18 @@ mod tests {
         let plain = |message: &[u8]| tls(format!("a AUTHENTICATE PLAIN {}\r\n", base64(message)));
         assert_eq!(plain(b"alice\0bob\0pw"), "<refuse invalid_authzid plain>");
         assert_eq!(plain(b"\0alice*master\0pw"), "<refuse invalid_user plain>");
-        assert_eq!(tls("a LOGIN \"alice*master\" pw\r\n"), "<refuse invalid_user login>");
+        assert_eq!(
+            tls("a LOGIN \"alice*master\" pw\r\n"),
+            "<refuse invalid_user login>"
+        );
         assert_eq!(tls("a LOGIN \"bob\t\" pw\r\n"), "<refuse invalid_user login>");
         assert_eq!(tls(b"a LOGIN \"b\xff\" pw\r\n"), "<refuse invalid_user login>");
         assert_eq!(
-            tls(format!("a AUTHENTICATE LOGIN {}\r\n{}\r\n", base64("bob\0"), base64("pw"))),
+            tls(format!(
+                "a AUTHENTICATE LOGIN {}\r\n{}\r\n",
+                base64("bob\0"),
+                base64("pw")
+            )),
             "+ UGFzc3dvcmQ6\r\n<refuse invalid_user sasl_login>"
         );
         let mut steps = Vec::new();
@@ -406,7 +457,15 @@ mod tests {
 
     #[test]
     fn commands_after_login_are_bad_before_it() {
-        for command in ["SELECT INBOX", "XYZ", "COMPRESS DEFLATE", "UNAUTHENTICATE", "STARTTLSX", "LOGINX a b", "ENABLE X"] {
+        for command in [
+            "SELECT INBOX",
+            "XYZ",
+            "COMPRESS DEFLATE",
+            "UNAUTHENTICATE",
+            "STARTTLSX",
+            "LOGINX a b",
+            "ENABLE X",
+        ] {
             assert_eq!(
                 tls(format!("a {command}\r\n")),
                 "a BAD Not a command before login. Log in first.\r\n",
@@ -453,17 +512,38 @@ mod tests {
         ] {
             assert_eq!(tls(input), "<end not_imap>", "{}", input.escape_ascii());
         }
-        assert_eq!(tls("a NOOP\r\nPOST / HTTP/1.1\r\nb NOOP\r\n"), "a OK NOOP completed.\r\n<end not_imap>");
-        assert_eq!(tls(b"a NOOP\r\n\x16\x03\x01"), "a OK NOOP completed.\r\n<end not_imap>");
+        assert_eq!(
+            tls("a NOOP\r\nPOST / HTTP/1.1\r\nb NOOP\r\n"),
+            "a OK NOOP completed.\r\n<end not_imap>"
+        );
+        assert_eq!(
+            tls(b"a NOOP\r\n\x16\x03\x01"),
+            "a OK NOOP completed.\r\n<end not_imap>"
+        );
     }
 
     #[test]
     fn lines_that_do_not_end_in_crlf_end_the_connection() {
-        for input in ["a NOOP\n", "a NOOP\rb NOOP\r\n", "a NOOP\r\r\n", "a LOGIN bob pw\nb NOOP\r\n"] {
-            assert_eq!(tls(input), "* BYE Lines must end in CRLF.\r\n<end client_protocol>", "{input:?}");
+        for input in [
+            "a NOOP\n",
+            "a NOOP\rb NOOP\r\n",
+            "a NOOP\r\r\n",
+            "a LOGIN bob pw\nb NOOP\r\n",
+        ] {
+            assert_eq!(
+                tls(input),
+                "* BYE Lines must end in CRLF.\r\n<end client_protocol>",
+                "{input:?}"
+            );
         }
-        assert_eq!(tls("a LOGIN bob p\0w\r\n"), "* BYE NUL is not allowed.\r\n<end client_protocol>");
-        assert_eq!(tls("a LOGIN bob {3+}\r\np\0w\r\n"), "* BYE NUL is not allowed.\r\n<end client_protocol>");
+        assert_eq!(
+            tls("a LOGIN bob p\0w\r\n"),
+            "* BYE NUL is not allowed.\r\n<end client_protocol>"
+        );
+        assert_eq!(
+            tls("a LOGIN bob {3+}\r\np\0w\r\n"),
+            "* BYE NUL is not allowed.\r\n<end client_protocol>"
+        );
         assert_eq!(
             tls("a AUTHENTICATE PLAIN\r\nAA==\n"),
             "+ \r\n* BYE Lines must end in CRLF.\r\n<end client_protocol>"
@@ -497,7 +577,10 @@ mod tests {
         );
         let mut steps = Vec::new();
         let client = preauth(Channel::PlainBeforeStartTls)
-            .receive(b"a ID (\"name\" \"x\")\r\nb STARTTLS\r\nc NOOP\r\nd NO", &mut steps)
+            .receive(
+                b"a ID (\"name\" \"x\")\r\nb STARTTLS\r\nc NOOP\r\nd NO",
+                &mut steps,
+            )
             .receive(b"OP\r\n", &mut steps);
         assert!(!client.wants_input());
         steps.clear();
@@ -516,7 +599,10 @@ mod tests {
     fn a_pipelined_second_login_waits_for_the_first_verdict() {
         let mut steps = Vec::new();
         let client = preauth(Channel::Tls)
-            .receive(b"a LOGIN bob one\r\nb NOOP\r\nc LOGIN bob two\r\nd LO", &mut steps)
+            .receive(
+                b"a LOGIN bob one\r\nb NOOP\r\nc LOGIN bob two\r\nd LO",
+                &mut steps,
+            )
             .receive(b"GOUT\r\n", &mut steps);
         assert_eq!(shown(&steps), "<verify bob one login>");
         assert!(!client.wants_input());
@@ -569,7 +655,10 @@ mod tests {
 
     #[test]
     fn refusals_have_one_text_with_the_help_line_and_outages_are_no_attempts() {
-        let options = Options { help: Some("Use an app password.".to_owned()), ..Options::default() };
+        let options = Options {
+            help: Some("Use an app password.".to_owned()),
+            ..Options::default()
+        };
         let mut client = PreAuth::new(Arc::new(options), Channel::Tls);
         let mut steps = Vec::new();
         for _ in 0..20 {
@@ -625,9 +714,16 @@ mod tests {
 
     #[test]
     fn a_line_of_more_than_eight_kib_ends_the_connection() {
-        assert_eq!(tls(format!("a NOOP {}\r\n", " ".repeat(8000))), "a OK NOOP completed.\r\n");
+        assert_eq!(
+            tls(format!("a NOOP {}\r\n", " ".repeat(8000))),
+            "a OK NOOP completed.\r\n"
+        );
         let long = "x".repeat(9000);
-        for input in [format!("a {long}"), format!("a LOGIN {{1+}}\r\nb {long}"), format!("a AUTHENTICATE PLAIN\r\n{long}")] {
+        for input in [
+            format!("a {long}"),
+            format!("a LOGIN {{1+}}\r\nb {long}"),
+            format!("a AUTHENTICATE PLAIN\r\n{long}"),
+        ] {
             assert!(tls(input).ends_with("* BYE Command too long.\r\n<end client_limit>"));
         }
     }
@@ -652,24 +748,48 @@ mod tests {
             tls("a LOGIN {4294967301+}\r\nb NOOP\r\n"),
             "* BYE Literal too large.\r\n<end client_limit>"
         );
-        assert_eq!(tls("a NOOP {8+}\r\nb NOOP\r\n\r\n"), "a BAD No literal is expected here.\r\n");
-        assert_eq!(tls("a AUTHENTICATE PLAIN {8+}\r\nAGJvYgA=\r\n"), "a BAD No literal is expected here.\r\n");
-        assert_eq!(tls("a LOGIN ~{3+}\r\nbob pw\r\n"), "a BAD No literal is expected here.\r\n");
+        assert_eq!(
+            tls("a NOOP {8+}\r\nb NOOP\r\n\r\n"),
+            "a BAD No literal is expected here.\r\n"
+        );
+        assert_eq!(
+            tls("a AUTHENTICATE PLAIN {8+}\r\nAGJvYgA=\r\n"),
+            "a BAD No literal is expected here.\r\n"
+        );
+        assert_eq!(
+            tls("a LOGIN ~{3+}\r\nbob pw\r\n"),
+            "a BAD No literal is expected here.\r\n"
+        );
     }
 
     #[test]
     fn literals_of_a_command_have_a_sum() {
         let literal = format!(" {{4096+}}\r\n{}", "x".repeat(4096));
         let told = tls(format!("a LOGIN{}\r\nb NOOP\r\n", literal.repeat(5)));
-        assert_eq!(told, "a NO [TOOBIG] Literal too large.\r\nb OK NOOP completed.\r\n");
-        assert_eq!(tls(format!("a LOGIN{}\r\n", literal.repeat(4))), "a BAD Invalid arguments.\r\n");
+        assert_eq!(
+            told,
+            "a NO [TOOBIG] Literal too large.\r\nb OK NOOP completed.\r\n"
+        );
+        assert_eq!(
+            tls(format!("a LOGIN{}\r\n", literal.repeat(4))),
+            "a BAD Invalid arguments.\r\n"
+        );
     }
 
     #[test]
     fn deep_and_many_arguments_are_bad_at_once() {
-        assert_eq!(tls(format!("a LOGIN {}\r\n", "(".repeat(8000))), "a BAD Invalid arguments.\r\n");
-        assert_eq!(tls(format!("a LOGIN{}\r\n", " x".repeat(4000))), "a BAD Invalid arguments.\r\n");
-        assert_eq!(tls(format!("a ID ({})\r\n", "\"k\" \"v\" ".repeat(31))), "a BAD Invalid arguments.\r\n");
+        assert_eq!(
+            tls(format!("a LOGIN {}\r\n", "(".repeat(8000))),
+            "a BAD Invalid arguments.\r\n"
+        );
+        assert_eq!(
+            tls(format!("a LOGIN{}\r\n", " x".repeat(4000))),
+            "a BAD Invalid arguments.\r\n"
+        );
+        assert_eq!(
+            tls(format!("a ID ({})\r\n", "\"k\" \"v\" ".repeat(31))),
+            "a BAD Invalid arguments.\r\n"
+        );
     }
 
     #[test]
@@ -678,9 +798,17 @@ mod tests {
         let inputs = [
             format!("a LOGIN {}", "x".repeat(8000)),
             format!("a LOGIN{}", literal("x").repeat(4)),
-            format!("a AUTHENTICATE LOGIN\r\n{}\r\n{}", "A".repeat(8188), "A".repeat(8188)),
+            format!(
+                "a AUTHENTICATE LOGIN\r\n{}\r\n{}",
+                "A".repeat(8188),
+                "A".repeat(8188)
+            ),
             format!("a LOGIN bob pw\r\n{}", "x".repeat(16 * 1024)),
-            format!("a ID ({})\r\nb LOGIN{}", "\"k\" \"v\" ".repeat(30), literal("y").repeat(4)),
+            format!(
+                "a ID ({})\r\nb LOGIN{}",
+                "\"k\" \"v\" ".repeat(30),
+                literal("y").repeat(4)
+            ),
         ];
         for input in inputs {
             let mut steps = Vec::new();
@@ -695,7 +823,8 @@ mod tests {
     #[test]
     fn big_buffers_are_given_back_after_each_command() {
         let mut steps = Vec::new();
-        let client = preauth(Channel::Tls).receive(format!("a X {}\r\n", "x".repeat(8000)).as_bytes(), &mut steps);
+        let client =
+            preauth(Channel::Tls).receive(format!("a X {}\r\n", "x".repeat(8000)).as_bytes(), &mut steps);
         assert!(client.held() <= 1024, "{} bytes", client.held());
     }
 
@@ -743,7 +872,7 @@ mod tests {
                 for line in text.split_terminator("\r\n") {
                     let (tag, rest) = line.split_once(' ').unwrap();
                     prop_assert!(tag.len() <= 64 && (tag == "*" || tag == "+" || tag.bytes().all(crate::imap::codec::is_tag_char)));
-                    prop_assert!(!rest.contains("bob") && !rest.contains("pw") && !rest.contains("HTTP"));
+                    prop_assert!(!["bob", "AGJv", "Ym9i", "HTTP", "INBOX"].iter().any(|theirs| rest.contains(theirs)));
                 }
             }
         }

@@ -48,7 +48,10 @@ impl ClientId {
     /// Bytes held.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        let texts = self.0.iter().map(|(name, value)| name.capacity() + value.as_ref().map_or(0, String::capacity));
+        let texts = self
+            .0
+            .iter()
+            .map(|(name, value)| name.capacity() + value.as_ref().map_or(0, String::capacity));
         texts.sum::<usize>() + self.0.capacity() * size_of::<(String, Option<String>)>()
     }
 
