@@ -106,11 +106,14 @@ impl BackendLogin {
     }
 
     /// Takes what the backend sent. After `Done` or `Failed` the bytes are ignored.
+    ///
+    /// Where it fails, that is the only step: no password is sent to a backend that is known to lie.
     #[must_use]
     pub fn receive(mut self, bytes: &[u8], steps: &mut Vec<Step>) -> Self {
         if matches!(self.state, State::Over) {
             return self;
         }
+        let first = steps.len();
         self.dialog.push(bytes);
         loop {
             let next = match self.state {
@@ -131,7 +134,7 @@ impl BackendLogin {
                     Err(failure) => Err(failure),
                 },
             };
-            self.state = ended(next, steps);
+            self.state = ended(next, first, steps);
         }
         self
     }
@@ -140,9 +143,10 @@ impl BackendLogin {
     #[must_use]
     pub fn tls_started(mut self, steps: &mut Vec<Step>) -> Self {
         if matches!(self.state, State::Handshake) {
+            let first = steps.len();
             self.dialog.forget_clear();
             let next = self.dialog.send("CAPABILITY", steps).map(|()| State::Capability);
-            self.state = ended(next, steps);
+            self.state = ended(next, first, steps);
         }
         self
     }
@@ -160,9 +164,10 @@ impl BackendLogin {
     }
 }
 
-/// A failure ends it.
-fn ended(next: Result<State, LoginFailure>, steps: &mut Vec<Step>) -> State {
+/// A failure ends it, and takes back the steps from `first` on, which nobody has taken yet.
+fn ended(next: Result<State, LoginFailure>, first: usize, steps: &mut Vec<Step>) -> State {
     next.unwrap_or_else(|failure| {
+        steps.truncate(first);
         steps.push(Step::Failed(failure));
         State::Over
     })
@@ -747,14 +752,14 @@ mod tests {
     #[test]
     fn an_answer_that_was_written_ahead_does_not_count() {
         let cases = [
-            "S * OK [CAPABILITY IMAP4rev1] hi\nS #1 OK [CAPABILITY A] in\nC #1 LOGIN \"alice\" \"pw\"\nFAILED early_answer",
-            "S * OK [CAPABILITY IMAP4rev1] hi\nS L OK in\nC #1 LOGIN \"alice\" \"pw\"\nFAILED unexpected_tag",
-            "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nS +\nC #1 AUTHENTICATE PLAIN\nFAILED early_answer",
+            "S * OK [CAPABILITY IMAP4rev1] hi\nS #1 OK [CAPABILITY A] in\nFAILED early_answer",
+            "S * OK [CAPABILITY IMAP4rev1] hi\nS L OK in\nFAILED unexpected_tag",
+            "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nS +\nFAILED early_answer",
             // The beginning of the line was there before the command.
             "S * OK [CAPABILITY IMAP4rev1] hi\ns 11111111\nC #1 LOGIN \"alice\" \"pw\"\nS 11111111 OK [CAPABILITY A] in\nFAILED early_answer",
             // Two pluses at once: the second one was written ahead of the literal.
-            "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nC #1 AUTHENTICATE PLAIN\nS +\nS +\nC AGFsaWNlAHB3\nFAILED early_answer",
-            "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nC #1 AUTHENTICATE PLAIN\nS +\nS #1 OK in\nC AGFsaWNlAHB3\nFAILED early_answer",
+            "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nC #1 AUTHENTICATE PLAIN\nS +\nS +\nFAILED early_answer",
+            "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nC #1 AUTHENTICATE PLAIN\nS +\nS #1 OK in\nFAILED early_answer",
         ];
         for dialog in cases {
             run(&own(b"pw"), dialog, usize::MAX);

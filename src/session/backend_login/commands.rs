@@ -68,7 +68,7 @@ pub(super) fn encode(bytes: &Secret) -> Secret {
     Secret::new(encoded.into_bytes())
 }
 
-/// `ID` with the fields given (RFC 2971): at most 30, names of at most 30 bytes, values of at most 1024.
+/// `ID` with the fields given (RFC 2971): at most 30, names of at most 30 bytes, values of at most 255, which is what old Dovecots parse.
 pub(super) fn id(tag: &str, fields: &[(String, String)]) -> Secret {
     let mut command = format!("{tag} ID (").into_bytes();
     for (at, (name, value)) in fields.iter().take(30).enumerate() {
@@ -77,7 +77,7 @@ pub(super) fn id(tag: &str, fields: &[(String, String)]) -> Secret {
         }
         quote(&mut command, &printable(name, 30));
         command.push(b' ');
-        quote(&mut command, &printable(value, 1024));
+        quote(&mut command, &printable(value, 255));
     }
     command.extend_from_slice(b")\r\n");
     Secret::new(command)
@@ -196,6 +196,6 @@ mod tests {
         assert!(text.starts_with("t ID (\"x-a\\\"\" \"1\\\\??2 OK??\" \"nnn"));
         assert!(text.ends_with("v\")\r\n"));
         assert_eq!(text.matches("\r\n").count(), 1);
-        assert_eq!((text.matches('n').count(), text.matches('v').count()), (30, 1024));
+        assert_eq!((text.matches('n').count(), text.matches('v').count()), (30, 255));
     }
 }

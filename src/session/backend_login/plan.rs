@@ -40,6 +40,25 @@ pub struct Master {
     pub style: MasterStyle,
 }
 
+impl Master {
+    /// True where a login can carry it: a password that is neither empty nor too long nor has NUL, and a name without the
+    /// separator.
+    #[must_use]
+    pub fn is_sendable(&self) -> bool {
+        let has_mark = match self.style {
+            MasterStyle::Separator(mark) => self.user.as_str().contains(mark),
+            MasterStyle::Authzid => false,
+        };
+        is_sendable(&self.password) && !has_mark
+    }
+}
+
+/// An empty password is an anonymous bind to an LDAP directory, and succeeds there (RFC 4513, section 6.3.1). NUL has no
+/// place in LOGIN, and ends the password in PLAIN.
+fn is_sendable(password: &Secret) -> bool {
+    !password.is_empty() && password.len() <= MAX_PASSWORD && !password.expose().contains(&0)
+}
+
 /// With whose password the account is opened.
 #[derive(Debug, Clone)]
 pub enum Identity {
@@ -82,21 +101,18 @@ pub(super) enum Form {
 impl Identity {
     /// Fails where name or password would mean something else to the backend than what was verified.
     pub(super) fn check(&self) -> Result<(), LoginFailure> {
-        let password = self.password();
-        // An empty password is an anonymous bind to an LDAP directory, and succeeds there (RFC 4513, section 6.3.1).
-        let sendable =
-            !password.is_empty() && password.len() <= MAX_PASSWORD && !password.expose().contains(&0);
-        // `alice+x` opened as `alice+x+master` would be the account `alice`.
-        let ambiguous = match self {
-            Self::Master { account, master } => match master.style {
-                MasterStyle::Separator(mark) => [account, &master.user]
-                    .iter()
-                    .any(|name| name.as_str().contains(mark)),
-                MasterStyle::Authzid => false,
-            },
-            Self::Own { .. } => false,
+        let is_clear = match self {
+            Self::Own { password, .. } => is_sendable(password),
+            // `alice+x` opened as `alice+x+master` would be the account `alice`.
+            Self::Master { account, master } => {
+                let is_ambiguous = match master.style {
+                    MasterStyle::Separator(mark) => account.as_str().contains(mark),
+                    MasterStyle::Authzid => false,
+                };
+                master.is_sendable() && !is_ambiguous
+            }
         };
-        if sendable && !ambiguous {
+        if is_clear {
             Ok(())
         } else {
             Err(LoginFailure::Unsendable)
