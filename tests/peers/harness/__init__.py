@@ -1,0 +1,1 @@
+"""Real mail servers, real mail clients and the proxy between them, on loopback."""
