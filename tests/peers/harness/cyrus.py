@@ -10,6 +10,8 @@ from harness.process import Daemon, run
 from harness.syslog import Syslog
 
 CYRUS = 902
+#: What Maildir's flag letters mean in IMAP.
+NAMES = {"S": "\\Seen", "F": "\\Flagged", "R": "\\Answered", "D": "\\Draft"}
 IMAPD_CONF = f"""
 configdirectory: /var/lib/cyrus
 partition-default: /var/spool/cyrus/mail
@@ -93,13 +95,16 @@ class Cyrus(Backend):
                 admin.ok(f"SETQUOTA user/{user} (STORAGE 512000)")
         for user in PASSWORDS:
             with self.session(user) as wire:
+                # One MULTIAPPEND instead of many APPENDs: one fsync.
+                command = b"fill APPEND INBOX"
                 for number in range(MESSAGES if user == ALICE else 3):
                     content = message(number)
-                    flags = {"S": "\\Seen", "F": "\\Flagged", "R": "\\Answered", "D": "\\Draft"}
-                    names = " ".join(flags[letter] for letter in FLAGS[number % len(FLAGS)])
+                    names = " ".join(NAMES[letter] for letter in FLAGS[number % len(FLAGS)])
                     when = date(number).strftime("%d-%b-%Y %H:%M:%S +0000")
-                    answer = wire.append("INBOX", content, options=f'({names}) "{when}" '.encode(), plus=True)
-                    assert b" OK " in answer[-1], answer
+                    command += f' ({names}) "{when}" {{{len(content)}+}}\r\n'.encode() + content
+                wire.send(command + b"\r\n")
+                answer = wire.until(b"fill")
+                assert b" OK " in answer[-1], answer
 
     def stop(self) -> None:
         super().stop()
