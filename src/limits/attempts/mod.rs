@@ -1,0 +1,246 @@
+//! Login attempts: may this guess be looked at, and when?
+//!
+//! An attempt passes, in this order, its site (IPv6 /48), its prefix, the (prefix, user) pair, and the account; each has a
+//! limit of failures or a slot for one guess at a time, or both. The slots are taken when the attempt is let through, and
+//! what is let through counts towards the limits until its [`Ticket`] is settled, so parallel attempts gain nothing.
+//!
+//! What must never happen is that guessing keeps the owner out. So:
+//! - a source that the user has logged in from before has its (prefix, user) limits and no others;
+//! - the secret that was right from there a moment ago is not limited at all;
+//! - a well-formed app password is never held up by what is tried at the account, only by its source;
+//! - an account has no limit of failures, only a slot each second for strangers;
+//! - the same wrong secret again counts once, and trouble of ours or of the backend never counts.
+
+mod options;
+mod record;
+mod state;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+use std::hash::BuildHasher;
+use std::hash::Hasher;
+use std::hash::RandomState;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+pub use self::options::Options;
+pub use self::options::PairOptions;
+pub use self::options::SourceOptions;
+pub use self::ticket::Settled;
+pub use self::ticket::Ticket;
+
+use crate::limits::attempts::record::Lane;
+use crate::limits::attempts::state::ACCOUNT_SLOTS;
+use crate::limits::attempts::state::Keys;
+use crate::limits::attempts::state::SHARED_SOURCES;
+use crate::limits::attempts::state::State;
+use crate::limits::tick::Origin;
+use crate::types::Prefix;
+use crate::types::Refusal;
+use crate::types::UserName;
+
+/// One attempt, before anything about it has been verified.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// Where it comes from.
+    pub ip: IpAddr,
+    /// Who it claims to be.
+    pub user: &'a UserName,
+    /// A hash of the secret as typed, keyed with a random key of this process, so that it is worthless elsewhere.
+    pub secret: u64,
+    /// The current time step, where the secret may end in a one-time code: the same digits are a new guess in each step.
+    pub step: Option<u64>,
+    /// The user has logged in from this source before. Never true on the client's word.
+    pub known: bool,
+    /// The secret is a well-formed app password with a right checksum: it cannot be guessed.
+    pub unguessable: bool,
+}
+
+/// Whether an attempt may be looked at.
+#[must_use = "an attempt that is looked at without a ticket is not limited"]
+#[derive(Debug)]
+pub enum Decision {
+    /// Yes, after [`Ticket::delay`]; then settle the ticket.
+    Go(Ticket),
+    /// No: answer as for any wrong password, and look at nothing.
+    Refuse(Refused),
+}
+
+/// Which limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusedBy {
+    /// The user's from this source.
+    Pair,
+    /// The source's: IPv4 address or IPv6 /64.
+    Prefix,
+    /// The wider source's: IPv6 /48.
+    Site,
+    /// The account's, for sources unknown to it.
+    Account,
+    /// The same wrong secret again, too soon.
+    Repeat,
+}
+
+impl RefusedBy {
+    /// All of them, for metrics that must exist from the start.
+    pub const ALL: [Self; 5] = [Self::Pair, Self::Prefix, Self::Site, Self::Account, Self::Repeat];
+
+    /// The word in events and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pair => "pair",
+            Self::Prefix => "prefix",
+            Self::Site => "site",
+            Self::Account => "account",
+            Self::Repeat => "repeat",
+        }
+    }
+}
+
+/// Why an attempt is not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Which limit was reached.
+    pub by: RefusedBy,
+    /// How long until another attempt may pass, as things are now. For events; the client is not told.
+    pub retry_after: Duration,
+}
+
+impl Refused {
+    /// The refusal in events: always [`Refusal::RateLimited`].
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        Refusal::RateLimited
+    }
+}
+
+/// What the counters hold, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// (prefix, user) pairs.
+    pub pairs: usize,
+    /// Prefixes.
+    pub prefixes: usize,
+    /// Sites.
+    pub sites: usize,
+    /// Memory of all of them, in bytes.
+    pub bytes: usize,
+    /// How often a prefix found no room and was counted with others, since the start.
+    pub crowded: u64,
+}
+
+/// All login attempts, shared by all connections.
+#[derive(Debug)]
+pub struct Attempts {
+    origin: Origin,
+    hasher: RandomState,
+    state: Mutex<State>,
+}
+
+impl Attempts {
+    /// Nobody has tried yet. `now` is what later instants are measured from.
+    #[must_use]
+    pub fn new(options: Options, now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            origin: Origin::new(now),
+            hasher: RandomState::new(),
+            state: Mutex::new(State::new(options)),
+        })
+    }
+
+    /// Puts new limits in force; what was counted stays counted.
+    pub fn set_options(&self, options: Options) {
+        self.lock().set_options(options);
+    }
+
+    /// Asks whether an attempt may be looked at, and takes its slots if so.
+    pub fn check(self: &Arc<Self>, attempt: &Attempt<'_>, now: Instant) -> Decision {
+        let now = self.origin.tick(now);
+        let mut keys = self.keys(attempt);
+        let mut state = self.lock();
+        keys.exempt = state.options.exempt.contains(attempt.ip);
+        match state.book(&keys, now) {
+            Ok(booking) => {
+                let delay = booking.start.since(now);
+                Decision::Go(Ticket::new(Arc::clone(self), keys, booking, attempt.ip, delay))
+            }
+            Err(refused) => Decision::Refuse(refused),
+        }
+    }
+
+    /// Forgets what no longer counts. To be called every half minute or so.
+    pub fn sweep(&self, now: Instant) {
+        let now = self.origin.tick(now);
+        // One table at a time: a login that waits for the lock waits for one of them, not for all.
+        self.lock().tables.pairs.sweep(now);
+        self.lock().tables.prefixes.sweep(now);
+        self.lock().tables.sites.sweep(now);
+    }
+
+    /// What the counters hold.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let state = self.lock();
+        let tables = &state.tables;
+        Usage {
+            pairs: tables.pairs.len(),
+            prefixes: tables.prefixes.len(),
+            sites: tables.sites.len(),
+            bytes: tables.bytes(),
+            crowded: tables.crowded,
+        }
+    }
+
+    fn keys(&self, attempt: &Attempt<'_>) -> Keys {
+        let prefix = Prefix::of(attempt.ip);
+        let user = self.hash_name(attempt.user);
+        let step = attempt.step.map_or(0, |step| self.hasher.hash_one(step));
+        Keys {
+            prefix,
+            site: attempt.ip.to_canonical().is_ipv6().then(|| prefix.site()),
+            user,
+            account_slot: stripe(user, ACCOUNT_SLOTS),
+            shared_source: stripe(self.hasher.hash_one(prefix), SHARED_SOURCES),
+            // Zero is the empty place in an entry.
+            secret: attempt.secret.max(1),
+            guess: (attempt.secret ^ step).max(1),
+            lane: if attempt.unguessable {
+                Lane::AppPassword
+            } else {
+                Lane::Guess
+            },
+            known: attempt.known,
+            exempt: false,
+        }
+    }
+
+    /// Names that differ in case only are counted as one: for many backends they are one, and an attacker would otherwise
+    /// have a slot for each way of writing it.
+    fn hash_name(&self, user: &UserName) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        for letter in user.as_str().chars().flat_map(char::to_lowercase) {
+            hasher.write_u32(u32::from(letter));
+        }
+        hasher.finish().max(1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which of so many places a hash falls on.
+fn stripe(hash: u64, places: usize) -> usize {
+    u64::try_from(places)
+        .ok()
+        .and_then(|places| hash.checked_rem(places))
+        .and_then(|place| usize::try_from(place).ok())
+        .unwrap_or_default()
+}

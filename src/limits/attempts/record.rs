@@ -1,0 +1,342 @@
+//! What is remembered of a (source, user) pair and of a source: levels, slots, and secrets as keyed hashes.
+//!
+//! Never a name, never a secret: an entry has a fixed size whatever a stranger sends.
+
+use std::time::Duration;
+
+use crate::limits::attempts::options::PairOptions;
+use crate::limits::attempts::options::SourceOptions;
+use crate::limits::bounded::Entry;
+use crate::limits::tick::Tick;
+
+/// How many wrong secrets of a pair are remembered.
+const WRONG: usize = 10;
+
+/// How many users who logged in from a source are remembered.
+const FRIENDS: usize = 4;
+
+/// Failures that drain away evenly: so many in a window, and one more for each `step` that passes. Kept as the time when
+/// none will be left.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Level(Tick);
+
+impl Level {
+    /// One more failure, up to a ceiling that keeps the time of forgiveness within reach.
+    pub(super) fn add(&mut self, now: Tick, step: Duration, ceiling: u32) {
+        let more = self.0.max(now).plus(step);
+        self.0 = more.min(now.plus(step.saturating_mul(ceiling)));
+    }
+
+    /// Failures that have not drained away, rounded up.
+    pub(super) fn count(self, now: Tick, step: Duration) -> u32 {
+        let pending = self.0.since(now).as_nanos();
+        u32::try_from(pending.div_ceil(step.as_nanos().max(1))).unwrap_or(u32::MAX)
+    }
+
+    /// How long until fewer than `limit` are left.
+    fn falls_below(self, limit: u32, now: Tick, step: Duration) -> Duration {
+        let allowed = step.saturating_mul(limit.saturating_sub(1));
+        self.0.since(now).saturating_sub(allowed)
+    }
+
+    fn is_empty(self, now: Tick) -> bool {
+        self.0 <= now
+    }
+}
+
+/// One user from one source.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pair {
+    /// Wrong guesses.
+    pub(super) level: Level,
+    /// When the next guess may be looked at.
+    pub(super) next: Tick,
+    /// When a secret that is known to be wrong may be tried once more.
+    pub(super) repeat: Tick,
+    /// The last wrong secrets; zero is none.
+    wrong: [u64; WRONG],
+    newest: u8,
+    /// The secret that was right last, until when; zero is none.
+    right: u64,
+    right_until: Tick,
+    /// The guess that was let through last, and when it is or was looked at.
+    flight: u64,
+    flight_at: Tick,
+    /// Guesses let through and not settled.
+    outstanding: u16,
+    /// Until when the memory of secrets is worth keeping.
+    pub(super) useful_until: Tick,
+}
+
+impl Pair {
+    /// True where the secret was right from here not long ago.
+    pub(super) fn is_right(&self, secret: u64, now: Tick) -> bool {
+        self.right == secret && now < self.right_until
+    }
+
+    /// True where the guess was wrong before.
+    pub(super) fn is_wrong(&self, guess: u64) -> bool {
+        self.wrong.contains(&guess)
+    }
+
+    /// When the very same guess is being looked at already: a client that opens five connections with one password makes
+    /// one guess.
+    pub(super) fn in_flight(&self, guess: u64, now: Tick, spacing: Duration) -> Option<Tick> {
+        let fresh = self.outstanding > 0 || now < self.flight_at.plus(spacing);
+        (self.flight == guess && fresh).then_some(self.flight_at.max(now))
+    }
+
+    /// Lets an attempt through at `start`. One that can be a guess takes the slot and is outstanding until it lands.
+    pub(super) fn take_off(&mut self, guess: u64, start: Tick, lane: Lane, spacing: Duration) {
+        self.flight = guess;
+        self.flight_at = start;
+        if lane == Lane::Guess {
+            self.outstanding = self.outstanding.saturating_add(1);
+            self.next = self.next.max(start.plus(spacing));
+        }
+    }
+
+    /// A guess that was outstanding is settled.
+    pub(super) fn land(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+    }
+
+    /// Remembers a wrong secret. False where it was remembered already.
+    pub(super) fn remember_wrong(&mut self, guess: u64, secret: u64) -> bool {
+        if self.right == secret {
+            self.right = 0;
+        }
+        if self.is_wrong(guess) {
+            return false;
+        }
+        self.newest = (self.newest + 1) % u8::try_from(WRONG).unwrap_or(1);
+        if let Some(oldest) = self.wrong.get_mut(usize::from(self.newest)) {
+            *oldest = guess;
+        }
+        true
+    }
+
+    /// Counts a wrong guess and makes the next one wait: a second, two, four, up to the longest.
+    pub(super) fn penalise(&mut self, now: Tick, options: &PairOptions) {
+        self.level.add(now, options.step(), options.failures.max(1));
+        let doublings = self.level.count(now, options.step()).saturating_sub(1);
+        let delay = options
+            .first_delay
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(options.longest_delay);
+        self.next = self.next.max(now.plus(delay));
+    }
+
+    /// A right secret clears what was counted; a secret that was right before changes nothing, or an attacker behind the
+    /// same address would get fresh guesses whenever the owner's client reconnects.
+    pub(super) fn remember_right(&mut self, secret: u64, now: Tick, memory: Duration) {
+        if !self.is_right(secret, now) {
+            self.level = Level::default();
+            self.next = now;
+            self.right = secret;
+        }
+        self.right_until = now.plus(memory);
+    }
+
+    /// How long until another guess fits below the limit, counting those that are being looked at; `None`: now.
+    pub(super) fn full_for(&self, now: Tick, options: &PairOptions) -> Option<Duration> {
+        let limit = options.failures.max(1);
+        let used = self.level.count(now, options.step()) + u32::from(self.outstanding);
+        (used >= limit).then(|| self.level.falls_below(limit, now, options.step()))
+    }
+}
+
+impl Entry for Pair {
+    fn is_pending(&self, now: Tick) -> bool {
+        self.outstanding > 0 || !self.level.is_empty(now) || self.next > now
+    }
+
+    fn is_useful(&self, now: Tick) -> bool {
+        now < self.useful_until
+    }
+}
+
+/// Whether a secret can be guessed at all. Each kind has slots of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// A password, a code.
+    Guess,
+    /// A well-formed app password: 112 random bits.
+    AppPassword,
+}
+
+/// One prefix, one site, or all those that find no room.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Source {
+    level: Level,
+    next_guess: Tick,
+    next_app_password: Tick,
+    /// Users, as keyed hashes, who logged in from here; zero is none.
+    friends: [u64; FRIENDS],
+    newest: u8,
+    friends_until: Tick,
+    /// Attempts let through and not settled.
+    outstanding: u16,
+}
+
+impl Source {
+    /// True where the user logged in from here within the window.
+    pub(super) fn is_friend(&self, user: u64, now: Tick) -> bool {
+        now < self.friends_until && self.friends.contains(&user)
+    }
+
+    /// True where anybody did.
+    pub(super) fn has_friends(&self, now: Tick) -> bool {
+        now < self.friends_until && self.friends.iter().any(|friend| *friend != 0)
+    }
+
+    /// A user logged in from here.
+    pub(super) fn befriend(&mut self, user: u64, now: Tick, window: Duration) {
+        if now >= self.friends_until {
+            self.friends = [0; FRIENDS];
+        }
+        self.friends_until = now.plus(window);
+        if !self.friends.contains(&user) {
+            self.newest = (self.newest + 1) % u8::try_from(FRIENDS).unwrap_or(1);
+            if let Some(oldest) = self.friends.get_mut(usize::from(self.newest)) {
+                *oldest = user;
+            }
+        }
+    }
+
+    /// The limit of failures, multiplied where other users of the same source log in: an office is many people.
+    fn limit(&self, user: u64, now: Tick, options: &SourceOptions) -> u32 {
+        let others = if now < self.friends_until {
+            self.friends
+                .iter()
+                .filter(|friend| ![0, user].contains(friend))
+                .count()
+        } else {
+            0
+        };
+        let scale = u32::try_from(others).unwrap_or_default() + 1;
+        options.failures.max(1).saturating_mul(scale)
+    }
+
+    /// How long until another guess fits below the limit, counting those that are being looked at; `None`: now.
+    pub(super) fn full_for(&self, user: u64, now: Tick, options: &SourceOptions) -> Option<Duration> {
+        let limit = self.limit(user, now, options);
+        let used = self.failures(now, options) + u32::from(self.outstanding);
+        (used >= limit).then(|| self.level.falls_below(limit, now, options.step()))
+    }
+
+    /// When the next slot of the lane is free.
+    pub(super) fn next(&self, lane: Lane) -> Tick {
+        match lane {
+            Lane::Guess => self.next_guess,
+            Lane::AppPassword => self.next_app_password,
+        }
+    }
+
+    /// Takes the slot at `start`.
+    pub(super) fn take(&mut self, lane: Lane, start: Tick, options: &SourceOptions) {
+        match lane {
+            Lane::Guess => self.next_guess = self.next_guess.max(start.plus(options.spacing)),
+            Lane::AppPassword => {
+                self.next_app_password = self
+                    .next_app_password
+                    .max(start.plus(options.app_password_spacing));
+            }
+        }
+    }
+
+    /// An attempt is outstanding: it counts towards the limit until it is settled.
+    pub(super) fn hold(&mut self) {
+        self.outstanding = self.outstanding.saturating_add(1);
+    }
+
+    /// An attempt that was outstanding is settled.
+    pub(super) fn land(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+    }
+
+    /// Counts a failure.
+    pub(super) fn penalise(&mut self, now: Tick, options: &SourceOptions) {
+        let ceiling = options
+            .failures
+            .max(1)
+            .saturating_mul(u32::try_from(FRIENDS).unwrap_or_default() + 1);
+        self.level.add(now, options.step(), ceiling);
+    }
+
+    /// Failures that count now.
+    pub(super) fn failures(&self, now: Tick, options: &SourceOptions) -> u32 {
+        self.level.count(now, options.step())
+    }
+}
+
+impl Entry for Source {
+    fn is_pending(&self, now: Tick) -> bool {
+        self.outstanding > 0
+            || !self.level.is_empty(now)
+            || self.next_guess > now
+            || self.next_app_password > now
+    }
+
+    fn is_useful(&self, now: Tick) -> bool {
+        self.has_friends(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Tick {
+        Tick::default().plus(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_level_counts_up_and_drains_evenly() {
+        let step = Duration::from_secs(10);
+        let mut level = Level::default();
+        for expected in [1, 2, 3, 4, 4] {
+            level.add(at(100), step, 4);
+            assert_eq!(level.count(at(100), step), expected);
+        }
+        for (second, expected) in [(109, 4), (110, 3), (129, 2), (140, 0), (500, 0)] {
+            assert_eq!(level.count(at(second), step), expected, "{second}");
+        }
+        assert_eq!(level.falls_below(3, at(100), step), Duration::from_secs(20));
+        assert_eq!(level.falls_below(3, at(130), step), Duration::ZERO);
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let options = PairOptions {
+            failures: 20,
+            window: Duration::from_secs(20_000),
+            ..PairOptions::default()
+        };
+        let mut pair = Pair::default();
+        let delays: Vec<u64> = (0..8)
+            .map(|_| {
+                pair.penalise(at(100), &options);
+                pair.next.since(at(100)).as_secs()
+            })
+            .collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30, 30]);
+    }
+
+    #[test]
+    fn the_last_ten_wrong_secrets_are_remembered() {
+        let mut pair = Pair::default();
+        for secret in 1..=11 {
+            assert!(pair.remember_wrong(secret, secret));
+        }
+        assert!(!pair.is_wrong(1));
+        assert!((2..=11).all(|secret| pair.is_wrong(secret)));
+        assert!(!pair.remember_wrong(5, 5));
+    }
+
+    #[test]
+    fn entries_stay_small() {
+        assert!(size_of::<Pair>() <= 168, "{}", size_of::<Pair>());
+        assert!(size_of::<Source>() <= 80, "{}", size_of::<Source>());
+    }
+}
