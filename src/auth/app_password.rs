@@ -74,11 +74,12 @@ impl AppPassword {
     /// As it is shown to its owner, once.
     #[must_use]
     pub fn print(&self) -> Secret {
-        let mut symbols = Zeroizing::new(id_symbols(self.id).to_vec());
+        // With its room reserved nothing is moved, and no copy is left behind.
+        let mut symbols = Zeroizing::new(Vec::with_capacity(SYMBOLS));
+        symbols.extend_from_slice(&id_symbols(self.id));
         symbols.extend_from_slice(self.secret.as_slice());
         let check = checksum(&symbols);
         symbols.extend_from_slice(&check);
-        // With its room reserved the text is never moved, and no copy is left behind.
         let mut text = Vec::with_capacity(64);
         text.extend_from_slice(b"iw");
         for (at, symbol) in symbols.iter().enumerate() {
@@ -111,8 +112,8 @@ pub fn parse_id(text: &str) -> Option<u32> {
 /// Says what a typed password is.
 ///
 /// Case does not count, nor do dashes and spaces anywhere; `o` is read as `0`, `i` and `l` as `1`. What then is `iw` and 32
-/// characters of the alphabet has the shape of an app password. So has what begins with `iw-` and is a few characters off:
-/// somebody lost or doubled one.
+/// characters of the alphabet has the shape of an app password. So has what begins with `iw-` and is about as long or
+/// longer: somebody lost or doubled a character, pasted it twice, or typed a code behind it.
 #[must_use]
 pub fn read(typed: &[u8]) -> Typed {
     let Some(text) = std::str::from_utf8(typed)
@@ -135,7 +136,7 @@ pub fn read(typed: &[u8]) -> Typed {
     let whole = in_alphabet && count == 2 + SYMBOLS;
     match decode(&symbols) {
         Some(app_password) if whole => app_password.map_or(Typed::Mistyped, Typed::AppPassword),
-        _ if looks_printed(text) && count.abs_diff(2 + SYMBOLS) <= 4 => Typed::Mistyped,
+        _ if looks_printed(text) && count + 4 >= 2 + SYMBOLS => Typed::Mistyped,
         _ => Typed::Other,
     }
 }
@@ -299,7 +300,8 @@ mod tests {
         for typed in [
             &text[..text.len() - 1],
             &format!("{text}a"),
-            &format!("{text}-{}", "0"),
+            &format!("{text};123456"),
+            &format!("{text}{text}"),
             &text[..38],
         ] {
             assert!(matches!(read(typed.as_bytes()), Typed::Mistyped), "{typed}");

@@ -19,12 +19,16 @@ use zeroize::Zeroizing;
 use crate::auth::keys::KeyError;
 use crate::auth::keys::Keys;
 use crate::auth::random;
+use crate::store::Store;
 
 /// First line of a key file.
 const HEADER: &str = "imapwarden-key-v1";
 
 /// Longest key file that is read: the header, the key, and some comment.
 const MAX_FILE: u64 = 4096;
+
+/// Room for all of it, so that reading never moves it and leaves a copy behind.
+const MAX_FILE_BYTES: usize = 4096;
 
 /// Who may read the key file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +38,29 @@ pub struct KeyFileOptions {
 }
 
 impl Keys {
+    /// The keys that belong to a store: reads the key file, makes it where both file and store are new, and compares.
+    ///
+    /// A lost key file is not replaced: with a new one nothing in the store could be verified or unsealed, and whoever
+    /// brings the old one back must find its place free.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file; [`KeyError::Lost`] and [`StoreError::OtherKey`](crate::store::StoreError::OtherKey) where it is not the store's.
+    pub async fn open(path: &Path, options: KeyFileOptions, store: &dyn Store) -> Result<Self, KeyError> {
+        let keys = match Self::load(path, options) {
+            Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                if store.is_bound().await? {
+                    return Err(KeyError::Lost {
+                        path: path.to_owned(),
+                    });
+                }
+                Self::load_or_create(path, options)?
+            }
+            loaded => loaded?,
+        };
+        store.check_key(keys.check()).await?;
+        Ok(keys)
+    }
+
     /// Reads the key file; where there is none, makes it with mode 0600.
     ///
     /// # Errors
@@ -55,7 +82,7 @@ impl Keys {
     pub fn load(path: &Path, options: KeyFileOptions) -> Result<Self, KeyError> {
         let file = File::open(path).map_err(|source| io_error(path, source))?;
         check_access(&file, path, options)?;
-        let mut text = Zeroizing::new(String::new());
+        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES));
         file.take(MAX_FILE)
             .read_to_string(&mut text)
             .map_err(|source| io_error(path, source))?;
@@ -170,6 +197,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::store::sqlite::SqliteStore;
 
     fn message(result: Result<Keys, KeyError>) -> String {
         result.err().unwrap().to_string()
@@ -190,6 +218,26 @@ mod tests {
         );
         let other = Keys::load_or_create(&folder.path().join("other"), KeyFileOptions::default()).unwrap();
         assert_ne!(made.check(), other.check());
+    }
+
+    #[tokio::test]
+    async fn a_key_file_belongs_to_its_store_and_a_lost_one_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let store = SqliteStore::open(&folder.path().join("store.db"), &Default::default()).unwrap();
+        let options = KeyFileOptions::default();
+        let first = Keys::open(&path, options, &store).await.unwrap();
+        assert_eq!(
+            Keys::open(&path, options, &store).await.unwrap().check(),
+            first.check()
+        );
+        fs::remove_file(&path).unwrap();
+        let lost = message(Keys::open(&path, options, &store).await);
+        assert!(lost.contains("is missing"), "{lost}");
+        assert!(!path.exists());
+        Keys::load_or_create(&path, options).unwrap();
+        let other = message(Keys::open(&path, options, &store).await);
+        assert!(other.contains("another key file"), "{other}");
     }
 
     #[test]

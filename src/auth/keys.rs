@@ -60,6 +60,12 @@ pub enum KeyError {
         /// What is wrong.
         what: &'static str,
     },
+    /// The store has a key file, and it is not there.
+    #[error("key file {path} is missing, but the store was made with one; restore it from your backup")]
+    Lost {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The store belongs to another key file, or cannot say.
     #[error(transparent)]
     Store(#[from] StoreError),

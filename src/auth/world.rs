@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +11,6 @@ use tempfile::TempDir;
 use crate::auth::accounts::Accounts;
 use crate::auth::accounts::Created;
 use crate::auth::accounts::NewAppPassword;
-use crate::auth::gate::Demand;
 use crate::auth::gate::Gate;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Options;
@@ -21,6 +19,9 @@ use crate::auth::gate::Source;
 use crate::auth::gate::Verified;
 use crate::auth::keys::Keys;
 use crate::auth::totp;
+use crate::policy::factor::Mode;
+use crate::policy::factor::Policy;
+use crate::policy::factor::Requirement;
 use crate::store::Store;
 use crate::store::User;
 use crate::store::sqlite;
@@ -46,8 +47,7 @@ pub(super) struct World {
     pub(super) store: Arc<dyn Store>,
     pub(super) keys: Arc<Keys>,
     pub(super) gate: Gate,
-    /// What the policy asks for.
-    pub(super) demand: Arc<Mutex<Demand>>,
+    options: Options,
     /// One-time secrets made so far: they are not random, so that no two codes meet by chance on a bad day.
     secrets: AtomicU8,
 }
@@ -74,16 +74,18 @@ impl World {
         let store = SqliteStore::open(&folder.path().join("store.db"), &sqlite::Options::default()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
         let keys = Arc::new(Keys::derive(&[42; 32]).unwrap());
-        let demand = Arc::new(Mutex::new(Demand::SecondFactor));
-        let asked = Arc::clone(&demand);
-        let demands = Box::new(move |_: &crate::auth::gate::Question<'_>| *asked.lock().unwrap());
-        let gate = Gate::new(Arc::clone(&store), Arc::clone(&keys), options, demands).unwrap();
+        let gate = Gate::new(
+            Arc::clone(&store),
+            Arc::clone(&keys),
+            options.clone(),
+            Policy::default(),
+        );
         Self {
             folder,
             store,
             keys,
-            gate,
-            demand,
+            gate: gate.unwrap(),
+            options,
             secrets: AtomicU8::new(1),
         }
     }
@@ -92,8 +94,15 @@ impl World {
         Accounts::new(&*self.store, &self.keys)
     }
 
-    pub(super) fn ask_for(&self, demand: Demand) {
-        *self.demand.lock().unwrap() = demand;
+    /// The policy from now on.
+    pub(super) fn ask_for(&mut self, default: Requirement, mode: Mode) {
+        let policy = Policy {
+            default,
+            mode,
+            ..Policy::default()
+        };
+        let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
+        self.gate = Gate::new(store, keys, self.options.clone(), policy).unwrap();
     }
 
     pub(super) async fn add(&self, user: &str) -> UserName {

@@ -71,6 +71,8 @@ pub trait Store: Send + Sync {
     /// disabled users, resets, bans; by this process at once, by others within half a second.
     fn changes(&self) -> watch::Receiver<u64>;
 
+    /// True where the store belongs to a key file already.
+    fn is_bound(&self) -> Answer<'_, bool>;
     /// Remembers `check` in an empty store, and compares it in any other.
     ///
     /// Answers [`StoreError::OtherKey`] where the store belongs to another key file.

@@ -1,23 +1,27 @@
 //! Logins with the main password: through a trusted window, with a code, or alone where nothing more is asked for.
 
+use crate::auth::app_password;
+use crate::auth::app_password::Typed;
 use crate::auth::gate::Attempt;
-use crate::auth::gate::Demand;
 use crate::auth::gate::Gate;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Open;
 use crate::auth::gate::Pending;
-use crate::auth::gate::Question;
 use crate::auth::gate::Verified;
-use crate::auth::gate::Waiver;
 use crate::auth::gate::check_user;
 use crate::auth::lease::Lease;
 use crate::auth::totp;
 use crate::auth::wire_code;
 use crate::auth::wire_code::WireCode;
+use crate::policy::factor::Demand;
+use crate::policy::factor::Login;
+use crate::policy::factor::Requirement;
+use crate::policy::factor::Waiver;
 use crate::store;
 use crate::store::Consumption;
 use crate::store::Found;
 use crate::store::Lookup;
+use crate::store::MfaSetting;
 use crate::store::StoreError;
 use crate::store::WindowState;
 use crate::types::Authenticated;
@@ -43,6 +47,13 @@ impl Gate {
         } = *attempt;
         let code = wire_code::split(&credentials.secret, &self.options.separators);
         let step = self.step_of(&credentials.user, found, code.as_ref(), now)?;
+        // Somebody typed a code behind an app password: it is no main password, and no backend may hear it.
+        let behind = code
+            .as_ref()
+            .map(|code| app_password::read(code.password.expose()));
+        if !matches!(behind, None | Some(Typed::Other)) {
+            return Err(Refusal::AppPasswordMistyped.into());
+        }
         match &found.user {
             Some(user) => check_user(user, source.ip)?,
             None if self.options.admit_unknown => {}
@@ -62,13 +73,13 @@ impl Gate {
             }
             refusal = Refusal::CodeInvalid;
         }
-        let waiver = match (self.demands)(&question(attempt, found)) {
+        let waiver = match self.policy.decide(&facts(attempt, found)).demand {
             Demand::SecondFactor => return Err(refusal.into()),
             Demand::Nothing(waiver) => waiver,
         };
         let factor = match waiver {
             Waiver::Exempt => SecondFactor::Exempt,
-            Waiver::NotEnrolled | Waiver::Monitored => SecondFactor::NotEnrolled,
+            Waiver::Optional | Waiver::EnrolmentOpen | Waiver::Monitored => SecondFactor::NotEnrolled,
         };
         let mut verified = password_login(attempt, found, factor, credentials.secret.clone(), Open::Nothing);
         verified.monitored = (waiver == Waiver::Monitored).then_some(refusal);
@@ -167,16 +178,23 @@ impl Gate {
     }
 }
 
-fn question<'a>(attempt: &Attempt<'a>, found: &Found) -> Question<'a> {
+/// What the policy decides by.
+fn facts(attempt: &Attempt<'_>, found: &Found) -> Login {
     let user = found.user.as_ref();
-    Question {
-        user: &attempt.credentials.user,
-        setting: user.and_then(|user| user.mfa),
-        enrol_by: user.and_then(|user| user.enrol_by),
-        enrolled: found.totp.is_some() || found.has_app_passwords,
+    Login {
         ip: attempt.source.ip,
-        listener: &attempt.source.listener,
         now: attempt.now,
+        requirement: user.and_then(|user| user.mfa).map(requirement),
+        deadline: user.and_then(|user| user.enrol_by),
+        enrolled: found.totp.is_some() || found.has_app_passwords,
+    }
+}
+
+fn requirement(setting: MfaSetting) -> Requirement {
+    match setting {
+        MfaSetting::Required => Requirement::Required,
+        MfaSetting::Optional => Requirement::Optional,
+        MfaSetting::Exempt => Requirement::Exempt,
     }
 }
 

@@ -27,9 +27,9 @@ use crate::auth::keys::Keys;
 use crate::auth::lease::Lease;
 use crate::auth::window;
 use crate::auth::wire_code::Separators;
+use crate::policy::factor::Policy;
 use crate::store::LastUse;
 use crate::store::Lookup;
-use crate::store::MfaSetting;
 use crate::store::Note;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -69,48 +69,6 @@ impl Default for Options {
         }
     }
 }
-
-/// What a login must bring, as the policy says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Demand {
-    /// An app password, a code or a trusted window.
-    SecondFactor,
-    /// The main password alone will do.
-    Nothing(Waiver),
-}
-
-/// Why nothing more than the main password is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Waiver {
-    /// The user or the network is exempt.
-    Exempt,
-    /// Optional or still open for enrolment, and the user has none yet.
-    NotEnrolled,
-    /// Nothing is enforced yet; the event says what would have been refused.
-    Monitored,
-}
-
-/// What the policy decides by.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// The login name.
-    pub user: &'a UserName,
-    /// The user's own setting.
-    pub setting: Option<MfaSetting>,
-    /// The user's own enrolment deadline.
-    pub enrol_by: Option<UnixTime>,
-    /// Whether the user has a one-time secret in force or a live app password.
-    pub enrolled: bool,
-    /// From where.
-    pub ip: IpAddr,
-    /// Through which listener.
-    pub listener: &'a str,
-    /// When.
-    pub now: UnixTime,
-}
-
-/// The policy in force.
-pub type Demands = Box<dyn Fn(&Question<'_>) -> Demand + Send + Sync>;
 
 /// Where an attempt comes from.
 #[derive(Debug, Clone)]
@@ -189,7 +147,7 @@ pub struct Gate {
     store: Arc<dyn Store>,
     keys: Arc<Keys>,
     options: Options,
-    demands: Demands,
+    policy: Policy,
     /// A sealed one-time secret of nobody, checked where there is none to check.
     decoy: (UserName, Vec<u8>),
 }
@@ -211,7 +169,7 @@ impl Gate {
         store: Arc<dyn Store>,
         keys: Arc<Keys>,
         options: Options,
-        demands: Demands,
+        policy: Policy,
     ) -> Result<Self, KeyError> {
         let nobody = UserName::parse(b"nobody").map_err(|_| KeyError::Crypto)?;
         let decoy = keys.seal_totp(&nobody, &[0; 20])?;
@@ -219,7 +177,7 @@ impl Gate {
             store,
             keys,
             options,
-            demands,
+            policy,
             decoy: (nobody, decoy),
         })
     }

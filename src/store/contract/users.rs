@@ -62,7 +62,9 @@ pub(super) async fn names_are_kept_byte_for_byte(store: &Arc<dyn Store>) {
 }
 
 pub(super) async fn a_key_check_binds_the_store_to_its_key(store: &Arc<dyn Store>) {
+    assert!(!store.is_bound().await.unwrap());
     store.check_key([1; 32]).await.unwrap();
+    assert!(store.is_bound().await.unwrap());
     store.check_key([1; 32]).await.unwrap();
     assert!(matches!(
         store.check_key([2; 32]).await,

@@ -1,10 +1,13 @@
 //! A thread that owns one connection and does one piece of work after the other, so that no query ever blocks the runtime.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -88,4 +91,24 @@ impl Lane {
 
 fn closed() -> StoreError {
     StoreError::Unavailable("its thread has ended".to_owned())
+}
+
+/// Starts a thread of the store's.
+pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))
+}
+
+/// A reader thread's life: one of them waits for the next question, the others for their turn to wait.
+pub(super) fn answer(mut connection: Connection, questions: &Mutex<Jobs>) {
+    loop {
+        let question = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match question {
+            Ok(work) => work(&mut connection),
+            Err(_) => return,
+        }
+    }
 }

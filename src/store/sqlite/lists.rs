@@ -60,23 +60,24 @@ pub(super) fn bans(db: &Connection, now: UnixTime) -> rusqlite::Result<Vec<Ban>>
     .collect()
 }
 
+/// What the store recognises its key file by, if it belongs to one.
+pub(super) fn key_check(db: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+    db.query_row("SELECT value FROM meta WHERE name = 'key_check'", [], |row| {
+        row.get(0)
+    })
+    .optional()
+}
+
 /// True where the store belongs to the key file that `check` was derived from, or to none yet.
 pub(super) fn check_key(db: &Connection, check: &[u8; 32]) -> rusqlite::Result<bool> {
-    let kept: Option<Vec<u8>> = db
-        .query_row("SELECT value FROM meta WHERE name = 'key_check'", [], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    match kept {
-        Some(kept) => Ok(kept == check),
-        None => {
-            db.execute(
-                "INSERT INTO meta (name, value) VALUES ('key_check', ?1)",
-                params![check],
-            )?;
-            Ok(true)
-        }
+    if let Some(kept) = key_check(db)? {
+        return Ok(kept == check);
     }
+    db.execute(
+        "INSERT INTO meta (name, value) VALUES ('key_check', ?1)",
+        params![check],
+    )?;
+    Ok(true)
 }
 
 pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {

@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -47,7 +46,6 @@ use crate::types::UnixTime;
 use crate::types::UserName;
 
 use error::unavailable;
-use lane::Jobs;
 use lane::Lane;
 use notes::Notes;
 use writer::Writer;
@@ -116,7 +114,7 @@ impl SqliteStore {
         for _ in 0..READERS {
             let connection = open::connect_to_read(path, options)?;
             let questions = Arc::clone(&questions);
-            spawn("store-reader", move || read(connection, &questions))?;
+            lane::spawn("store-reader", move || lane::answer(connection, &questions))?;
         }
 
         let (lane, jobs) = Lane::new(options.queue, options.deadline, Arc::clone(&lost));
@@ -129,7 +127,7 @@ impl SqliteStore {
             poll: options.poll,
             flush_every: options.flush_every,
         };
-        spawn("store-writer", move || writer.run(connection, &jobs))?;
+        lane::spawn("store-writer", move || writer.run(connection, &jobs))?;
         Ok(Self {
             writer: lane,
             readers,
@@ -189,28 +187,13 @@ fn in_transaction<T>(
     Ok(answer)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map(drop)
-        .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))
-}
-
-/// A reader thread's life: one of them waits for the next question, the others for their turn to wait.
-fn read(mut connection: Connection, questions: &Mutex<Jobs>) {
-    loop {
-        let question = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match question {
-            Ok(work) => work(&mut connection),
-            Err(_) => return,
-        }
-    }
-}
-
 impl Store for SqliteStore {
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn is_bound(&self) -> Answer<'_, bool> {
+        self.read(|db| Ok(lists::key_check(db)?.is_some()))
     }
 
     fn check_key(&self, check: [u8; 32]) -> Answer<'_, ()> {

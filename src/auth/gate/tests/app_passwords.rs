@@ -1,8 +1,6 @@
 //! Logins with app passwords.
 
-use crate::auth::gate::Demand;
 use crate::auth::gate::Outcome;
-use crate::auth::gate::Waiver;
 use crate::auth::world::HOME;
 use crate::auth::world::NOW;
 use crate::auth::world::World;
@@ -10,6 +8,8 @@ use crate::auth::world::later;
 use crate::auth::world::name;
 use crate::auth::world::networks;
 use crate::auth::world::sent;
+use crate::policy::factor::Mode;
+use crate::policy::factor::Requirement;
 use crate::types::BackendCredentials;
 use crate::types::EndReason;
 use crate::types::Refusal;
@@ -175,13 +175,25 @@ async fn a_delegated_app_password_opens_the_shared_account_under_either_name() {
 
 #[tokio::test]
 async fn an_app_password_never_reaches_the_backend_whatever_the_policy_waives() {
-    let world = World::new();
+    let mut world = World::new();
     world.add("alice").await;
     let made = world.app_password("alice").await;
     world.accounts().revoke_app_password(made.id, NOW).await.unwrap();
     let text = String::from_utf8(made.printed.expose().to_vec()).unwrap();
-    for waiver in [Waiver::Exempt, Waiver::NotEnrolled, Waiver::Monitored] {
-        world.ask_for(Demand::Nothing(waiver));
+    for (default, mode) in [
+        (Requirement::Exempt, Mode::Enforce),
+        (Requirement::Optional, Mode::Enforce),
+        (Requirement::Required, Mode::Monitor),
+    ] {
+        world.ask_for(default, mode);
+        let bare = text.replace('-', "");
+        for behind in ["123456", ";123456"] {
+            let with_code = format!("{bare}{behind}");
+            assert_eq!(
+                world.refused("alice", &with_code, NOW).await,
+                Refusal::AppPasswordMistyped
+            );
+        }
         assert_eq!(
             world.refused("alice", &text, NOW).await,
             Refusal::AppPasswordRevoked

@@ -1,14 +1,7 @@
 //! Logins with the main password alone, and users the policy treats specially.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-
-use crate::auth::gate::Demand;
-use crate::auth::gate::Gate;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Options;
-use crate::auth::gate::Question;
-use crate::auth::gate::Waiver;
 use crate::auth::world::HOME;
 use crate::auth::world::NOW;
 use crate::auth::world::World;
@@ -17,6 +10,8 @@ use crate::auth::world::name;
 use crate::auth::world::networks;
 use crate::auth::world::sent;
 use crate::auth::world::with_code;
+use crate::policy::factor::Mode;
+use crate::policy::factor::Requirement;
 use crate::store::MfaSetting;
 use crate::types::EndReason;
 use crate::types::Refusal;
@@ -24,22 +19,28 @@ use crate::types::SecondFactor;
 
 #[tokio::test]
 async fn the_main_password_alone_passes_only_where_the_policy_says_so() {
-    let world = World::new();
+    let mut world = World::new();
     world.add("alice").await;
     assert_eq!(
         world.refused("alice", "hunter2", NOW).await,
         Refusal::SecondFactorMissing
     );
-    for (waiver, factor, monitored) in [
-        (Waiver::Exempt, SecondFactor::Exempt, None),
-        (Waiver::NotEnrolled, SecondFactor::NotEnrolled, None),
+    for (default, mode, factor, monitored) in [
+        (Requirement::Exempt, Mode::Enforce, SecondFactor::Exempt, None),
         (
-            Waiver::Monitored,
+            Requirement::Optional,
+            Mode::Enforce,
+            SecondFactor::NotEnrolled,
+            None,
+        ),
+        (
+            Requirement::Required,
+            Mode::Monitor,
             SecondFactor::NotEnrolled,
             Some(Refusal::SecondFactorMissing),
         ),
     ] {
-        world.ask_for(Demand::Nothing(waiver));
+        world.ask_for(default, mode);
         let verified = world
             .attempt("alice", b"hunter2;123456", HOME, NOW)
             .await
@@ -53,9 +54,9 @@ async fn the_main_password_alone_passes_only_where_the_policy_says_so() {
 
 #[tokio::test]
 async fn a_right_code_counts_even_where_none_is_asked_for() {
-    let world = World::new();
+    let mut world = World::new();
     let secret = world.enrolled("alice").await;
-    world.ask_for(Demand::Nothing(Waiver::Monitored));
+    world.ask_for(Requirement::Required, Mode::Monitor);
     let typed = with_code("pw", &secret, NOW);
     let verified = world.attempt("alice", typed.as_bytes(), HOME, NOW).await.unwrap();
     assert_eq!(verified.authenticated.factor(), &SecondFactor::Totp);
@@ -69,9 +70,9 @@ async fn a_right_code_counts_even_where_none_is_asked_for() {
 
 #[tokio::test]
 async fn unknown_disabled_and_misplaced_users_are_refused_whatever_the_policy_waives() {
-    let world = World::new();
+    let mut world = World::new();
     world.add("alice").await;
-    world.ask_for(Demand::Nothing(Waiver::Exempt));
+    world.ask_for(Requirement::Exempt, Mode::Enforce);
     assert_eq!(world.refused("nobody", "pw", NOW).await, Refusal::UnknownUser);
     assert_eq!(
         world.refused("Alice", "pw", NOW).await,
@@ -88,7 +89,7 @@ async fn unknown_disabled_and_misplaced_users_are_refused_whatever_the_policy_wa
 
 #[tokio::test]
 async fn users_who_are_not_listed_come_in_only_where_that_is_switched_on_and_nothing_is_asked_for() {
-    let world = World::with(Options {
+    let mut world = World::with(Options {
         admit_unknown: true,
         ..Options::default()
     });
@@ -96,7 +97,7 @@ async fn users_who_are_not_listed_come_in_only_where_that_is_switched_on_and_not
         world.refused("carol", "pw", NOW).await,
         Refusal::SecondFactorMissing
     );
-    world.ask_for(Demand::Nothing(Waiver::NotEnrolled));
+    world.ask_for(Requirement::Optional, Mode::Enforce);
     let verified = world.attempt("carol", b"pw", HOME, NOW).await.unwrap();
     assert_eq!(verified.authenticated.factor(), &SecondFactor::NotEnrolled);
     let leases = [verified.lease];
@@ -112,9 +113,9 @@ async fn users_who_are_not_listed_come_in_only_where_that_is_switched_on_and_not
 
 #[tokio::test]
 async fn a_removed_user_has_no_session_left() {
-    let world = World::new();
+    let mut world = World::new();
     let alice = world.add("alice").await;
-    world.ask_for(Demand::Nothing(Waiver::Exempt));
+    world.ask_for(Requirement::Exempt, Mode::Enforce);
     let lease = world.attempt("alice", b"pw", HOME, NOW).await.unwrap().lease;
     assert!(world.store.remove_user(&alice).await.unwrap());
     assert_eq!(
@@ -123,52 +124,41 @@ async fn a_removed_user_has_no_session_left() {
     );
 }
 
-/// Name, setting, enrolled, address.
-type Facts = (String, Option<MfaSetting>, bool, String);
-
 #[tokio::test]
-async fn the_policy_is_asked_with_the_facts_of_the_login() {
-    let mut world = World::new();
-    let asked: Arc<Mutex<Vec<Facts>>> = Arc::default();
-    let seen = Arc::clone(&asked);
-    let demands = Box::new(move |question: &Question<'_>| {
-        assert_eq!(question.now, NOW);
-        assert_eq!(question.listener, "imaps");
-        seen.lock().unwrap().push((
-            question.user.to_string(),
-            question.setting,
-            question.enrolled,
-            question.ip.to_string(),
-        ));
-        Demand::SecondFactor
-    });
-    let gate = Gate::new(
-        Arc::clone(&world.store),
-        Arc::clone(&world.keys),
-        Options::default(),
-        demands,
-    );
-    world.gate = gate.unwrap();
+async fn a_users_own_setting_deadline_and_enrolment_decide() {
+    let world = World::new();
     world.add("alice").await;
-    world.refused("alice", "pw", NOW).await;
-    world.app_password("alice").await;
+    let passes = async || world.attempt("alice", b"pw", HOME, NOW).await.is_ok();
+    assert!(!passes().await, "required by default");
+    world.change("alice", |user| user.enrol_by = Some(later(1))).await;
+    assert!(passes().await, "enrolment is open");
+    world.change("alice", |user| user.enrol_by = Some(NOW)).await;
+    assert!(!passes().await, "the deadline is over");
     world
         .change("alice", |user| user.mfa = Some(MfaSetting::Optional))
         .await;
-    world.refused("alice", "pw", NOW).await;
-    let facts = |setting, enrolled| ("alice".to_owned(), setting, enrolled, HOME.to_owned());
-    assert_eq!(
-        *asked.lock().unwrap(),
-        [facts(None, false), facts(Some(MfaSetting::Optional), true)]
-    );
+    assert!(passes().await);
+    let made = world.app_password("alice").await;
+    assert!(!passes().await, "an app password is an enrolment");
+    world
+        .change("alice", |user| user.mfa = Some(MfaSetting::Exempt))
+        .await;
+    assert!(passes().await);
+    world
+        .change("alice", |user| user.mfa = Some(MfaSetting::Optional))
+        .await;
+    world.accounts().revoke_app_password(made.id, NOW).await.unwrap();
+    assert!(passes().await);
+    world.enrol(&name("alice")).await;
+    assert!(!passes().await, "a one-time secret is an enrolment");
 }
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_lets_nobody_in() {
-    let world = World::new();
+    let mut world = World::new();
     world.add("alice").await;
     let made = world.app_password("alice").await;
-    world.ask_for(Demand::Nothing(Waiver::Exempt));
+    world.ask_for(Requirement::Exempt, Mode::Enforce);
     let away = world.folder.path().join("away");
     std::fs::rename(world.database(), away).unwrap();
     let lost = async {
