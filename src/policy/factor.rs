@@ -347,14 +347,8 @@ mod tests {
             ..Policy::default()
         };
         let facts = login("192.0.2.1");
-        assert_eq!(
-            policy(Required).decide(&facts).demand,
-            Nothing(Waiver::Monitored)
-        );
-        assert_eq!(
-            policy(Optional).decide(&facts).demand,
-            Nothing(Waiver::Optional)
-        );
+        assert_eq!(policy(Required).decide(&facts).demand, Nothing(Waiver::Monitored));
+        assert_eq!(policy(Optional).decide(&facts).demand, Nothing(Waiver::Optional));
         assert_eq!(policy(Exempt).decide(&facts).demand, Nothing(Waiver::Exempt));
     }
 

@@ -140,7 +140,7 @@ impl Event {
     /// All that is known of the connection.
     pub fn connection(self, of: &Connection) -> Self {
         let mut event = self
-            .set(Field::SessionId, of.session.to_string())
+            .session(of.session)
             .source(&of.addr)
             .set(Field::Listener, clean(of.listener.as_bytes()));
         if let Some(tls) = &of.tls {
@@ -158,6 +158,11 @@ impl Event {
             }
         }
         event
+    }
+
+    /// The connection's name alone.
+    pub fn session(self, id: SessionId) -> Self {
+        self.set(Field::SessionId, id.to_string())
     }
 
     /// Where the connection comes from; the load balancer too, if there is one.

@@ -42,7 +42,19 @@ impl Backends {
         })
     }
 
-    /// The metrics of one backend, present from now on. For each backend of a configuration, once it is in force.
+    /// Makes the series of a configuration's backends, so that they are present before anybody logs in. A backend counts
+    /// as up until a failure says otherwise.
+    ///
+    /// # Errors
+    /// As [`Backends::named`].
+    pub fn configured<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), MetricsError> {
+        for name in names {
+            self.named(name)?.up(true);
+        }
+        Ok(())
+    }
+
+    /// The metrics of one backend. Names must come from the configuration: each is kept for ever.
     ///
     /// # Errors
     /// Never for a name that is text; the library's signature says otherwise.
@@ -51,15 +63,12 @@ impl Backends {
             self.logins
                 .get_metric_with_label_values(&[name, outcome.as_str()])
         };
-        let up = self.up.get_metric_with_label_values(&[name])?;
-        // Until a failure says otherwise.
-        up.set(1);
         Ok(Backend {
             success: login(Outcome::Success)?,
             refused: login(Outcome::Refused)?,
             unavailable: login(Outcome::Unavailable)?,
             seconds: self.seconds.get_metric_with_label_values(&[name])?,
-            up,
+            up: self.up.get_metric_with_label_values(&[name])?,
         })
     }
 }

@@ -207,6 +207,7 @@ mod tests {
     #[test]
     fn backends_and_hand_shakes_count_under_their_labels() {
         let metrics = Metrics::new().unwrap();
+        metrics.backends.configured(["main"]).unwrap();
         let backend = metrics.backends.named("main").unwrap();
         assert_eq!(
             value(&metrics, "imapwarden_backend_up{backend=\"main\"}").unwrap(),
