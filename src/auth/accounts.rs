@@ -3,6 +3,7 @@
 //! A secret made here is returned once and never kept. Mail passwords are taken as given: whoever calls has proved them at
 //! the backend.
 
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::auth::app_password;
@@ -308,7 +309,7 @@ impl<'a> Accounts<'a> {
         let made = self
             .keys
             .public_key(row.id, &row.user, &row.account, &row.public_key);
-        if made != row.public_key_mac {
+        if !bool::from(made.ct_eq(&row.public_key_mac)) {
             return Err(AccountError::Tampered(app_password::id_text(row.id)));
         }
         let to = Recipient {

@@ -151,7 +151,8 @@ pub trait Store: Send + Sync {
     fn note(&self, note: Note);
     /// Writes all notes now: at shutdown, and before an exact answer is needed.
     fn flush(&self) -> Answer<'_, ()>;
-    /// Deletes what has expired for good. To be called every few minutes.
+    /// Deletes what is over: windows, bans, abandoned enrolments; sources unseen for half a year; app passwords that ended a
+    /// year ago. To be called every few minutes.
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()>;
 }
 

@@ -129,14 +129,18 @@ fn unseal(typed: &AppPassword, row: &store::AppPassword, sealed: &[u8]) -> Resul
     })
 }
 
-/// A client's name as it is kept: no control characters, not longer than a line.
+/// A client's name as it is kept: nothing that moves a terminal's cursor or turns text around, not longer than a line.
 fn printable(client: &str) -> String {
     let mut kept = String::new();
-    for c in client.chars().filter(|c| !c.is_control()) {
+    for c in client.chars().filter(|c| is_harmless(*c)) {
         if kept.len() + c.len_utf8() > MAX_CLIENT {
             break;
         }
         kept.push(c);
     }
     kept
+}
+
+fn is_harmless(c: char) -> bool {
+    c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()
 }

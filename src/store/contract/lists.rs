@@ -114,6 +114,29 @@ pub(super) async fn the_sweep_removes_what_is_over_and_nothing_else(store: &Arc<
     assert!(store.totp(&alice).await.unwrap().is_some());
 }
 
+pub(super) async fn app_passwords_that_ended_long_ago_are_swept(store: &Arc<dyn Store>) {
+    let alice = add(store, "alice").await;
+    let long_ago = UnixTime(NOW.0 - 400 * 86_400);
+    for (id, revoked, expires) in [
+        (1, None, None),
+        (2, Some(long_ago), None),
+        (3, None, Some(long_ago)),
+        (4, Some(NOW), Some(long_ago)),
+        (5, Some(NOW), None),
+        (6, None, Some(NOW)),
+    ] {
+        let mut row = app_password(id, &alice);
+        row.expires = expires;
+        assert!(store.add_app_password(row, 9).await.unwrap());
+        if let Some(at) = revoked {
+            assert!(store.revoke_app_password(id, at).await.unwrap());
+        }
+    }
+    store.sweep(NOW).await.unwrap();
+    let kept = store.app_passwords(&alice).await.unwrap();
+    assert_eq!(kept.iter().map(|row| row.id).collect::<Vec<_>>(), [1, 5, 6]);
+}
+
 pub(super) async fn revocations_and_bans_are_told_at_once_and_uses_are_not(store: &Arc<dyn Store>) {
     let alice = add(store, "alice").await;
     assert!(store.add_app_password(app_password(1, &alice), 9).await.unwrap());

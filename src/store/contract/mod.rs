@@ -75,6 +75,7 @@ contract! {
         bans_hold_until_they_end_or_are_lifted,
         sources_are_known_after_a_login_and_bounded,
         notes_are_written_together_and_the_newest_use_wins,
+        app_passwords_that_ended_long_ago_are_swept,
         the_sweep_removes_what_is_over_and_nothing_else,
         revocations_and_bans_are_told_at_once_and_uses_are_not,
     ;

@@ -15,6 +15,9 @@ const MAX_BANS: i64 = 100_000;
 /// How long a one-time secret waits for its first code.
 const ENROLMENT_LIFE: i64 = 24 * 3600;
 
+/// How long an app password that ended is kept, so that its owner and events can still name it.
+const ENDED_LIFE: i64 = 365 * 24 * 3600;
+
 /// How long a source is remembered after its last login.
 const SOURCE_LIFE: i64 = 180 * 24 * 3600;
 
@@ -86,6 +89,10 @@ pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
     db.execute(
         "DELETE FROM totp_enrolment WHERE created < ?1",
         [now.0.saturating_sub(ENROLMENT_LIFE)],
+    )?;
+    db.execute(
+        "DELETE FROM app_passwords WHERE min(ifnull(revoked, expires), ifnull(expires, revoked)) < ?1",
+        [now.0.saturating_sub(ENDED_LIFE)],
     )?;
     db.execute(
         "DELETE FROM known_sources WHERE last_seen < ?1",
