@@ -19,6 +19,7 @@ use tokio::time::sleep_until;
 use tracing::debug;
 use tracing::error;
 use tracing::info;
+use tracing::warn;
 
 use crate::net::socket;
 use crate::net::socket::Options;
@@ -29,13 +30,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Accepts connections of one listener, at most as many at a time as there are permits.
 ///
 /// All listeners share one semaphore: it is the bound on connections in all. While no permit is free, new connections wait in
-/// the kernel's backlog and cost us nothing.
+/// the kernel's backlog and cost us nothing. A listener that waits for a connection holds a permit: no flood on one listener
+/// takes another one's last place, and there must be more permits than listeners.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
     permits: Arc<Semaphore>,
     options: Options,
     trouble: Trouble,
+    /// The system does not know an option; said once.
+    untuned: bool,
 }
 
 impl Acceptor {
@@ -47,6 +51,7 @@ impl Acceptor {
             permits,
             options,
             trouble: Trouble::default(),
+            untuned: false,
         }
     }
 
@@ -66,16 +71,15 @@ impl Acceptor {
             // Closed: the program is shutting down and whoever selects on us has another arm for that.
             return pending().await;
         };
-        loop {
-            let listener = &self.listener;
-            let (stream, peer) = next(&mut self.trouble, |cx| listener.poll_accept(cx)).await;
-            match socket::tune(&stream, &self.options) {
-                Ok(()) => return (stream, peer, permit),
-                Err(error) => {
-                    debug!(source.address = %peer, %error, "connection was gone before it was served");
-                }
-            }
+        let listener = &self.listener;
+        let (stream, peer) = next(&mut self.trouble, |cx| listener.poll_accept(cx)).await;
+        if let Err(error) = socket::tune(&stream, &self.options)
+            && !self.untuned
+        {
+            self.untuned = true;
+            warn!(%error, "connections go on without a socket option that was asked for");
         }
+        (stream, peer, permit)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 /// key updates that may come before it.
 pub(super) const ALLOWANCE: usize = 20 * 1024;
 
-/// Gives out at most [`ALLOWANCE`] bytes between two refills.
+/// Gives out a bounded number of bytes between two refills.
 ///
 /// rustls joins a fragmented hand-shake message up to 64 KiB, before and after the hand-shake. We refill when application data
 /// has come out, so that whoever sends anything else is cut off while what it made us hold is small.
@@ -23,16 +23,27 @@ pub(super) const ALLOWANCE: usize = 20 * 1024;
 pub(super) struct Metered {
     tcp: TcpStream,
     left: usize,
+    allowance: usize,
 }
 
 impl Metered {
-    /// `allowance` is for the hand-shake: everything until the first refill.
-    pub(super) fn new(tcp: TcpStream, allowance: usize) -> Self {
-        Self { tcp, left: allowance }
+    /// `handshake` is for everything until the first refill; a refill gives [`ALLOWANCE`].
+    pub(super) fn new(tcp: TcpStream, handshake: usize) -> Self {
+        Self {
+            tcp,
+            left: handshake,
+            allowance: ALLOWANCE,
+        }
     }
 
     pub(super) fn refill(&mut self) {
-        self.left = ALLOWANCE;
+        self.left = self.allowance;
+    }
+
+    /// Changes what a refill gives, and refills.
+    pub(super) fn set_allowance(&mut self, allowance: usize) {
+        self.allowance = allowance.min(ALLOWANCE);
+        self.refill();
     }
 
     pub(super) fn tcp(&self) -> &TcpStream {

@@ -246,6 +246,11 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::Just;
+    use proptest::prelude::any;
+    use proptest::prelude::prop_oneof;
+    use proptest::prop_assert;
+    use proptest::proptest;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
     use tokio::sync::oneshot;
@@ -476,6 +481,29 @@ mod tests {
         let loopback = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
         let got = client_of(&mut server, peer, &loopback, SECOND).await.unwrap();
         assert_eq!((got.client, got.peer), (addr("192.0.2.7:56324"), peer));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_read_behind_the_end(
+            start in 0..4_usize,
+            rest in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b' '), Just(b'\r'), Just(b'\n'), Just(b'1')], 0..300),
+        ) {
+            let starts: [&[u8]; 4] = [b"", V1_START, b"PROXY TCP4 1.2.3.4 ", V2_START];
+            let mut bytes = starts[start].to_vec();
+            if start == 3 {
+                bytes.extend([0x21, 0x11, 0]);
+            }
+            bytes.extend(rest);
+            if let Ok(Some(end)) = extent(&bytes) {
+                prop_assert!(end <= bytes.len());
+                // The same end, however little of it has arrived.
+                for cut in 0..end {
+                    prop_assert!(matches!(extent(&bytes[..cut]), Ok(None)));
+                }
+                let _ = parse(&bytes[..end]);
+            }
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
+use crate::net::metered::ALLOWANCE;
 use crate::net::metered::Metered;
 
 /// A connection to a client or to a backend.
@@ -105,6 +106,24 @@ impl Stream {
         match self {
             Self::Plain(tcp) => Ok(tcp),
             tls => Err(tls),
+        }
+    }
+
+    /// Cuts a TLS peer off that makes us hold more than `bytes` of an unfinished record; a record has 16 KiB at most, and
+    /// without this call we hold that. Before login no honest client sends records over a few KiB, and memory is scarce while
+    /// everybody can connect: bound it then, and call [`unbound_records`](Self::unbound_records) once the client is logged in.
+    pub fn bound_records(&mut self, bytes: usize) {
+        self.set_allowance(bytes);
+    }
+
+    /// Takes records of any size that TLS allows, again.
+    pub fn unbound_records(&mut self) {
+        self.set_allowance(ALLOWANCE);
+    }
+
+    fn set_allowance(&mut self, bytes: usize) {
+        if let Self::Server(session) | Self::Client(session) = self {
+            session.tls.get_mut().0.set_allowance(bytes);
         }
     }
 
@@ -240,7 +259,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::net::metered::ALLOWANCE;
     use crate::net::tls::Client;
     use crate::net::tls::ClientOptions;
     use crate::net::tls::Trust;
@@ -273,6 +291,13 @@ mod tests {
     async fn plain_pair() -> (Stream, Stream) {
         let (ours, theirs) = pair().await;
         (ours.into(), theirs.into())
+    }
+
+    /// What every idle session pays besides the engine's own 5 KiB.
+    #[test]
+    fn a_session_is_small() {
+        assert!(size_of::<Stream>() <= 40, "{}", size_of::<Stream>());
+        assert!(size_of::<Session>() <= 1536, "{}", size_of::<Session>());
     }
 
     #[tokio::test]
@@ -321,6 +346,26 @@ mod tests {
         }
         assert_eq!(got, 500);
         assert!(reads < 25, "{reads}");
+    }
+
+    #[tokio::test]
+    async fn records_over_the_bound_end_the_connection_until_it_is_lifted() {
+        let record = [b'x'; 16_384];
+        let (mut ours, mut theirs) = tls_pair().await;
+        ours.bound_records(8192);
+        theirs.write_all(&record[..7000]).await.unwrap();
+        theirs.flush().await.unwrap();
+        ours.read_exact(&mut [0; 7000]).await.unwrap();
+        theirs.write_all(&record).await.unwrap();
+        theirs.flush().await.unwrap();
+        let error = ours.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(error.to_string(), "too much TLS without data");
+        let (mut ours, mut theirs) = tls_pair().await;
+        ours.bound_records(8192);
+        ours.unbound_records();
+        theirs.write_all(&record).await.unwrap();
+        theirs.flush().await.unwrap();
+        ours.read_exact(&mut [0; 16_384]).await.unwrap();
     }
 
     #[tokio::test]

@@ -70,7 +70,11 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
             let file = files.key.clone();
             CertificateError::Read { file, source }
         })?;
-    let key = KeyPair::from_pem(&key).map_err(failed)?;
+    let key = KeyPair::from_pem(&key).map_err(|error| CertificateError::Unusable {
+        file: files.key.clone(),
+        what: "the private key",
+        reason: error.to_string(),
+    })?;
     let certificate = params.self_signed(&key).map_err(failed)?;
     write_new(&files.certificate, certificate.pem().as_bytes(), 0o644)?;
     Ok(Generated {

@@ -350,6 +350,19 @@ mod tests {
     }
 
     #[test]
+    fn an_existing_key_is_kept_even_if_it_is_useless() {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("key.pem"), "precious").unwrap();
+        let text = message(dir.path(), self_signed(dir.path(), &[], now()));
+        assert!(
+            text.starts_with("key.pem: the private key cannot be used: "),
+            "{text}"
+        );
+        assert_eq!(fs::read(dir.path().join("key.pem")).unwrap(), b"precious");
+        assert!(!dir.path().join("cert.pem").exists());
+    }
+
+    #[test]
     fn what_cannot_be_a_host_name_is_named() {
         let dir = TempDir::new().unwrap();
         for name in ["", "a b", "mäil.example.org"] {

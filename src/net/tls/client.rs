@@ -299,6 +299,24 @@ mod tests {
         }
     }
 
+    /// What `openssl req -x509` makes is an authority; shown as a server's certificate it is refused, and the way out is named.
+    #[tokio::test]
+    async fn a_self_signed_authority_as_the_backends_certificate_leads_to_a_pin() {
+        let authority = Authority::new();
+        let chain = vec![CertificateDer::from_pem_file(authority.ca_file()).unwrap()];
+        let pin = Pin::of_certificate(&chain[0]).unwrap();
+        let server = careless(chain, authority.key(), &TLS13);
+        let trusting = client(Trust::CaFiles(vec![authority.ca_file()]));
+        let error = dial_careless(&trusting, &server).await.unwrap_err().to_string();
+        assert!(
+            error.ends_with("; pin its key instead of trusting it as an authority"),
+            "{error}"
+        );
+        dial_careless(&client(Trust::Pins(vec![pin])), &server)
+            .await
+            .unwrap();
+    }
+
     #[tokio::test]
     async fn we_show_our_certificate_where_the_backend_asks() {
         let authority = Authority::new();

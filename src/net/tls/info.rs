@@ -21,7 +21,7 @@ pub struct TlsInfo {
     pub cipher: &'static str,
     /// The key exchange's name in the IANA registry; `None` where a resumed session had none.
     pub key_exchange: Option<&'static str>,
-    /// The host name that the client asked for, in lower case.
+    /// The host name that the client asked for, in lower case and without a dot at its end.
     pub sni: Option<String>,
     /// The application protocol agreed on.
     pub alpn: Option<String>,
@@ -61,7 +61,7 @@ impl TlsInfo {
             key_exchange: state
                 .negotiated_key_exchange_group()
                 .and_then(|group| group.name().as_str()),
-            sni: sni.map(str::to_owned),
+            sni: sni.map(|name| name.trim_end_matches('.').to_owned()),
             alpn: state
                 .alpn_protocol()
                 .map(|name| String::from_utf8_lossy(name).into_owned()),

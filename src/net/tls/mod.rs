@@ -102,7 +102,10 @@ impl HandshakeError {
             (Some(engine), _) => Self::failed(&reason(engine)),
             (
                 None,
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe,
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe,
             ) => Self::Closed,
             (None, _) => Self::failed(&error.to_string()),
         }

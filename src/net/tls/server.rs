@@ -37,6 +37,9 @@ use crate::net::tls::resolver::Resolver;
 use crate::net::tls::setup;
 use crate::types::UnixTime;
 
+/// What a client may send in a hand-shake: post-quantum key shares have 1-3 KiB, and our tickets are small.
+const HANDSHAKE_ALLOWANCE: usize = 12 * 1024;
+
 /// How a listener speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerOptions {
@@ -108,7 +111,12 @@ impl Server {
     pub async fn handshake(&self, tcp: TcpStream) -> Result<(Stream, TlsInfo), HandshakeError> {
         let state = self.state.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&state.config));
-        let accept = acceptor.accept_with(Metered::new(tcp, ALLOWANCE), |session| {
+        let allowance = match state.client_auth.verifier.offer_client_auth() {
+            // Its chain comes as well, and again in its ticket.
+            true => ALLOWANCE,
+            false => HANDSHAKE_ALLOWANCE,
+        };
+        let accept = acceptor.accept_with(Metered::new(tcp, allowance), |session| {
             session.set_buffer_limit(Some(BUFFER_LIMIT));
         });
         let accepted = timeout(state.handshake_timeout, Box::pin(accept)).await;

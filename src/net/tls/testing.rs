@@ -29,6 +29,8 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::danger::ServerCertVerified;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::UnixTime as EngineTime;
 use tempfile::TempDir;
@@ -104,6 +106,10 @@ impl Authority {
             issuer: Issuer::new(params, key),
             dir,
         }
+    }
+
+    pub(in crate::net) fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.issuer.key().serialize_der()).into()
     }
 
     pub(in crate::net) fn ca_file(&self) -> PathBuf {
