@@ -1,1 +1,313 @@
-//! Room for `config`.
+//! The configuration: YAML text to typed values, every mistake reported at once with its place and a hint.
+//!
+//! Defaults live in one `impl Default` for each section; `docs/configuration.md` quotes them and a test compares. No key
+//! holds a secret. What other modules need is made from these types in `into`; nothing below knows them.
+
+pub mod address;
+pub mod backend;
+pub mod factor;
+mod files;
+mod kind;
+pub mod listener;
+pub mod login;
+mod mask;
+mod node;
+pub mod output;
+mod problem;
+pub mod relay;
+mod section;
+pub mod state;
+mod suggest;
+mod summary;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::address::Endpoint;
+use crate::config::address::NetworkSets;
+use crate::config::backend::Backend;
+use crate::config::backend::Route;
+use crate::config::factor::SecondFactor;
+use crate::config::files::Files;
+use crate::config::listener::Listener;
+use crate::config::listener::Tls;
+use crate::config::login::Login;
+use crate::config::output::Drain;
+use crate::config::output::Events;
+use crate::config::output::Metrics;
+use crate::config::problem::quoted;
+use crate::config::relay::Relay;
+use crate::config::section::At;
+use crate::config::section::Notes;
+use crate::config::section::Section;
+use crate::config::state::State;
+use crate::policy::access::Lists;
+use crate::telemetry::log;
+
+pub use problem::ConfigProblems;
+pub use problem::Problem;
+pub use section::KeyDoc;
+pub use summary::Summary;
+
+/// Everything an operator decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// TLS with clients.
+    pub tls: Tls,
+    /// The named sets of networks.
+    pub networks: NetworkSets,
+    /// Who may connect at all.
+    pub access: Lists,
+    /// The conversation before a login.
+    pub login: Login,
+    /// Who needs a second factor, and what counts as one.
+    pub second_factor: SecondFactor,
+    /// Where mail lives.
+    pub backends: Vec<Backend>,
+    /// Whose mail lives where.
+    pub routes: Vec<Route>,
+    /// The relayed session.
+    pub relay: Relay,
+    /// What is kept on disk, and where.
+    pub state: State,
+    /// Security events.
+    pub events: Events,
+    /// The log.
+    pub log: log::Options,
+    /// Metrics and probes.
+    pub metrics: Metrics,
+    /// The end of the program.
+    pub drain: Drain,
+}
+
+/// What the readers of all sections share.
+struct Context<'a> {
+    /// What relative paths start at.
+    base: &'a Path,
+    sets: &'a NetworkSets,
+    files: Files,
+}
+
+impl Config {
+    /// Reads a configuration file, and looks at the files that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(path: &Path) -> Result<Self, ConfigProblems> {
+        let name = path.display().to_string();
+        let text = read_text(path).map_err(|problem| ConfigProblems::unreadable(&name, *problem))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        read(&name, &text, base, Files::Look).map(|(config, _)| config)
+    }
+
+    /// Reads a configuration from text. Files that it names are not looked at; relative ones start at `base`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn parse(name: &str, text: &str, base: &Path) -> Result<Self, ConfigProblems> {
+        read(name, text, base, Files::Ignore).map(|(config, _)| config)
+    }
+
+    /// All keys that reading a text asks for, for the docs: only a text with an item in each list has them all.
+    ///
+    /// # Errors
+    /// As `parse`.
+    pub fn reference(name: &str, text: &str) -> Result<BTreeMap<String, KeyDoc>, ConfigProblems> {
+        read(name, text, Path::new(""), Files::Ignore).map(|(_, keys)| keys)
+    }
+
+    /// The configuration without a file: one backend, everything else by default.
+    #[must_use]
+    pub fn for_backend(backend: Endpoint, data_directory: PathBuf) -> Self {
+        Self {
+            listeners: vec![Listener::default()],
+            tls: Tls::default(),
+            networks: NetworkSets::default(),
+            access: Lists::default(),
+            login: Login::default(),
+            second_factor: SecondFactor::default(),
+            backends: vec![Backend::at(backend)],
+            routes: Vec::new(),
+            relay: Relay::default(),
+            state: State::in_directory(data_directory),
+            events: Events::default(),
+            log: log::Options::default(),
+            metrics: Metrics::default(),
+            drain: Drain::default(),
+        }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Box<Problem>> {
+    let failed = |error: io::Error| {
+        let problem = Problem::whole(
+            "file_unreadable",
+            format!("the configuration cannot be read: {error}"),
+        );
+        Box::new(match error.kind() {
+            io::ErrorKind::NotFound => problem.help("`imapwarden serve --backend HOST:143` needs no file"),
+            _ => problem,
+        })
+    };
+    let file = File::open(path).map_err(failed)?;
+    let limit = u64::try_from(node::MAX_BYTES).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > node::MAX_BYTES {
+        return Err(Problem::whole("file_too_large", "a configuration is at most 1MiB").boxed());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let message = format!("the configuration is not UTF-8: byte {valid}");
+        Problem::whole("file_unreadable", message).boxed()
+    })
+}
+
+/// Text to configuration: the one way, whatever the text comes from.
+fn read(
+    name: &str,
+    text: &str,
+    base: &Path,
+    files: Files,
+) -> Result<(Config, BTreeMap<String, KeyDoc>), ConfigProblems> {
+    let tree = node::parse(text).map_err(|problem| ConfigProblems::new(name, text, vec![*problem]))?;
+    let notes = Notes::default();
+    let config = read_sections(Section::root(&notes, &tree), base, files);
+    let (problems, keys) = notes.into_parts();
+    if problems.is_empty() {
+        Ok((config, keys))
+    } else {
+        Err(ConfigProblems::new(name, text, problems))
+    }
+}
+
+fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
+    let networks = listener::read_networks(root.section("networks"));
+    let cx = Context {
+        base,
+        sets: &networks,
+        files,
+    };
+    let listeners = listener::read_listeners(&mut root, &cx);
+    let tls = Tls::read(root.section("tls"), &cx);
+    let mut access = root.section("access");
+    let lists = listener::read_lists(&mut access, &cx);
+    access.finish();
+    let login = Login::read(root.section("login"));
+    let second_factor = SecondFactor::read(root.section("second_factor"), &cx);
+    let (backends, routes) = backend::read(&mut root, &cx);
+    let relay = Relay::read(root.section("relay"));
+    let state = State::read(&mut root, base);
+    let events = Events::read(root.section("events"), &cx);
+    let log = output::read_log(root.section("log"));
+    let place = root.place("metrics");
+    let metrics = Metrics::read(root.section("metrics"));
+    let drain = Drain::read(root.section("drain"));
+    check_addresses(
+        &root,
+        &listeners,
+        metrics.address.map(|value| At { value, span: place }),
+    );
+    root.finish();
+    Config {
+        listeners: listeners.into_iter().map(|listener| listener.value).collect(),
+        tls,
+        networks,
+        access: lists,
+        login,
+        second_factor,
+        backends,
+        routes,
+        relay,
+        state,
+        events,
+        log,
+        metrics,
+        drain,
+    }
+}
+
+/// Two sockets cannot have one address; `[::]` takes IPv4 as well.
+fn check_addresses(root: &Section<'_>, listeners: &[At<Listener>], metrics: Option<At<SocketAddr>>) {
+    let mut taken: Vec<At<SocketAddr>> = Vec::new();
+    let each = listeners.iter().map(|listener| At {
+        value: listener.value.address,
+        span: listener.span.clone(),
+    });
+    for address in each.chain(metrics) {
+        if let Some(first) = taken.iter().find(|first| collide(first.value, address.value)) {
+            let message = format!("{} is taken already", quoted(&address.value.to_string()));
+            let problem = Problem::new("address_conflict", address.span.clone(), message);
+            let problem = problem.beside(first.span.clone(), format!("by {}", first.value));
+            root.problem(problem.help("choose another address or port; `[::]` includes all IPv4 addresses"));
+        }
+        taken.push(address);
+    }
+}
+
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    // Port 0 is a new port each time.
+    let same_port = a.port() == b.port() && a.port() != 0;
+    let covers = |wide: SocketAddr, other: SocketAddr| {
+        let all_of_both = wide.is_ipv6() && wide.ip().is_unspecified();
+        wide.ip() == other.ip() || all_of_both || (wide.ip().is_unspecified() && other.is_ipv4())
+    };
+    same_port && (covers(a, b) || covers(b, a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_has_the_default_that_an_empty_file_gives() {
+        let file = Config::parse("x", "backends: [{address: '127.0.0.1:143'}]", Path::new("")).unwrap();
+        let mut bare = Config::for_backend(Endpoint::parse("127.0.0.1:143").unwrap(), PathBuf::new());
+        bare.state = State::default();
+        assert_eq!(file, bare);
+    }
+
+    #[test]
+    fn addresses_collide_where_one_socket_takes_the_others_connections() {
+        let collide = |a: &str, b: &str| collide(a.parse().unwrap(), b.parse().unwrap());
+        assert!(collide("[::]:993", "0.0.0.0:993"));
+        assert!(collide("127.0.0.1:993", "[::]:993"));
+        assert!(collide("0.0.0.0:1", "10.0.0.1:1"));
+        assert!(!collide("0.0.0.0:1", "[::1]:1"));
+        assert!(!collide("10.0.0.2:1", "10.0.0.1:1"));
+        assert!(!collide("[::]:1", "[::]:2"));
+        assert!(!collide("[::]:0", "[::]:0"));
+    }
+
+    #[test]
+    fn the_reader_survives_text_that_is_no_configuration() {
+        for text in [
+            "",
+            "- a",
+            "5",
+            "a: [",
+            "\u{feff}a: 1",
+            "? {a: b}\n: c",
+            "listeners: 5",
+            "listeners: [5]",
+            "networks: []",
+            "networks: {a: b, [c]: d}",
+            "backends: {a: b}",
+            "\t",
+            "---\n---\n",
+            "*a",
+            "!!x y",
+        ] {
+            assert!(Config::parse("x", text, Path::new("")).is_err(), "{text}");
+        }
+    }
+}

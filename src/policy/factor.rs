@@ -98,6 +98,12 @@ impl NetworkRule {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// What it asks for.
+    #[must_use]
+    pub fn asks_for(&self) -> Requirement {
+        self.requirement
+    }
 }
 
 /// The part of the policy that is the same for every user.

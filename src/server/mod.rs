@@ -1,3 +1,244 @@
-//! Wiring and lifecycle: listeners, the story of one connection, the control socket, shutdown.
+//! Wiring and lifecycle: from a configuration to a running process, and to its end without a lost answer.
 
+mod admin;
+mod attempt;
+mod backends;
+mod build;
+pub mod clock;
+mod connection;
+mod control;
+mod listener;
+mod login;
 mod relay;
+mod sessions;
+mod shared;
+mod watch;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::keys::KeyError;
+use crate::backend::BackendError;
+use crate::config::Config;
+use crate::config::output::Drain;
+use crate::net::accept::Acceptor;
+use crate::net::certificate::CertificateError;
+use crate::net::socket::ListenError;
+use crate::net::tls::ServerOptions;
+use crate::net::tls::TlsError;
+use crate::server::control::Control;
+use crate::server::listener::Listener;
+use crate::server::shared::Shared;
+use crate::store::StoreError;
+use crate::telemetry::event::Event;
+use crate::telemetry::kind::Kind;
+use crate::telemetry::metrics::MetricsError;
+use crate::telemetry::sink::Format;
+use crate::telemetry::sink::SinkError;
+use crate::telemetry::sink::Writer;
+
+pub use build::open_backends;
+pub use build::open_store;
+
+/// How long the last events may take to be written.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// Why the proxy cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be made or used.
+    #[error("the data directory {path} cannot be used")]
+    DataDirectory {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The key file is missing, open to others, or not one.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The generated certificate cannot be made or read.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The certificates do not make a TLS server.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The backends cannot be used as configured.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The master user's password file cannot be read.
+    #[error("the master password file {path} cannot be read")]
+    MasterPassword {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// An address is taken or not ours.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The control socket cannot be made.
+    #[error("the control socket {path} cannot be made")]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Events cannot be written.
+    #[error(transparent)]
+    Events(#[from] SinkError),
+    /// Metrics cannot be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Signals cannot be watched.
+    #[error("signals cannot be watched")]
+    Signals(#[source] io::Error),
+}
+
+/// A proxy that has everything it needs and every address bound, ready to run.
+pub struct Server {
+    shared: Arc<Shared>,
+    listeners: Vec<(Arc<Listener>, Acceptor)>,
+    admin: Option<TcpListener>,
+    control: Control,
+    writer: Writer,
+    drain: Drain,
+    tls_options: ServerOptions,
+}
+
+impl Server {
+    /// Opens store, certificates and backends, and binds every address. Nothing is accepted before [`Server::run`].
+    ///
+    /// # Errors
+    /// What cannot be had; nothing is left behind then but files that a next start uses.
+    pub async fn start(config: &Config, events: Format) -> Result<Self, StartError> {
+        build::server(config, events).await
+    }
+
+    /// The addresses that clients can connect to, as bound: port 0 has become a port.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners
+            .iter()
+            .map(|(listener, _)| listener.address)
+            .collect()
+    }
+
+    /// The address of `/metrics`, `/healthz` and `/readyz`, if they are on.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.local_addr().ok())
+    }
+
+    /// Serves until `stop` is ready, then drains: no new connections, every owed answer, BYE, and an end in bounded time.
+    ///
+    /// # Errors
+    /// Signals cannot be watched; nothing has been served then.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        let Self {
+            shared,
+            listeners,
+            admin,
+            control,
+            writer,
+            drain,
+            tls_options,
+        } = self;
+        let mut hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        let connections = TaskTracker::new();
+        let mut services = JoinSet::new();
+        for (listener, acceptor) in listeners {
+            services.spawn(listener::run(
+                Arc::clone(&shared),
+                listener,
+                acceptor,
+                connections.clone(),
+            ));
+        }
+        services.spawn(watch::run(Arc::clone(&shared)));
+        services.spawn(control.serve(Arc::clone(&shared)));
+        if let Some(admin) = admin {
+            services.spawn(admin::serve(admin, Arc::clone(&shared)));
+        }
+        shared.emit(event(Kind::Started).program(env!("CARGO_PKG_VERSION"), std::process::id()));
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = hangups.recv() => hang_up(&shared, &tls_options),
+            }
+        }
+        shut_down(&shared, &connections, drain).await;
+        if let Err(error) = shared.store.flush().await {
+            shared.store_failed(&error);
+        }
+        shared.emit(event(Kind::Stopped));
+        services.shutdown().await;
+        if !writer.close(LAST_EVENTS) {
+            tracing::warn!("the last events could not be written");
+        }
+        Ok(())
+    }
+}
+
+/// SIGHUP: the event file is opened anew, and certificates are read again; open sessions keep theirs.
+fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
+    shared.events.reopen();
+    match shared.tls.reload(tls_options, clock::unix()) {
+        Ok(()) => shared.emit(event(Kind::CertificatesReloaded)),
+        Err(error) => {
+            tracing::error!(%error, "the new certificates cannot be used; the old ones stay in force");
+            shared.emit(event(Kind::CertificatesRejected).error(&error));
+        }
+    }
+}
+
+/// Ends every connection: those that have not logged in at once, sessions spread over time so that their clients do not all
+/// come back in the same second.
+async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
+    shared.emit(event(Kind::Stopping));
+    let deadline = Instant::now() + drain.timeout;
+    let orders = shared.sessions.drain(deadline);
+    shared.shutdown.send_replace(true);
+    connections.close();
+    let pause = drain.spread / u32::try_from(orders.len().max(1)).unwrap_or(u32::MAX);
+    for order in orders {
+        // The session may have ended by itself meanwhile.
+        let _ = order.send(relay::Order::Drain(deadline));
+        if !pause.is_zero() && !connections.is_empty() {
+            sleep(pause).await;
+        }
+    }
+    let grace = deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1);
+    if timeout(grace, connections.wait()).await.is_err() {
+        tracing::warn!(
+            left = connections.len(),
+            "connections were left when the time to drain was over"
+        );
+    }
+}
+
+fn event(kind: Kind) -> Event {
+    Event::new(kind, clock::wall())
+}

@@ -25,13 +25,13 @@ use driver::Driver;
 
 /// The time limits of a relayed session.
 #[derive(Debug, Clone, Copy)]
-pub struct Deadlines {
+pub(in crate::server) struct Deadlines {
     /// How long a client may say nothing, IDLE included (RFC 3501, section 5.4: not under 30 minutes).
-    pub idle: Duration,
+    pub(in crate::server) idle: Duration,
     /// How long a peer may take nothing of what is sent to it.
-    pub stall: Duration,
+    pub(in crate::server) stall: Duration,
     /// How long answers may still come after the client has closed its side.
-    pub half_closed: Duration,
+    pub(in crate::server) half_closed: Duration,
 }
 
 impl Default for Deadlines {
@@ -46,7 +46,7 @@ impl Default for Deadlines {
 
 /// What somebody outside the session wants of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub(in crate::server) enum Order {
     /// End now.
     End(EndReason),
     /// End when no answer is lost, or at the deadline.
@@ -55,24 +55,24 @@ pub enum Order {
 
 /// How a session went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub(in crate::server) struct Outcome {
     /// Why it ended.
-    pub reason: EndReason,
+    pub(in crate::server) reason: EndReason,
     /// What the relay counted.
-    pub counts: Counts,
+    pub(in crate::server) counts: Counts,
     /// Bytes from the client, after TLS.
-    pub from_client: u64,
+    pub(in crate::server) from_client: u64,
     /// Bytes to the client, before TLS.
-    pub to_client: u64,
+    pub(in crate::server) to_client: u64,
     /// Bytes from the backend.
-    pub from_backend: u64,
+    pub(in crate::server) from_backend: u64,
     /// Bytes to the backend.
-    pub to_backend: u64,
+    pub(in crate::server) to_backend: u64,
 }
 
 /// Relays until one side, an order or a limit ends it. `unread` is what the client sent behind its login, `early` what the
 /// backend sent behind its answer, `welcome` the tagged OK that the client waits for.
-pub async fn run<C, B>(
+pub(in crate::server) async fn run<C, B>(
     (client, unread): (C, Vec<u8>),
     (backend, early): (B, Vec<u8>),
     (relay, welcome): (Relay, Vec<u8>),

@@ -1,0 +1,464 @@
+//! Where mail lives: `backends`, and which user's is where: `routes`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::Context;
+use crate::config::address::Endpoint;
+use crate::config::address::endpoint;
+use crate::config::address::host_name;
+use crate::config::files;
+use crate::config::kind;
+use crate::config::kind::Kind;
+use crate::config::kind::Wrong;
+use crate::config::kind::secs;
+use crate::config::kind::word_of;
+use crate::config::problem::Problem;
+use crate::config::problem::quoted;
+use crate::config::section::Section;
+use crate::types::UserName;
+
+/// How the connection to a backend is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendTls {
+    /// Not at all.
+    None,
+    /// By STARTTLS, which must succeed before anything is said.
+    StartTls,
+    /// By TLS from the first byte.
+    Implicit,
+}
+
+const BACKEND_TLS: &[(&str, BackendTls)] = &[
+    ("none", BackendTls::None),
+    ("starttls", BackendTls::StartTls),
+    ("implicit", BackendTls::Implicit),
+];
+
+impl BackendTls {
+    /// What holds where nothing is said: TLS, unless the backend is in a network of ours.
+    #[must_use]
+    pub fn usual(address: &Endpoint) -> Self {
+        if address.port == 993 {
+            Self::Implicit
+        } else if address.is_private() {
+            Self::None
+        } else {
+            Self::StartTls
+        }
+    }
+
+    /// The word in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::StartTls => "starttls",
+            Self::Implicit => "implicit",
+        }
+    }
+}
+
+/// Which command logs in at a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoginMethod {
+    /// AUTHENTICATE PLAIN where offered, else LOGIN.
+    #[default]
+    Auto,
+    /// The LOGIN command.
+    Login,
+    /// AUTHENTICATE PLAIN.
+    Plain,
+}
+
+const LOGIN_METHODS: &[(&str, LoginMethod)] = &[
+    ("auto", LoginMethod::Auto),
+    ("login", LoginMethod::Login),
+    ("plain", LoginMethod::Plain),
+];
+
+/// Which PROXY header a backend gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProxyHeader {
+    /// None.
+    #[default]
+    Off,
+    /// The text form.
+    V1,
+    /// The binary form.
+    V2,
+}
+
+const PROXY_HEADERS: &[(&str, ProxyHeader)] = &[
+    ("off", ProxyHeader::Off),
+    ("v1", ProxyHeader::V1),
+    ("v2", ProxyHeader::V2),
+];
+
+/// How a master user names the account that it opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MasterStyle {
+    /// As PLAIN's authorization identity.
+    #[default]
+    Authzid,
+    /// As `account*master`.
+    Separator,
+}
+
+const MASTER_STYLES: &[(&str, MasterStyle)] = &[
+    ("authzid", MasterStyle::Authzid),
+    ("separator", MasterStyle::Separator),
+];
+
+/// A user of the backend's that may open every account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Master {
+    /// Its name.
+    pub user: UserName,
+    /// The file with its password.
+    pub password_file: PathBuf,
+    /// How the account is named.
+    pub style: MasterStyle,
+    /// What stands between account and master user, with `style: separator`.
+    pub separator: char,
+}
+
+/// One IMAP server that mail is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name in routes, events and metrics.
+    pub name: String,
+    /// Where it is.
+    pub address: Endpoint,
+    /// How the connection is protected.
+    pub tls: BackendTls,
+    /// Authorities for its certificate; `None` is those of the public web.
+    pub ca_file: Option<PathBuf>,
+    /// SHA-256 of its public key (SPKI); replaces every other check of the certificate.
+    pub pin: Option<[u8; 32]>,
+    /// The name its certificate must have; `None` is the address's host.
+    pub server_name: Option<String>,
+    /// Which command logs in.
+    pub login: LoginMethod,
+    /// Opens all accounts, where there is one.
+    pub master: Option<Master>,
+    /// Whether the client's address and session are told by ID.
+    pub forward_id: bool,
+    /// Which PROXY header it gets.
+    pub proxy_protocol: ProxyHeader,
+    /// Time for connecting, greeting and login together.
+    pub timeout: Duration,
+}
+
+impl Backend {
+    /// A backend with all defaults at an address.
+    #[must_use]
+    pub fn at(address: Endpoint) -> Self {
+        Self {
+            name: "default".to_owned(),
+            tls: BackendTls::usual(&address),
+            address,
+            ca_file: None,
+            pin: None,
+            server_name: None,
+            login: LoginMethod::default(),
+            master: None,
+            forward_id: false,
+            proxy_protocol: ProxyHeader::default(),
+            timeout: secs(30),
+        }
+    }
+
+    fn read(mut section: Section<'_>, cx: &Context<'_>) -> Option<Self> {
+        let name = section.value("name", &name(), "default".to_owned());
+        let address = section.required("address", &endpoint());
+        let tls = section.optional(
+            "tls",
+            &kind::word(BACKEND_TLS, |tls| word_of(BACKEND_TLS, tls)),
+            "by address",
+        );
+        let danger = section.value("danger_plaintext", &kind::boolean(), false);
+        let ca_file = section.optional("ca_file", &kind::path(cx.base), "public authorities");
+        if let Some(file) = &ca_file {
+            files::check_readable(&section, section.place("ca_file"), file, cx);
+        }
+        let pin = section.optional("pin", &pin(), "none");
+        let server_name = section.optional("server_name", &host_name(), "the host of `address`");
+        let login = section.value(
+            "login",
+            &kind::word(LOGIN_METHODS, |m| word_of(LOGIN_METHODS, m)),
+            LoginMethod::default(),
+        );
+        let master = read_master(&mut section, login, cx);
+        let forward_id = section.value("forward_id", &kind::boolean(), false);
+        let show = |header: &ProxyHeader| word_of(PROXY_HEADERS, header);
+        let proxy_protocol = section.value(
+            "proxy_protocol",
+            &kind::word(PROXY_HEADERS, show),
+            ProxyHeader::default(),
+        );
+        let timeout = section.value("timeout", &kind::duration(secs(1)..=secs(120)), secs(30));
+        let tls = tls.or_else(|| address.as_ref().map(BackendTls::usual));
+        let read = address.zip(tls).map(|(address, tls)| Self {
+            name,
+            address,
+            tls,
+            ca_file,
+            pin,
+            server_name,
+            login,
+            master,
+            forward_id,
+            proxy_protocol,
+            timeout,
+        });
+        if let Some(backend) = &read {
+            backend.check_protection(&section, danger);
+        }
+        section.finish();
+        read
+    }
+
+    fn check_protection(&self, section: &Section<'_>, danger: bool) {
+        let plain = self.tls == BackendTls::None;
+        if plain && !danger && !self.address.is_private() {
+            let place = if section.has("tls") { "tls" } else { "address" };
+            let message = format!("passwords and mail would go to {} in clear", self.address);
+            section.problem(
+                Problem::new("plaintext_backend", section.place(place), message)
+                    .help("write `tls: starttls` or `tls: implicit`; if the way there is protected otherwise, add `danger_plaintext: true`"),
+            );
+        }
+        if danger && !plain {
+            let message = "`danger_plaintext` has no effect on a backend with TLS";
+            let problem = Problem::new("no_effect", section.place("danger_plaintext"), message);
+            section.problem(problem.help("leave it out"));
+        }
+        for key in ["ca_file", "pin", "server_name"] {
+            if plain && section.has(key) {
+                let message = format!("`{key}` has no effect on a backend without TLS");
+                let problem = Problem::new("no_effect", section.place(key), message);
+                section.problem(problem.help("write `tls: starttls` or `tls: implicit`"));
+            }
+        }
+        if self.pin.is_some() && self.ca_file.is_some() {
+            let message = "a pinned key is the whole check, so `ca_file` has no effect";
+            let problem = Problem::new("no_effect", section.place("ca_file"), message);
+            section.problem(problem.help("keep one of `pin` and `ca_file`"));
+        }
+    }
+}
+
+fn read_master(section: &mut Section<'_>, login: LoginMethod, cx: &Context<'_>) -> Option<Master> {
+    let place = section.place("login");
+    let mut section = section.optional_section("master")?;
+    let user = section.required("user", &user_name());
+    let password_file = section.required("password_file", &kind::path(cx.base));
+    if let Some(file) = &password_file {
+        files::check_secret(&section, "password_file", file, cx);
+    }
+    let show = |style: &MasterStyle| word_of(MASTER_STYLES, style);
+    let style = section.value("style", &kind::word(MASTER_STYLES, show), MasterStyle::default());
+    let separator = section.value("separator", &separator(), '*');
+    if style == MasterStyle::Authzid {
+        if section.has("separator") {
+            let message = "`separator` has no effect with `style: authzid`";
+            let problem = Problem::new("no_effect", section.place("separator"), message);
+            section.problem(problem.help("write `style: separator`, or leave it out"));
+        }
+        if login == LoginMethod::Login {
+            let message = "the LOGIN command has no authorization identity for the master user";
+            let problem = Problem::new("invalid_value", place, message);
+            section.problem(
+                problem.help("write `login: plain` or `auto`, or `style: separator` under `master`"),
+            );
+        }
+    }
+    section.finish();
+    let (user, password_file) = user.zip(password_file)?;
+    Some(Master {
+        user,
+        password_file,
+        style,
+        separator,
+    })
+}
+
+fn separator() -> Kind<'static, char> {
+    Kind::new("one of * + / : % # ! &", char::to_string, |text| {
+        let mut chars = text.chars();
+        match (chars.next(), chars.next()) {
+            (Some(c), None) if "*+/:%#!&".contains(c) => Ok(c),
+            _ => Err(
+                Wrong::invalid(format!("{} cannot separate two names", quoted(text)))
+                    .help("write what the backend has, like `\"*\"` for Dovecot"),
+            ),
+        }
+    })
+}
+
+fn name() -> Kind<'static, String> {
+    Kind::new("name", String::clone, |text| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || b == b'.';
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(text.to_owned())
+        } else {
+            let wrong = Wrong::invalid(format!("{} cannot name a backend", quoted(text)));
+            Err(wrong.help("letters, digits, `_`, `-` and `.`, at most 64: it is a label in metrics"))
+        }
+    })
+}
+
+pub(super) fn user_name() -> Kind<'static, UserName> {
+    Kind::new("user name", UserName::to_string, |text| {
+        UserName::parse(text.as_bytes()).map_err(|error| Wrong::invalid(format!("{}: {error}", quoted(text))))
+    })
+}
+
+/// As `openssl dgst -sha256` prints it, or as curl's `--pinnedpubkey` takes it.
+fn pin() -> Kind<'static, [u8; 32]> {
+    let name = "SHA-256 of the public key, as 64 hexadecimal digits or `sha256//BASE64`";
+    Kind::new(
+        name,
+        |_| String::new(),
+        |text| {
+            let base64 = text
+                .strip_prefix("sha256//")
+                .and_then(|coded| STANDARD.decode(coded).ok());
+            let bytes = base64.or_else(|| read_hex(text));
+            bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+                Wrong::invalid(format!("{} is not the SHA-256 of a key", quoted(text)))
+                    .help("64 hexadecimal digits, or `sha256//` and base64, as for curl's --pinnedpubkey")
+            })
+        },
+    )
+}
+
+fn read_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.bytes().filter(|b| *b != b':').collect();
+    let pair = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).ok()?;
+        let hex = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+        hex.then(|| u8::from_str_radix(text, 16).ok())?
+    };
+    digits.chunks(2).map(pair).collect()
+}
+
+/// Whom a route is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteFor {
+    /// One user.
+    User(UserName),
+    /// All users of a domain, in lower case.
+    Domain(String),
+    /// Everyone who connects to a host name (TLS server name), in lower case.
+    Sni(String),
+    /// Everyone else.
+    Everyone,
+}
+
+/// Which backend a user's mail is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// For whom.
+    pub who: RouteFor,
+    /// The backend's name.
+    pub backend: String,
+}
+
+/// Reads `backends` and `routes`.
+pub(super) fn read(root: &mut Section<'_>, cx: &Context<'_>) -> (Vec<Backend>, Vec<Route>) {
+    let mut backends: Vec<Backend> = Vec::new();
+    let mut places = Vec::new();
+    let sections = root.sections("backends").unwrap_or_default();
+    if sections.is_empty() {
+        let problem = Problem::new("missing_key", root.place("backends"), "there is no backend");
+        root.problem(problem.help("add `backends:` with `- address: HOST:143` below it"));
+    }
+    for section in sections {
+        let place = section.place("name");
+        let Some(backend) = Backend::read(section, cx) else {
+            continue;
+        };
+        if let Some((_, first)) = backends
+            .iter()
+            .zip(&places)
+            .find(|(known, _)| known.name == backend.name)
+        {
+            let message = format!("two backends are called {}", quoted(&backend.name));
+            let problem = Problem::new("duplicate_name", place.clone(), message)
+                .beside(Clone::clone(first), "first here");
+            root.problem(problem.help("give each its own `name`"));
+        }
+        backends.push(backend);
+        places.push(place);
+    }
+    let known: Vec<&str> = backends.iter().map(|backend| backend.name.as_str()).collect();
+    let mut routes: Vec<Route> = Vec::new();
+    for section in root.sections("routes").unwrap_or_default() {
+        let place = section.span();
+        let Some(route) = read_route(section, &known) else {
+            continue;
+        };
+        if routes
+            .iter()
+            .any(|earlier| earlier.who == route.who || earlier.who == RouteFor::Everyone)
+        {
+            let problem = Problem::new(
+                "no_effect",
+                place,
+                "a route before this one has the same users already",
+            );
+            root.problem(problem.help("the first route that fits is taken; the one for everyone comes last"));
+        }
+        routes.push(route);
+    }
+    (backends, routes)
+}
+
+fn read_route(mut section: Section<'_>, backends: &[&str]) -> Option<Route> {
+    let user = section.optional("user", &user_name(), "any");
+    let domain = section.optional("domain", &host_name(), "any");
+    let sni = section.optional("sni", &host_name(), "any");
+    let backend = section.required("backend", &known_backend(backends));
+    let written = ["user", "domain", "sni"]
+        .iter()
+        .filter(|key| section.has(key))
+        .count();
+    if written > 1 {
+        let message = "a route is for one of `user`, `domain` and `sni`";
+        let problem = Problem::new("conflicting_keys", section.span(), message);
+        section.problem(problem.help("write a route for each"));
+    }
+    let who = match (user, domain, sni) {
+        (Some(user), _, _) => RouteFor::User(user),
+        (_, Some(domain), _) => RouteFor::Domain(domain),
+        (_, _, Some(name)) => RouteFor::Sni(name),
+        _ => RouteFor::Everyone,
+    };
+    section.finish();
+    // A selector that could not be read must not turn the route into one for everyone.
+    (written > 0 || who == RouteFor::Everyone).then_some(())?;
+    Some(Route {
+        who,
+        backend: backend?,
+    })
+}
+
+fn known_backend<'k>(backends: &'k [&'k str]) -> Kind<'k, String> {
+    Kind::new("name of a backend", String::clone, |text| {
+        if backends.contains(&text) {
+            return Ok(text.to_owned());
+        }
+        let wrong = Wrong::new("unknown_backend", format!("there is no backend {}", quoted(text)));
+        Err(
+            match crate::config::suggest::nearest(text, backends.iter().copied()) {
+                Some(name) => wrong.help(format!("did you mean `{name}`?")),
+                None => wrong.help("add it under `backends:`"),
+            },
+        )
+    })
+}

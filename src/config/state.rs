@@ -1,0 +1,72 @@
+//! What is kept on disk, and where: `data_directory`, `store`, `key_file`, `control_socket`.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::kind;
+use crate::config::section::Section;
+
+/// Paths; each may be set, and all others are in the data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Where everything is that has no path of its own.
+    pub data_directory: PathBuf,
+    store: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    control_socket: Option<PathBuf>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::in_directory(PathBuf::from("/var/lib/imapwarden"))
+    }
+}
+
+impl State {
+    /// Everything in one directory.
+    #[must_use]
+    pub fn in_directory(data_directory: PathBuf) -> Self {
+        Self {
+            data_directory,
+            store: None,
+            key_file: None,
+            control_socket: None,
+        }
+    }
+
+    pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Self {
+        let path = kind::path(base);
+        let data_directory = root.value("data_directory", &path, Self::default().data_directory);
+        let mut store = root.section("store");
+        let store_path = store.optional("path", &path, "DATA_DIRECTORY/imapwarden.db");
+        store.finish();
+        Self {
+            data_directory,
+            store: store_path,
+            key_file: root.optional("key_file", &path, "DATA_DIRECTORY/imapwarden.key"),
+            control_socket: root.optional("control_socket", &path, "DATA_DIRECTORY/control.sock"),
+        }
+    }
+
+    /// The SQLite file.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.path(self.store.as_ref(), "imapwarden.db")
+    }
+
+    /// The key that TOTP secrets are sealed under; made on first start.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.path(self.key_file.as_ref(), "imapwarden.key")
+    }
+
+    /// The unix socket of the running daemon.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.path(self.control_socket.as_ref(), "control.sock")
+    }
+
+    fn path(&self, set: Option<&PathBuf>, usual: &str) -> PathBuf {
+        set.cloned().unwrap_or_else(|| self.data_directory.join(usual))
+    }
+}

@@ -1,0 +1,128 @@
+//! What `check` says about a configuration that is right: what it does, and what is weak about it.
+
+use crate::config::Config;
+use crate::config::backend::Backend;
+use crate::config::backend::BackendTls;
+use crate::config::backend::RouteFor;
+use crate::config::listener::ListenerTls;
+use crate::policy::factor::Mode;
+use crate::policy::factor::Requirement;
+
+/// A configuration in a few lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Heading and text, in the order to show them.
+    pub lines: Vec<(&'static str, String)>,
+    /// What works, but protects less than it could.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Sums the configuration up.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut lines = Vec::new();
+        for listener in &self.listeners {
+            let tls = match listener.tls {
+                ListenerTls::Implicit => "TLS",
+                ListenerTls::StartTls => "STARTTLS",
+            };
+            lines.push(("listener", format!("{} ({tls})", listener.address)));
+        }
+        for backend in &self.backends {
+            lines.push(("backend", describe(backend)));
+        }
+        lines.push(("second factor", self.describe_factor()));
+        lines.push(("store", self.state.store().display().to_string()));
+        let metrics = self
+            .metrics
+            .address
+            .map_or_else(|| "off".to_owned(), |address| address.to_string());
+        lines.push(("metrics", metrics));
+        Summary {
+            lines,
+            warnings: self.warnings(),
+        }
+    }
+
+    fn describe_factor(&self) -> String {
+        let policy = &self.second_factor.policy;
+        let mut text = policy.default.as_str().to_owned();
+        if policy.mode == Mode::Monitor {
+            text.push_str(", monitored only");
+        }
+        for rule in &policy.networks {
+            text.push_str(&format!(", {} from {}", rule.asks_for().as_str(), rule.name()));
+        }
+        let codes = if self.second_factor.totp.enabled {
+            "app passwords and one-time codes"
+        } else {
+            "app passwords"
+        };
+        format!("{text}; {codes}")
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let policy = &self.second_factor.policy;
+        match policy.default {
+            Requirement::Required => {}
+            Requirement::Optional => warnings.push("second_factor.default is optional: who has not enrolled needs only a password".to_owned()),
+            Requirement::Exempt => warnings.push("second_factor.default is exempt: nobody needs a second factor, except from the networks listed".to_owned()),
+        }
+        if policy.mode == Mode::Monitor {
+            warnings.push(
+                "second_factor.mode is monitor: a missing second factor is noted, not refused".to_owned(),
+            );
+        }
+        if self.second_factor.admit_unknown_users {
+            warnings.push("second_factor.admit_unknown_users: names that nobody added may log in where no second factor is asked for".to_owned());
+        }
+        for rule in &policy.networks {
+            if rule.asks_for() == Requirement::Exempt {
+                warnings.push(format!("no second factor is asked for from {}", rule.name()));
+            }
+        }
+        for backend in self
+            .backends
+            .iter()
+            .filter(|b| b.tls == BackendTls::None && !b.address.is_private())
+        {
+            warnings.push(format!("passwords go to {} in clear", backend.address));
+        }
+        if let Some(address) = self.metrics.address.filter(|address| !address.ip().is_loopback()) {
+            warnings.push(format!("metrics at {address} are readable from other machines"));
+        }
+        let catches_all = self.routes.iter().any(|route| route.who == RouteFor::Everyone);
+        if self.backends.len() > 1 && !catches_all {
+            warnings.push(
+                "users that no route fits are refused: the last route names no `backend` for everyone"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+fn describe(backend: &Backend) -> String {
+    let tls = match backend.tls {
+        BackendTls::None => "no TLS",
+        BackendTls::StartTls => "STARTTLS",
+        BackendTls::Implicit => "TLS",
+    };
+    let check = match (&backend.pin, &backend.ca_file) {
+        _ if backend.tls == BackendTls::None => "",
+        (Some(_), _) => ", pinned key",
+        (None, Some(_)) => ", own authority",
+        (None, None) => ", public authorities",
+    };
+    let identity = if backend.master.is_some() {
+        "master user"
+    } else {
+        "users' own passwords"
+    };
+    format!(
+        "{} at {} ({tls}{check}; {identity})",
+        backend.name, backend.address
+    )
+}

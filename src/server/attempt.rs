@@ -1,0 +1,382 @@
+//! One login attempt: limits, second factor, backend, and an answer that takes equally long whatever the reason.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::auth::app_password;
+use crate::auth::app_password::Typed;
+use crate::auth::gate::GateError;
+use crate::auth::gate::Outcome;
+use crate::auth::gate::Source;
+use crate::auth::gate::Verified;
+use crate::auth::lease::Lease;
+use crate::backend;
+use crate::backend::Backend;
+use crate::backend::Client;
+use crate::backend::LoginError;
+use crate::limits::attempts::Attempt as Guess;
+use crate::limits::attempts::Decision;
+use crate::limits::attempts::Ticket;
+use crate::limits::sessions::SessionPermit;
+use crate::net::stream::Stream;
+use crate::server::clock;
+use crate::server::connection::Conversation;
+use crate::server::login::Session;
+use crate::server::sessions::Facts;
+use crate::session::backend_login::LoginFailure;
+use crate::session::preauth::ClientId;
+use crate::session::preauth::PreAuth;
+use crate::session::relay::Relay;
+use crate::telemetry::event::Event;
+use crate::telemetry::kind::Kind;
+use crate::types::Credentials;
+use crate::types::Mechanism;
+use crate::types::Refusal;
+use crate::types::UserName;
+
+/// The length of a one-time code's time step, in seconds (RFC 6238).
+const TIME_STEP: i64 = 30;
+
+/// Why nobody was let in, as far as the client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// One text and one duration for every reason.
+    ByUs,
+    /// Trouble of ours or of the backend.
+    Unavailable,
+}
+
+/// What an attempt that succeeded has won.
+pub(super) struct Entry {
+    user: UserName,
+    account: UserName,
+    mechanism: Mechanism,
+    lease: Lease,
+    opened: backend::Session,
+    backend_name: Arc<str>,
+    permit: SessionPermit,
+    /// The store's change number from before the checks: what moved since then is checked again.
+    as_of: u64,
+    took: std::time::Duration,
+}
+
+/// One attempt.
+pub(super) struct Attempt<'a> {
+    conversation: &'a Conversation,
+    id: Option<&'a ClientId>,
+    began: Instant,
+}
+
+/// Why an attempt failed, for the event.
+enum Failure {
+    Refused(Refusal),
+    Unavailable(&'static str),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<'a> Attempt<'a> {
+    /// An attempt that begins now.
+    pub(super) fn new(conversation: &'a Conversation, id: Option<&'a ClientId>) -> Self {
+        Self {
+            conversation,
+            id,
+            began: Instant::now(),
+        }
+    }
+
+    /// Judges credentials. A refusal is answered when its time has come, the same for every reason.
+    pub(super) async fn judge(self, credentials: Credentials) -> Result<Entry, Refused> {
+        let failure = match self.enter(&credentials).await {
+            Ok(entry) => return Ok(entry),
+            Err(failure) => failure,
+        };
+        let took = self.began.elapsed();
+        let shared = &self.conversation.shared;
+        match failure {
+            Failure::Refused(refusal) => {
+                shared
+                    .metrics
+                    .logins
+                    .refused(credentials.mechanism, refusal, took);
+                let event = self.event(Kind::LoginFailed, Some(&credentials.user), credentials.mechanism);
+                shared.emit(event.refusal(refusal).duration(took));
+                self.wait().await;
+                Err(Refused::ByUs)
+            }
+            Failure::Unavailable(word) => {
+                shared.metrics.logins.unavailable(credentials.mechanism, took);
+                let event = self.event(
+                    Kind::LoginUnavailable,
+                    Some(&credentials.user),
+                    credentials.mechanism,
+                );
+                shared.emit(event.reason(word).duration(took));
+                Err(Refused::Unavailable)
+            }
+        }
+    }
+
+    /// Refuses what cannot be a login, after the same time.
+    pub(super) async fn refuse_unseen(self, refusal: Refusal, mechanism: Mechanism) {
+        let took = self.began.elapsed();
+        let shared = &self.conversation.shared;
+        shared.metrics.logins.refused(mechanism, refusal, took);
+        shared.emit(
+            self.event(Kind::LoginFailed, None, mechanism)
+                .refusal(refusal)
+                .duration(took),
+        );
+        self.wait().await;
+    }
+
+    async fn enter(&self, credentials: &Credentials) -> Result<Entry, Failure> {
+        let shared = &self.conversation.shared;
+        let as_of = shared.store_version();
+        let ticket = self.ticket(credentials).await?;
+        let verified = match self.verify(credentials).await {
+            Ok(verified) => verified,
+            Err(failure) => {
+                self.settle_ticket(ticket, &failure);
+                return Err(failure);
+            }
+        };
+        let Verified {
+            authenticated,
+            pending,
+            lease,
+            monitored: _,
+        } = verified;
+        let user = authenticated.user().clone();
+        let account = authenticated.account().clone();
+        let permit = shared
+            .limits
+            .sessions
+            .open(&user, self.conversation.facts.addr.ip())?;
+        let backend = self.route(&account)?;
+        let began = Instant::now();
+        let answer = backend.login(authenticated, &self.client()).await;
+        let outcome = match &answer {
+            Ok(_) => Outcome::Accepted,
+            Err(LoginError::Refused(_)) => Outcome::Refused,
+            Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
+        };
+        shared.backend_answered(&backend, outcome, began.elapsed());
+        if let Err(error) = shared.gate.settle(pending, outcome, clock::unix()).await {
+            shared.store_failed(&error);
+        }
+        match answer {
+            Ok(opened) => {
+                ticket.succeeded(Instant::now().into_std());
+                Ok(Entry {
+                    user,
+                    account,
+                    mechanism: credentials.mechanism,
+                    lease,
+                    opened,
+                    backend_name: backend.name().into(),
+                    permit,
+                    as_of,
+                    took: self.began.elapsed(),
+                })
+            }
+            Err(error) => {
+                let failure = refused_by_backend(&backend, error);
+                self.settle_ticket(ticket, &failure);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Leave to try, or none: then the credentials are not looked at.
+    async fn ticket(&self, credentials: &Credentials) -> Result<Ticket, Failure> {
+        let shared = &self.conversation.shared;
+        let from = self.conversation.facts.addr.prefix();
+        let now = clock::unix();
+        let known = shared
+            .gate
+            .knows_source(&credentials.user, from, now)
+            .await
+            .map_err(|error| self.store_failure(&error))?;
+        let typed = app_password::read(credentials.secret.expose());
+        let guess = Guess {
+            ip: self.conversation.facts.addr.ip(),
+            user: &credentials.user,
+            secret: shared.gate.guess(credentials),
+            step: u64::try_from(now.0 / TIME_STEP).ok(),
+            known,
+            unguessable: matches!(typed, Typed::AppPassword(_)),
+        };
+        match shared.limits.attempts.check(&guess, Instant::now().into_std()) {
+            Decision::Go(ticket) => {
+                tokio::time::sleep(ticket.delay()).await;
+                Ok(ticket)
+            }
+            Decision::Refuse(refused) => Err(refused.refusal().into()),
+        }
+    }
+
+    /// Counts what was a guess, bans who has guessed too often.
+    fn settle_ticket(&self, ticket: Ticket, failure: &Failure) {
+        let Failure::Refused(refusal) = failure else {
+            ticket.void();
+            return;
+        };
+        let settled = ticket.refused(*refusal, Instant::now().into_std());
+        if let Some(network) = settled.ban {
+            self.conversation.shared.ban_guesser(network, settled.failures);
+        }
+    }
+
+    async fn verify(&self, credentials: &Credentials) -> Result<Verified, Failure> {
+        let source = Source {
+            ip: self.conversation.facts.addr.ip(),
+            listener: Arc::clone(&self.conversation.listener.name),
+            client: self.id.and_then(|id| id.field("name")).map(ToOwned::to_owned),
+        };
+        let verdict = self
+            .conversation
+            .shared
+            .gate
+            .verify(credentials, &source, clock::unix())
+            .await;
+        verdict.map_err(|error| match error {
+            GateError::Refused(refusal) => Failure::Refused(refusal),
+            GateError::Unavailable(error) => self.store_failure(&error),
+        })
+    }
+
+    fn store_failure(&self, error: &crate::store::StoreError) -> Failure {
+        self.conversation.shared.store_failed(error);
+        Failure::Unavailable("store_unavailable")
+    }
+
+    fn route(&self, account: &UserName) -> Result<Arc<Backend>, Failure> {
+        let tls = self.conversation.facts.tls.as_ref();
+        let sni = tls.and_then(|tls| tls.server_name.as_deref());
+        self.conversation
+            .shared
+            .backends
+            .route(account, sni)
+            .map_err(|error| {
+                tracing::warn!(%account, %error, "no backend for an account");
+                Failure::Unavailable("no_route")
+            })
+    }
+
+    fn client(&self) -> Client {
+        Client {
+            addr: self.conversation.facts.addr,
+            local: self.conversation.local,
+            session: self.conversation.facts.session,
+            tls: self.conversation.facts.tls.is_some(),
+            id: self.id.map(id_fields).unwrap_or_default(),
+        }
+    }
+
+    /// Every refusal takes a whole number of delays, so that no part of the work shows in its length.
+    async fn wait(&self) {
+        let delay = self.conversation.shared.timing.refusal;
+        let mut answer_at = self.began + delay;
+        while answer_at <= Instant::now() && !delay.is_zero() {
+            answer_at += delay;
+        }
+        tokio::time::sleep_until(answer_at).await;
+    }
+
+    fn event(&self, kind: Kind, user: Option<&UserName>, mechanism: Mechanism) -> Event {
+        let event = self.conversation.event(kind).mechanism(mechanism);
+        match user {
+            Some(user) => event.user(user),
+            None => event,
+        }
+    }
+}
+
+/// What a backend's no means. A master user that is refused is the operator's to mend; to the client it is a wrong password.
+fn refused_by_backend(backend: &Backend, error: LoginError) -> Failure {
+    match error {
+        LoginError::Refused(failure @ LoginFailure::MasterRefused(_)) => {
+            tracing::error!(backend = backend.name(), error = %failure, "the backend refuses its master user, or the account");
+            Failure::Refused(Refusal::PasswordInvalid)
+        }
+        LoginError::Refused(_) => Failure::Refused(Refusal::PasswordInvalid),
+        LoginError::Unavailable(error) => {
+            tracing::warn!(backend = backend.name(), %error, "backend login failed");
+            Failure::Unavailable("backend_unavailable")
+        }
+    }
+}
+
+fn id_fields(id: &ClientId) -> Vec<(String, String)> {
+    let said = |(name, value): (&str, Option<&str>)| Some((name.to_owned(), value?.to_owned()));
+    id.iter().filter_map(said).collect()
+}
+
+/// Begins the session that an attempt has won: it is listed, and its tagged OK is ready.
+pub(super) fn enter(
+    entry: Entry,
+    preauth: PreAuth,
+    mut client: Stream,
+    conversation: &mut Conversation,
+) -> Option<Box<Session>> {
+    let Entry {
+        user,
+        account,
+        mechanism,
+        lease,
+        opened,
+        backend_name,
+        permit,
+        as_of,
+        took,
+    } = entry;
+    let backend::Session {
+        mut logged_in,
+        stream: backend,
+        slot,
+    } = opened;
+    let program = preauth
+        .client_id()
+        .and_then(|id| id.field("name"))
+        .map(ToOwned::to_owned);
+    let handover = preauth.accepted()?;
+    client.unbound_records();
+    let shared = Arc::clone(&conversation.shared);
+    conversation.facts.user = Some(user.clone());
+    conversation.facts.account = Some(account.clone());
+    let factor = logged_in.factor().clone();
+    shared.metrics.logins.succeeded(mechanism, &factor, took);
+    let event = conversation.event(Kind::LoginSucceeded).mechanism(mechanism);
+    shared.emit(event.second_factor(&factor).backend(&backend_name).duration(took));
+    let facts = Facts {
+        session: conversation.facts.session,
+        user,
+        account,
+        client: conversation.facts.addr.client,
+        since: clock::unix(),
+        factor,
+        backend: backend_name,
+        program,
+    };
+    let (place, orders) = shared.sessions.enter(facts, lease);
+    shared.recheck_since(as_of);
+    let relay = Relay::new(Arc::clone(&shared.relay));
+    Some(Box::new(Session {
+        client,
+        pipelined: handover.pipelined,
+        welcome: relay.welcome(&handover.tag, logged_in.capabilities()),
+        backend,
+        slot,
+        early: logged_in.take_early(),
+        relay,
+        place,
+        orders,
+        permit,
+    }))
+}

@@ -1,0 +1,31 @@
+//! Where the program reads clocks and draws chance: everything below gets both as arguments.
+
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use aws_lc_rs::rand;
+
+use crate::types::SessionId;
+use crate::types::UnixTime;
+
+/// The wall clock.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The wall clock in whole seconds.
+pub fn unix() -> UnixTime {
+    let since = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// A name for a session. A random source that fails gives up uniqueness, not safety: the name is no secret.
+pub(super) fn session_id() -> SessionId {
+    let mut bits = [0; 8];
+    if rand::fill(&mut bits).is_err() {
+        let nanos = wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        bits = u64::try_from(nanos).unwrap_or_default().to_be_bytes();
+    }
+    SessionId::new(u64::from_be_bytes(bits))
+}

@@ -1,0 +1,221 @@
+//! The story of one connection, top to bottom: who it is, TLS, login, relay, and the one reason for which it ended.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::limits::connections::ConnectionPermit;
+use crate::net::proxy_header;
+use crate::net::stream::Stream;
+use crate::net::tls::HandshakeError;
+use crate::net::tls::TlsInfo;
+use crate::server::clock;
+use crate::server::listener::Listener;
+use crate::server::login;
+use crate::server::login::Session;
+use crate::server::relay;
+use crate::server::shared::Shared;
+use crate::session::preauth::Channel;
+use crate::telemetry::event::Connection;
+use crate::telemetry::event::Event;
+use crate::telemetry::event::Tls;
+use crate::telemetry::event::Traffic;
+use crate::telemetry::kind::Kind;
+use crate::telemetry::metrics::Direction;
+use crate::telemetry::metrics::Open;
+use crate::telemetry::metrics::Phase;
+use crate::types::ClientAddr;
+use crate::types::EndReason;
+
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// What a connection is and has, from its first byte to its last.
+pub(super) struct Conversation {
+    pub(super) shared: Arc<Shared>,
+    pub(super) listener: Arc<Listener>,
+    pub(super) facts: Connection,
+    /// Our own address on the client's connection.
+    pub(super) local: SocketAddr,
+    pub(super) open: Open,
+    pub(super) began: Instant,
+}
+
+/// Serves one connection. The permit is held as long as it lasts.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let open = shared.metrics.connections.accepted();
+    let name = Arc::clone(&listener.name);
+    let facts = Connection::new(clock::session_id(), ClientAddr::direct(peer), name);
+    let mut conversation = Conversation {
+        shared,
+        listener,
+        facts,
+        local: tcp.local_addr().unwrap_or(peer),
+        open,
+        began: Instant::now(),
+    };
+    let reason = match conversation.greet(tcp).await {
+        Ok((session, seat)) => conversation.relay(session, seat).await,
+        Err(reason) => conversation.ended_without_login(reason),
+    };
+    conversation.shared.metrics.connections.ended(reason);
+    drop(permit);
+}
+
+impl Conversation {
+    /// From the first byte to a session that is logged in on both sides.
+    async fn greet(&mut self, tcp: TcpStream) -> Result<(Box<Session>, ConnectionPermit), EndReason> {
+        let mut tcp = tcp;
+        self.facts.addr = self.client_of(&mut tcp).await?;
+        let seat = self.shared.admit(&self.listener, &self.facts.addr)?;
+        let (stream, channel) = if self.listener.starts_plain {
+            (Stream::from(tcp), Channel::PlainBeforeStartTls)
+        } else {
+            (self.start_tls(tcp).await?, Channel::Tls)
+        };
+        self.shared
+            .metrics
+            .connections
+            .moved(&mut self.open, Phase::PreAuth);
+        let session = Box::pin(login::log_in(self, stream, channel)).await?;
+        Ok((session, seat))
+    }
+
+    /// The client: the socket's peer, or whom a trusted peer states.
+    async fn client_of(&self, tcp: &mut TcpStream) -> Result<ClientAddr, EndReason> {
+        let peer = self.facts.addr.peer;
+        let Some(trusted) = &self.listener.proxy_protocol_from else {
+            return Ok(ClientAddr::direct(peer));
+        };
+        let within = self.shared.timing.proxy_header;
+        proxy_header::client_of(tcp, peer, trusted, within)
+            .await
+            .map_err(|error| {
+                tracing::debug!(%peer, %error, "no valid PROXY header");
+                EndReason::ProxyHeaderInvalid
+            })
+    }
+
+    /// The TLS hand-shake: straight after the connection, or after STARTTLS.
+    pub(super) async fn start_tls(&mut self, tcp: TcpStream) -> Result<Stream, EndReason> {
+        match self.shared.tls.handshake(tcp).await {
+            Ok((stream, info)) => {
+                self.shared
+                    .metrics
+                    .connections
+                    .tls_succeeded(info.version, info.resumed);
+                self.facts.tls = Some(tls_facts(&info));
+                Ok(stream)
+            }
+            Err(error) => {
+                self.shared.metrics.connections.tls_failed();
+                self.shared.emit(self.event(Kind::TlsFailed).error(&error));
+                Err(match error {
+                    HandshakeError::Timeout => EndReason::TlsHandshakeTimeout,
+                    HandshakeError::Closed | HandshakeError::Failed(_) => EndReason::TlsHandshakeFailed,
+                })
+            }
+        }
+    }
+
+    /// Relays until the session ends.
+    async fn relay(&mut self, session: Box<Session>, mut seat: ConnectionPermit) -> EndReason {
+        self.shared
+            .metrics
+            .connections
+            .moved(&mut self.open, Phase::Relay);
+        let Session {
+            client,
+            pipelined,
+            welcome,
+            backend,
+            slot,
+            early,
+            relay,
+            place,
+            orders,
+            permit,
+        } = *session;
+        seat.logged_in();
+        let began = Instant::now();
+        let deadlines = self.shared.timing.relay;
+        let relaying = relay::run(
+            (client, pipelined),
+            (backend, early),
+            (relay, welcome),
+            orders,
+            deadlines,
+        );
+        let (outcome, client) = Box::pin(relaying).await;
+        drop((place, permit, slot));
+        self.ended(&outcome, began.elapsed());
+        client.close(GOODBYE).await;
+        drop(seat);
+        outcome.reason
+    }
+
+    fn ended(&self, outcome: &relay::Outcome, took: Duration) {
+        let traffic = Traffic {
+            from_client: outcome.from_client,
+            to_client: outcome.to_client,
+            from_backend: outcome.from_backend,
+            to_backend: outcome.to_backend,
+            commands: outcome.counts.commands,
+            refused: outcome.counts.refused,
+            messages: outcome.counts.messages,
+        };
+        let relay = &self.shared.metrics.relay;
+        relay.bytes(Direction::ToBackend, traffic.from_client);
+        relay.bytes(Direction::ToClient, traffic.to_client);
+        relay.commands(traffic.commands);
+        relay.commands_refused(traffic.refused);
+        relay.messages_appended(traffic.messages);
+        let event = self.event(Kind::SessionEnded).end(outcome.reason);
+        self.shared.emit(event.duration(took).traffic(traffic));
+    }
+
+    fn ended_without_login(&self, reason: EndReason) -> EndReason {
+        let kind = match reason {
+            EndReason::AddressDenied
+            | EndReason::AddressBanned
+            | EndReason::ConnectionRate
+            | EndReason::ConnectionLimit
+            | EndReason::ProxyHeaderInvalid => {
+                self.shared.metrics.connections.denied(reason);
+                Kind::ConnectionDenied
+            }
+            // The hand-shake has told its own event.
+            EndReason::TlsHandshakeFailed | EndReason::TlsHandshakeTimeout => return reason,
+            _ => Kind::ConnectionEnded,
+        };
+        let event = self.event(kind).end(reason);
+        self.shared.emit(event.duration(self.began.elapsed()));
+        reason
+    }
+
+    /// An event about this connection.
+    pub(super) fn event(&self, kind: Kind) -> Event {
+        Event::new(kind, clock::wall()).connection(&self.facts)
+    }
+}
+
+fn tls_facts(info: &TlsInfo) -> Tls {
+    let certificate = info.client_certificate.as_ref();
+    Tls {
+        version: info.version,
+        cipher: info.cipher,
+        resumed: info.resumed,
+        server_name: info.sni.as_deref().map(Into::into),
+        subject: certificate.map(|certificate| certificate.subject.as_str().into()),
+    }
+}

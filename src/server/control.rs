@@ -1,0 +1,185 @@
+//! The unix socket of the running daemon: whoever may open it may list and end sessions.
+//!
+//! It is made with mode 0600, reads one short line at a time, and serves a few callers at once at most.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncBufReadExt;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::io::BufReader;
+use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::auth::app_password::id_text;
+use crate::server::sessions::Facts;
+use crate::server::shared::Shared;
+use crate::types::EndReason;
+use crate::types::SecondFactor;
+use crate::types::SessionId;
+use crate::types::control::MAX_REQUEST;
+use crate::types::control::Reply;
+use crate::types::control::Request;
+use crate::types::control::SessionRow;
+
+/// Callers served at once.
+const CALLERS: usize = 8;
+
+/// How long a caller may take for all of its requests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The socket, removed when dropped.
+pub(super) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // A socket that somebody has removed before us is gone all the same.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Control {
+    /// Binds the socket. One that a dead process left behind is replaced; one that answers is not.
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another imapwarden is running here",
+            ));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(found) if is_socket(&found) => fs::remove_file(path)?,
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "a file that is no socket is in the way",
+                ));
+            }
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Serves callers until dropped.
+    pub(super) async fn serve(self, shared: Arc<Shared>) {
+        let callers = Arc::new(Semaphore::new(CALLERS));
+        loop {
+            let Ok(permit) = Arc::clone(&callers).acquire_owned().await else {
+                return;
+            };
+            let Ok((stream, _)) = self.listener.accept().await else {
+                // Out of descriptors: somebody else's turn to free one.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            };
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                // Whatever fails here is the caller's, who sees it.
+                let _ = timeout(PATIENCE, talk(stream, &shared)).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+fn is_socket(found: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    found.file_type().is_socket()
+}
+
+async fn talk(stream: UnixStream, shared: &Shared) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read);
+    loop {
+        let mut line = Vec::new();
+        let bound = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
+        if (&mut lines).take(bound).read_until(b'\n', &mut line).await? == 0 {
+            return Ok(());
+        }
+        let reply = match serde_json::from_slice(&line) {
+            Ok(request) => answer(&request, shared),
+            Err(error) => refuse(format!("not a request: {error}")),
+        };
+        let mut text = serde_json::to_vec(&reply)?;
+        text.push(b'\n');
+        write.write_all(&text).await?;
+        if !line.ends_with(b"\n") {
+            return Ok(());
+        }
+    }
+}
+
+fn answer(request: &Request, shared: &Shared) -> Reply {
+    match request {
+        Request::Status => Reply::Status {
+            ok: true,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: shared.started.0,
+            open_sessions: shared.sessions.len(),
+        },
+        Request::SessionList => Reply::Sessions {
+            ok: true,
+            sessions: shared.sessions.list().iter().map(row).collect(),
+        },
+        Request::SessionKill { id } => match SessionId::parse(id) {
+            Some(session) if shared.kill(|facts| facts.session == session) > 0 => {
+                Reply::Killed { ok: true, killed: 1 }
+            }
+            Some(_) => refuse(format!("no open session has the id {id}")),
+            None => refuse("a session id is 16 hexadecimal digits".to_owned()),
+        },
+        Request::SessionKillUser { user } => Reply::Killed {
+            ok: true,
+            killed: shared.kill(|facts| facts.user.as_str() == user),
+        },
+    }
+}
+
+fn refuse(error: String) -> Reply {
+    Reply::Error { ok: false, error }
+}
+
+impl Shared {
+    /// Ends sessions on an operator's word; returns how many.
+    fn kill(&self, test: impl Fn(&Facts) -> bool) -> usize {
+        let ended = self.sessions.end_where(EndReason::Killed, test);
+        for facts in &ended {
+            self.session_killed(facts, EndReason::Killed);
+        }
+        ended.len()
+    }
+}
+
+fn row(facts: &Facts) -> SessionRow {
+    let app_password = match &facts.factor {
+        SecondFactor::AppPassword { id, label } => Some((id_text(*id), label.clone())),
+        _ => None,
+    };
+    SessionRow {
+        id: facts.session.to_string(),
+        user: facts.user.to_string(),
+        account: facts.account.to_string(),
+        client: facts.client.to_string(),
+        since: facts.since.0,
+        second_factor: facts.factor.as_str().to_owned(),
+        app_password,
+        backend: facts.backend.to_string(),
+        program: facts.program.clone(),
+    }
+}

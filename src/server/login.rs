@@ -1,0 +1,168 @@
+//! Before login: the client's words go to [`PreAuth`], its steps are carried out, and one attempt at a time is judged.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::backend::Slot;
+use crate::limits::sessions::SessionPermit;
+use crate::net::stream::Stream;
+use crate::server::attempt;
+use crate::server::attempt::Attempt;
+use crate::server::attempt::Refused;
+use crate::server::connection::Conversation;
+use crate::server::relay::Order;
+use crate::server::sessions::Place;
+use crate::session::preauth::Answer;
+use crate::session::preauth::Channel;
+use crate::session::preauth::ClientId;
+use crate::session::preauth::PreAuth;
+use crate::session::preauth::Step;
+use crate::session::relay::Relay;
+use crate::telemetry::event::UserAgent;
+use crate::types::EndReason;
+
+/// How much is read at once before login: a command is rarely longer.
+const CHUNK: usize = 1024;
+
+/// Largest TLS record before login: a hand-shake is over, and a command is small. Keeps a connection under 32 KiB.
+const RECORD: usize = 8 * 1024;
+
+/// How long a last word may take to reach a client that has not logged in.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// A session that is logged in on both sides.
+pub(super) struct Session {
+    pub(super) client: Stream,
+    /// What the client sent behind its login.
+    pub(super) pipelined: Vec<u8>,
+    /// The tagged OK that the client is waiting for.
+    pub(super) welcome: Vec<u8>,
+    pub(super) backend: Stream,
+    /// The place among the backend's connections.
+    pub(super) slot: Slot,
+    /// What the backend sent behind its answer.
+    pub(super) early: Vec<u8>,
+    pub(super) relay: Relay,
+    pub(super) place: Place,
+    pub(super) orders: oneshot::Receiver<Order>,
+    pub(super) permit: SessionPermit,
+}
+
+/// Talks to the client until it is logged in, within one deadline for all of it.
+pub(super) async fn log_in(
+    conversation: &mut Conversation,
+    stream: Stream,
+    channel: Channel,
+) -> Result<Box<Session>, EndReason> {
+    let within = conversation.shared.timing.login;
+    let session = timeout(within, talk(conversation, stream, channel)).await;
+    session.unwrap_or(Err(EndReason::LoginTimeout))
+}
+
+async fn talk(
+    conversation: &mut Conversation,
+    mut stream: Stream,
+    channel: Channel,
+) -> Result<Box<Session>, EndReason> {
+    let options = Arc::clone(&conversation.shared.preauth);
+    let mut preauth = PreAuth::new(options, channel);
+    send(&mut stream, &preauth.greeting()).await?;
+    let mut shutdown = conversation.shared.shutdown.subscribe();
+    let mut steps = Vec::new();
+    stream.bound_records(RECORD);
+    loop {
+        for step in std::mem::take(&mut steps) {
+            match step {
+                Step::Send(bytes) => send(&mut stream, &bytes).await?,
+                Step::StartTls => {
+                    // Nothing that came in the clear survives: the bare socket has no buffer, and PreAuth drops its own.
+                    let tcp = stream.into_plain().map_err(|_| EndReason::InternalError)?;
+                    stream = conversation.start_tls(tcp).await?;
+                    stream.bound_records(RECORD);
+                    preauth = preauth.tls_started();
+                }
+                Step::Verify(credentials) => {
+                    conversation.facts.user_agent = preauth.client_id().map(user_agent);
+                    let attempt = Attempt::new(conversation, preauth.client_id());
+                    match Box::pin(attempt.judge(credentials)).await {
+                        Ok(entry) => {
+                            let session = attempt::enter(entry, preauth, stream, conversation);
+                            return session.ok_or(EndReason::InternalError);
+                        }
+                        Err(refused) => preauth = preauth.refused(answer_to(refused), &mut steps),
+                    }
+                }
+                Step::Refuse(refusal, mechanism) => {
+                    let attempt = Attempt::new(conversation, preauth.client_id());
+                    attempt.refuse_unseen(refusal, mechanism).await;
+                    preauth = preauth.refused(Answer::AuthenticationFailed, &mut steps);
+                }
+                Step::End(reason) => {
+                    stream.close(LAST_WORD).await;
+                    return Err(reason);
+                }
+            }
+        }
+        if steps.is_empty() {
+            let bytes = tokio::select! {
+                bytes = read(&mut stream) => bytes?,
+                () = asked_to_stop(&mut shutdown) => {
+                    send(&mut stream, b"* BYE [UNAVAILABLE] Server is shutting down\r\n").await?;
+                    stream.close(LAST_WORD).await;
+                    return Err(EndReason::Shutdown);
+                }
+            };
+            preauth = preauth.receive(&bytes, &mut steps);
+        }
+    }
+}
+
+/// Waits until the process takes no new connections.
+async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the process is gone: that is a stop, too.
+    let _ = shutdown.wait_for(|down| *down).await;
+}
+
+fn answer_to(refused: Refused) -> Answer {
+    match refused {
+        Refused::ByUs => Answer::AuthenticationFailed,
+        Refused::Unavailable => Answer::Unavailable,
+    }
+}
+
+async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), EndReason> {
+    let sent = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    sent.await.map_err(|_: io::Error| EndReason::ClientIo)
+}
+
+/// Waits without a buffer, then reads what is at hand.
+async fn read(stream: &mut Stream) -> Result<Vec<u8>, EndReason> {
+    stream.readable().await.map_err(|_| EndReason::ClientIo)?;
+    let mut bytes = vec![0; CHUNK];
+    match stream.read(&mut bytes).await {
+        Ok(0) => Err(EndReason::ClientClosed),
+        Ok(count) => {
+            bytes.truncate(count);
+            Ok(bytes)
+        }
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(EndReason::ClientClosed),
+        Err(_) => Err(EndReason::ClientIo),
+    }
+}
+
+fn user_agent(id: &ClientId) -> UserAgent {
+    UserAgent {
+        name: id.field("name").map(Into::into),
+        version: id.field("version").map(Into::into),
+    }
+}

@@ -1,0 +1,136 @@
+//! The sessions that are open: who they belong to, what they stand on, and how to end them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::auth::lease::Lease;
+use crate::server::relay::Order;
+use crate::types::EndReason;
+use crate::types::SecondFactor;
+use crate::types::SessionId;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// What an operator is shown of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) session: SessionId,
+    pub(super) user: UserName,
+    pub(super) account: UserName,
+    pub(super) client: SocketAddr,
+    pub(super) since: UnixTime,
+    pub(super) factor: SecondFactor,
+    pub(super) backend: Arc<str>,
+    pub(super) program: Option<String>,
+}
+
+struct Open {
+    facts: Facts,
+    lease: Lease,
+    order: Option<oneshot::Sender<Order>>,
+}
+
+/// The open sessions of this process.
+#[derive(Default)]
+pub(super) struct Sessions {
+    list: Mutex<List>,
+}
+
+#[derive(Default)]
+struct List {
+    open: HashMap<SessionId, Open>,
+    /// Set once the process drains: sessions that begin now end at once.
+    draining: Option<Instant>,
+}
+
+/// A session's place in the list; given back when dropped, whichever way the session ends.
+pub(super) struct Place {
+    sessions: Arc<Sessions>,
+    session: SessionId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sessions.lock().open.remove(&self.session);
+    }
+}
+
+impl Sessions {
+    /// Lists a session; orders to it arrive at the receiver.
+    pub(super) fn enter(self: &Arc<Self>, facts: Facts, lease: Lease) -> (Place, oneshot::Receiver<Order>) {
+        let (order, orders) = oneshot::channel();
+        let session = facts.session;
+        let mut list = self.lock();
+        let order = match list.draining {
+            None => Some(order),
+            Some(deadline) => {
+                // Its receiver is in our hands: it cannot be gone.
+                let _ = order.send(Order::Drain(deadline));
+                None
+            }
+        };
+        list.open.insert(session, Open { facts, lease, order });
+        drop(list);
+        let place = Place {
+            sessions: Arc::clone(self),
+            session,
+        };
+        (place, orders)
+    }
+
+    /// All sessions, oldest first.
+    pub(super) fn list(&self) -> Vec<Facts> {
+        let mut all: Vec<Facts> = self.lock().open.values().map(|open| open.facts.clone()).collect();
+        all.sort_by_key(|facts| (facts.since, facts.session));
+        all
+    }
+
+    /// What every session stands on.
+    pub(super) fn leases(&self) -> (Vec<SessionId>, Vec<Lease>) {
+        let list = self.lock();
+        list.open
+            .iter()
+            .map(|(session, open)| (*session, open.lease.clone()))
+            .unzip()
+    }
+
+    /// Ends the sessions that the test says, and returns what they were.
+    pub(super) fn end_where(&self, reason: EndReason, test: impl Fn(&Facts) -> bool) -> Vec<Facts> {
+        let mut ended = Vec::new();
+        for open in self.lock().open.values_mut() {
+            if test(&open.facts)
+                && let Some(order) = open.order.take()
+                && order.send(Order::End(reason)).is_ok()
+            {
+                ended.push(open.facts.clone());
+            }
+        }
+        ended
+    }
+
+    /// From now on sessions end as soon as they begin; returns how to reach those that are open.
+    pub(super) fn drain(&self, deadline: Instant) -> Vec<oneshot::Sender<Order>> {
+        let mut list = self.lock();
+        list.draining = Some(deadline);
+        list.open
+            .values_mut()
+            .filter_map(|open| open.order.take())
+            .collect()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,186 @@
+//! What every connection of the process shares.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use tokio::sync::Notify;
+use tokio::sync::watch;
+
+use crate::auth::gate::Gate;
+use crate::auth::gate::Outcome;
+use crate::backend::Backend;
+use crate::backend::Backends;
+use crate::limits::admission;
+use crate::limits::admission::Clock;
+use crate::limits::attempts::Attempts;
+use crate::limits::bans::Ban;
+use crate::limits::bans::Bans;
+use crate::limits::connections::ConnectionPermit;
+use crate::limits::connections::Connections;
+use crate::limits::sessions::Sessions as SessionLimits;
+use crate::net::tls;
+use crate::policy::access::Lists;
+use crate::policy::access::Scope;
+use crate::server::clock;
+use crate::server::listener::Listener;
+use crate::server::relay::Deadlines;
+use crate::server::sessions::Facts;
+use crate::server::sessions::Sessions;
+use crate::session::preauth;
+use crate::session::relay;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::telemetry::event::Event;
+use crate::telemetry::kind::Kind;
+use crate::telemetry::metrics;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sink::Events;
+use crate::types::ClientAddr;
+use crate::types::EndReason;
+use crate::types::UnixTime;
+
+/// How long a ban for guessing lasts.
+const BAN: Duration = Duration::from_secs(3600);
+
+/// The time limits of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    pub(super) proxy_header: Duration,
+    pub(super) login: Duration,
+    /// How long a refusal takes, at least; longer ones take a multiple.
+    pub(super) refusal: Duration,
+    pub(super) relay: Deadlines,
+}
+
+/// Every limit.
+pub(super) struct Limits {
+    pub(super) connections: Arc<Connections>,
+    pub(super) sessions: Arc<SessionLimits>,
+    pub(super) attempts: Arc<Attempts>,
+    pub(super) bans: Bans,
+}
+
+/// What every connection of the process shares.
+pub(super) struct Shared {
+    pub(super) started: UnixTime,
+    pub(super) timing: Timing,
+    pub(super) access: Lists,
+    pub(super) limits: Limits,
+    pub(super) tls: tls::Server,
+    pub(super) preauth: Arc<preauth::Options>,
+    pub(super) relay: Arc<relay::Options>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) gate: Gate,
+    pub(super) backends: Backends,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) events: Events,
+    pub(super) metrics: Metrics,
+    /// True from the moment on at which the process takes no new connections.
+    pub(super) shutdown: watch::Sender<bool>,
+    /// Wakes whoever checks what the sessions stand on.
+    pub(super) recheck: Notify,
+    pub(super) store_is_away: AtomicBool,
+}
+
+impl Shared {
+    /// Tells an event.
+    pub(super) fn emit(&self, event: Event) {
+        self.events.emit(event);
+    }
+
+    /// Whether a connection may come in; its place among those of its source.
+    pub(super) fn admit(
+        &self,
+        listener: &Listener,
+        addr: &ClientAddr,
+    ) -> Result<ConnectionPermit, EndReason> {
+        let lists = [(Scope::Global, &self.access), (Scope::Listener, &listener.access)];
+        let clock = Clock {
+            now: Instant::now(),
+            wall: clock::unix(),
+        };
+        admission::admit(
+            addr.ip(),
+            &self.limits.bans,
+            &lists,
+            &self.limits.connections,
+            clock,
+        )
+        .map_err(|refused| {
+            tracing::debug!(client = %addr.client, %refused, "connection refused");
+            refused.reason()
+        })
+    }
+
+    /// The store's change number.
+    pub(super) fn store_version(&self) -> u64 {
+        *self.store.changes().borrow()
+    }
+
+    /// Has sessions checked again if the store has moved since: a session that began meanwhile may have missed it.
+    pub(super) fn recheck_since(&self, version: u64) {
+        if self.store_version() != version {
+            self.recheck.notify_one();
+        }
+    }
+
+    /// The store failed; told once until it answers again.
+    pub(super) fn store_failed(&self, error: &StoreError) {
+        self.metrics.store_error();
+        if !self.store_is_away.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, "the store cannot be used; nobody can log in");
+            self.emit(Event::new(Kind::StoreUnavailable, clock::wall()).error(error));
+        }
+    }
+
+    /// The store answers.
+    pub(super) fn store_answered(&self) {
+        if self.store_is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!("the store can be used again");
+            self.emit(Event::new(Kind::StoreRecovered, clock::wall()));
+        }
+    }
+
+    /// Counts what a backend answered to a login, and tells when it goes or comes back.
+    pub(super) fn backend_answered(&self, backend: &Backend, outcome: Outcome, took: Duration) {
+        let outcome = match outcome {
+            Outcome::Accepted => metrics::Outcome::Success,
+            Outcome::Refused => metrics::Outcome::Refused,
+            Outcome::Unavailable => metrics::Outcome::Unavailable,
+        };
+        let Ok(counted) = self.metrics.backends.named(backend.name()) else {
+            return;
+        };
+        counted.login(outcome, took);
+        counted.up(outcome != metrics::Outcome::Unavailable);
+    }
+
+    /// Bans a network that guessed too often, where that is configured. In memory only: it is a brake on a running attack,
+    /// and a write for each attacker would be an attack of its own.
+    pub(super) fn ban_guesser(&self, network: IpNet, failures: u32) {
+        let now = clock::unix();
+        let until = now.plus(BAN);
+        let ban = Ban {
+            network,
+            reason: format!("{failures} failed logins"),
+            by: "imapwarden".to_owned(),
+            since: now,
+            until: Some(until),
+        };
+        let reason = ban.reason.clone();
+        if self.limits.bans.insert(ban).is_ok() {
+            let event = Event::new(Kind::BanAdded, clock::wall());
+            self.emit(event.ban(&network, Some(until), &reason));
+        }
+    }
+
+    /// A session was ended from outside.
+    pub(super) fn session_killed(&self, facts: &Facts, reason: EndReason) {
+        let event = Event::new(Kind::SessionKilled, clock::wall()).session(facts.session);
+        self.emit(event.user(&facts.user).end(reason));
+    }
+}

@@ -1,0 +1,95 @@
+//! Keeps what is in memory true to the store: revocations, disabled users and bans take effect within a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::timeout;
+
+use crate::limits::bans::Ban;
+use crate::server::clock;
+use crate::server::shared::Shared;
+use crate::store::StoreError;
+use crate::types::EndReason;
+
+/// How often everything is looked at without a cause: what expires tells nobody.
+const ROUND: Duration = Duration::from_secs(20);
+
+/// How soon a store that did not answer is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often what has expired is removed from the store.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// Watches until dropped.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut changes = shared.store.changes();
+    let mut next_sweep = Instant::now() + SWEEP;
+    loop {
+        changes.mark_unchanged();
+        let pause = match look(&shared).await {
+            Ok(()) => {
+                shared.store_answered();
+                ROUND
+            }
+            Err(error) => {
+                shared.store_failed(&error);
+                RETRY
+            }
+        };
+        if Instant::now() >= next_sweep {
+            next_sweep = Instant::now() + SWEEP;
+            if let Err(error) = shared.store.sweep(clock::unix()).await {
+                shared.store_failed(&error);
+            }
+        }
+        let moved = async {
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        // The store is closing; nothing will move any more.
+                        std::future::pending::<()>().await;
+                    }
+                }
+                () = shared.recheck.notified() => {}
+            }
+        };
+        // Nothing moved in this round: then it is time to look all the same.
+        let _ = timeout(pause, moved).await;
+    }
+}
+
+/// Reads bans, checks every session, forgets what limits need not know any more.
+async fn look(shared: &Shared) -> Result<(), StoreError> {
+    let now = clock::unix();
+    let bans = shared.store.bans(now).await?;
+    shared.limits.bans.replace_all(bans.into_iter().map(|ban| Ban {
+        network: ban.network,
+        reason: ban.reason,
+        by: ban.by,
+        since: ban.created,
+        until: ban.until,
+    }));
+    for facts in shared.sessions.end_where(EndReason::AddressBanned, |facts| {
+        shared.limits.bans.find(facts.client.ip(), now).is_some()
+    }) {
+        shared.session_killed(&facts, EndReason::AddressBanned);
+    }
+    let (sessions, leases) = shared.sessions.leases();
+    if !leases.is_empty() {
+        let ends = shared.gate.recheck(&leases, now).await?;
+        for (session, reason) in sessions.into_iter().zip(ends) {
+            let Some(reason) = reason else { continue };
+            for facts in shared
+                .sessions
+                .end_where(reason, |facts| facts.session == session)
+            {
+                shared.session_killed(&facts, reason);
+            }
+        }
+    }
+    let monotonic = Instant::now().into_std();
+    shared.limits.connections.sweep(monotonic);
+    shared.limits.attempts.sweep(monotonic);
+    Ok(())
+}
