@@ -14,10 +14,12 @@
 mod options;
 mod record;
 mod state;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod ticket;
 
+use std::fmt;
 use std::hash::BuildHasher;
 use std::hash::Hasher;
 use std::hash::RandomState;
@@ -36,17 +38,17 @@ pub use self::ticket::Settled;
 pub use self::ticket::Ticket;
 
 use crate::limits::attempts::record::Lane;
-use crate::limits::attempts::state::ACCOUNT_SLOTS;
 use crate::limits::attempts::state::Keys;
-use crate::limits::attempts::state::SHARED_SOURCES;
 use crate::limits::attempts::state::State;
+use crate::limits::attempts::tables::ACCOUNT_SLOTS;
+use crate::limits::attempts::tables::SHARED_SOURCES;
 use crate::limits::tick::Origin;
 use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::UserName;
 
 /// One attempt, before anything about it has been verified.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Attempt<'a> {
     /// Where it comes from.
     pub ip: IpAddr,
@@ -60,6 +62,18 @@ pub struct Attempt<'a> {
     pub known: bool,
     /// The secret is a well-formed app password with a right checksum: it cannot be guessed.
     pub unguessable: bool,
+}
+
+/// Without the hash of the secret.
+impl fmt::Debug for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("ip", &self.ip)
+            .field("user", &self.user)
+            .field("known", &self.known)
+            .field("unguessable", &self.unguessable)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether an attempt may be looked at.
@@ -137,7 +151,6 @@ pub struct Usage {
 }
 
 /// All login attempts, shared by all connections.
-#[derive(Debug)]
 pub struct Attempts {
     origin: Origin,
     hasher: RandomState,
@@ -233,6 +246,13 @@ impl Attempts {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hundreds of thousands of entries, hashes of secrets among them, are nothing to print.
+impl fmt::Debug for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempts").finish_non_exhaustive()
     }
 }
 

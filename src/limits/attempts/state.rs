@@ -1,43 +1,19 @@
-//! The counters of all sources and accounts, and the two things done with them: book a guess, settle it.
-
-use std::time::Duration;
+//! What is done with the counters: an attempt is booked, then settled.
 
 use crate::limits::attempts::Refused;
-use crate::limits::attempts::RefusedBy;
 use crate::limits::attempts::options::Options;
 use crate::limits::attempts::record::Lane;
-use crate::limits::attempts::record::Pair;
-use crate::limits::attempts::record::Source;
-use crate::limits::bounded::BoundedMap;
+use crate::limits::attempts::tables::Tables;
+use crate::limits::attempts::tables::Turn;
 use crate::limits::bounded::Rank;
 use crate::limits::tick::Tick;
 use crate::types::Prefix;
-
-/// Accounts share this many slots by keyed hash: no flood of names can fill them or push one out, and nobody can choose
-/// whose slot to hit without naming the account.
-pub(super) const ACCOUNT_SLOTS: usize = 65_536;
-
-/// Sources that find no room share this many by keyed hash. They are spaced like any other, but their failures are not
-/// counted: a shared count would shut strangers out for each other's guesses.
-pub(super) const SHARED_SOURCES: usize = 4_096;
 
 /// The limits in force and everything that is counted.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) options: Options,
     pub(super) tables: Tables,
-}
-
-/// Everything that is counted.
-#[derive(Debug)]
-pub(super) struct Tables {
-    pub(super) pairs: BoundedMap<(Prefix, u64), Pair>,
-    pub(super) prefixes: BoundedMap<Prefix, Source>,
-    pub(super) sites: BoundedMap<Prefix, Source>,
-    shared: Box<[Source]>,
-    accounts: Box<[Tick]>,
-    /// How often a prefix found no room.
-    pub(super) crowded: u64,
 }
 
 /// One attempt as the counters see it.
@@ -60,11 +36,13 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    fn pair(&self) -> (Prefix, u64) {
+    /// The key of the (prefix, user) pair.
+    pub(super) fn pair(&self) -> (Prefix, u64) {
         (self.prefix, self.user)
     }
 
-    fn rank(&self) -> Rank {
+    /// How much room the attempt may take up.
+    pub(super) fn rank(&self) -> Rank {
         match (self.known, self.site) {
             (true, _) => Rank::Known,
             (false, None) => Rank::Scarce,
@@ -77,19 +55,9 @@ impl Keys {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Booking {
     pub(super) start: Tick,
-    pair: bool,
-    prefix: bool,
-    site: bool,
-}
-
-/// The counters that one attempt has to pass. What does not apply to it is `None`.
-struct Counters<'a> {
-    site: Option<&'a mut Source>,
-    prefix: Option<&'a mut Source>,
-    /// In place of `prefix`, where that found no room.
-    shared: Option<&'a mut Source>,
-    pair: Option<&'a mut Pair>,
-    account: Option<&'a mut Tick>,
+    pub(super) pair: bool,
+    pub(super) prefix: bool,
+    pub(super) site: bool,
 }
 
 impl State {
@@ -110,18 +78,15 @@ impl State {
 
     /// Takes the slots that the attempt needs, all of them or none.
     pub(super) fn book(&mut self, keys: &Keys, now: Tick) -> Result<Booking, Refused> {
-        let repeated = self.tables.repeated(&self.options, keys, now)?;
-        if let Some(start) = repeated {
+        if let Some(start) = self.tables.repeated(&self.options, keys, now)? {
             return Ok(Booking {
                 start,
                 ..Booking::default()
             });
         }
-        let counters = self.tables.counters(&self.options, keys, now)?;
-        let (start, by) = counters.slot(keys.lane, now);
-        let wait = start.since(now);
-        refuse_for((wait > self.options.patience).then_some(wait), by)?;
-        Ok(counters.take(&self.options, keys, start))
+        let mut turn = Turn::new(now, self.options.patience);
+        let counters = self.tables.counters(&self.options, keys, now, &mut turn)?;
+        Ok(counters.take(&self.options, keys, turn.start()))
     }
 
     /// Gives the places back that a settled attempt held.
@@ -213,143 +178,4 @@ pub(super) struct Failure {
     pub(super) is_new: bool,
     pub(super) of_prefix: u32,
     pub(super) ban: bool,
-}
-
-impl Tables {
-    fn new(capacity: usize) -> Self {
-        Self {
-            pairs: BoundedMap::new(capacity),
-            prefixes: BoundedMap::new(capacity),
-            sites: BoundedMap::new(capacity / 2),
-            shared: vec![Source::default(); SHARED_SOURCES].into(),
-            accounts: vec![Tick::default(); ACCOUNT_SLOTS].into(),
-            crowded: 0,
-        }
-    }
-
-    /// The memory of all tables, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        let fixed = size_of_val(&*self.shared) + size_of_val(&*self.accounts);
-        self.pairs.bytes() + self.prefixes.bytes() + self.sites.bytes() + fixed
-    }
-
-    /// When an attempt that is no new guess may be looked at; `None` where it is one. The right secret of a moment ago always
-    /// may, so that the owner gets in while somebody guesses from the same address; the guess that is being looked at goes
-    /// along with it; a wrong one of before has to wait.
-    fn repeated(&mut self, options: &Options, keys: &Keys, now: Tick) -> Result<Option<Tick>, Refused> {
-        let Some(pair) = self.pairs.get_mut(&keys.pair()) else {
-            return Ok(None);
-        };
-        if pair.is_right(keys.secret, now) {
-            return Ok(Some(now));
-        }
-        if let Some(start) = pair.in_flight(keys.guess, now, options.pair.spacing) {
-            return Ok(Some(start));
-        }
-        if pair.is_wrong(keys.guess) {
-            let wait = pair.repeat.since(now);
-            refuse_for((!wait.is_zero()).then_some(wait), RefusedBy::Repeat)?;
-            pair.repeat = now.plus(options.pair.repeat_spacing);
-        }
-        Ok(None)
-    }
-
-    /// Finds the counters that apply, from the coarsest to the finest, and refuses where one has had its share: what a site
-    /// has used up makes no entries for its prefixes.
-    fn counters(&mut self, options: &Options, keys: &Keys, now: Tick) -> Result<Counters<'_>, Refused> {
-        let is_friend = |source: &Source| source.is_friend(keys.user, now);
-        let trusted = keys.known || self.prefixes.get(&keys.prefix).is_some_and(is_friend);
-        let as_source = !trusted && !keys.exempt;
-        let guessable = keys.lane == Lane::Guess;
-
-        let site = keys
-            .site
-            .filter(|_| as_source)
-            .and_then(|site| self.sites.entry(site, keys.rank(), now));
-        let wait = site
-            .as_ref()
-            .and_then(|site| site.full_for(keys.user, now, &options.site));
-        refuse_for(wait, RefusedBy::Site)?;
-
-        let prefix = as_source
-            .then(|| self.prefixes.entry(keys.prefix, keys.rank(), now))
-            .flatten();
-        let wait = prefix
-            .as_ref()
-            .and_then(|prefix| prefix.full_for(keys.user, now, &options.prefix));
-        refuse_for(wait, RefusedBy::Prefix)?;
-        let crowded = as_source && prefix.is_none();
-        self.crowded = self.crowded.saturating_add(u64::from(crowded));
-
-        let pair = self.pairs.entry(keys.pair(), keys.rank(), now);
-        let wait = pair
-            .as_ref()
-            .filter(|_| guessable && !keys.exempt)
-            .and_then(|pair| pair.full_for(now, &options.pair));
-        refuse_for(wait, RefusedBy::Pair)?;
-
-        Ok(Counters {
-            site,
-            prefix,
-            shared: self.shared.get_mut(keys.shared_source).filter(|_| crowded),
-            pair,
-            account: self
-                .accounts
-                .get_mut(keys.account_slot)
-                .filter(|_| guessable && !trusted),
-        })
-    }
-}
-
-impl Counters<'_> {
-    /// The first time at which all slots are free, and whose is the last: the finest, where several are.
-    fn slot(&self, lane: Lane, now: Tick) -> (Tick, RefusedBy) {
-        let source = |source: &Option<&mut Source>| source.as_ref().map(|source| source.next(lane));
-        let pair = self.pair.as_ref().filter(|_| lane == Lane::Guess);
-        let slots = [
-            (self.account.as_ref().map(|next| **next), RefusedBy::Account),
-            (source(&self.site), RefusedBy::Site),
-            (source(&self.shared), RefusedBy::Prefix),
-            (source(&self.prefix), RefusedBy::Prefix),
-            (pair.map(|pair| pair.next), RefusedBy::Pair),
-        ];
-        slots
-            .into_iter()
-            .filter_map(|(next, by)| Some((next?.max(now), by)))
-            .max_by_key(|(next, _)| *next)
-            .unwrap_or((now, RefusedBy::Pair))
-    }
-
-    /// Takes all slots at `start`.
-    fn take(self, options: &Options, keys: &Keys, start: Tick) -> Booking {
-        let booking = Booking {
-            start,
-            pair: self.pair.is_some() && keys.lane == Lane::Guess,
-            prefix: self.prefix.is_some(),
-            site: self.site.is_some(),
-        };
-        if let Some(site) = self.site {
-            site.take(keys.lane, start, &options.site);
-            site.hold();
-        }
-        if let Some(prefix) = self.prefix {
-            prefix.take(keys.lane, start, &options.prefix);
-            prefix.hold();
-        }
-        if let Some(shared) = self.shared {
-            shared.take(keys.lane, start, &options.prefix);
-        }
-        if let Some(pair) = self.pair {
-            pair.take_off(keys.guess, start, keys.lane, options.pair.spacing);
-        }
-        if let Some(next) = self.account {
-            *next = start.plus(options.account_spacing);
-        }
-        booking
-    }
-}
-
-/// Refuses where there is something to wait for.
-fn refuse_for(wait: Option<Duration>, by: RefusedBy) -> Result<(), Refused> {
-    wait.map_or(Ok(()), |retry_after| Err(Refused { by, retry_after }))
 }

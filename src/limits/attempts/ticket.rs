@@ -1,5 +1,6 @@
 //! The right to look at one attempt, and what came of it.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,6 @@ use crate::types::Refusal;
 
 /// The right to look at one attempt. Settle it; dropping it settles it as void.
 #[must_use = "settle the ticket, or the attempt counts for nothing"]
-#[derive(Debug)]
 pub struct Ticket {
     attempts: Arc<Attempts>,
     keys: Keys,
@@ -85,6 +85,15 @@ impl Ticket {
     /// Nothing was found out: the backend or the store is away, the client gave up. Its slot stays used.
     pub fn void(self) {
         drop(self);
+    }
+}
+
+/// Its keys are hashes of a name and a secret: not for logs.
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("delay", &self.delay)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,217 @@
+//! The counters of all sources and accounts, and which of them an attempt has to pass.
+
+use std::time::Duration;
+
+use crate::limits::attempts::Refused;
+use crate::limits::attempts::RefusedBy;
+use crate::limits::attempts::options::Options;
+use crate::limits::attempts::record::Lane;
+use crate::limits::attempts::record::Pair;
+use crate::limits::attempts::record::Source;
+use crate::limits::attempts::state::Booking;
+use crate::limits::attempts::state::Keys;
+use crate::limits::bounded::BoundedMap;
+use crate::limits::tick::Tick;
+use crate::types::Prefix;
+
+/// Accounts share this many slots by keyed hash: no flood of names can fill them or push one out, and nobody can choose
+/// whose slot to hit without naming the account.
+pub(super) const ACCOUNT_SLOTS: usize = 65_536;
+
+/// Sources that find no room share this many by keyed hash. They are spaced like any other, but their failures are not
+/// counted: a shared count would shut strangers out for each other's guesses.
+pub(super) const SHARED_SOURCES: usize = 4_096;
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) pairs: BoundedMap<(Prefix, u64), Pair>,
+    pub(super) prefixes: BoundedMap<Prefix, Source>,
+    pub(super) sites: BoundedMap<Prefix, Source>,
+    shared: Box<[Source]>,
+    accounts: Box<[Tick]>,
+    /// How often a prefix found no room.
+    pub(super) crowded: u64,
+}
+
+/// The counters that one attempt passes and books. What does not apply to it is `None`.
+pub(super) struct Counters<'a> {
+    site: Option<&'a mut Source>,
+    prefix: Option<&'a mut Source>,
+    /// In place of `prefix`, where that found no room.
+    shared: Option<&'a mut Source>,
+    account: Option<&'a mut Tick>,
+    pair: Option<&'a mut Pair>,
+}
+
+/// When it is the attempt's turn: once all its slots are free, or never, where that takes longer than its patience.
+pub(super) struct Turn {
+    now: Tick,
+    start: Tick,
+    latest: Tick,
+}
+
+impl Turn {
+    /// At once, if nothing says otherwise.
+    pub(super) fn new(now: Tick, patience: Duration) -> Self {
+        Self {
+            now,
+            start: now,
+            latest: now.plus(patience),
+        }
+    }
+
+    /// When it may be looked at.
+    pub(super) fn start(&self) -> Tick {
+        self.start
+    }
+
+    /// Not before `next`.
+    fn wait_for(&mut self, next: Tick, by: RefusedBy) -> Result<(), Refused> {
+        if next > self.latest {
+            return refuse(by, next.since(self.now));
+        }
+        self.start = self.start.max(next);
+        Ok(())
+    }
+
+    /// Not with this source, if that is full; else not before its slot is free.
+    fn pass(&mut self, source: &Source, full_for: Option<Duration>, lane: Lane, by: RefusedBy) -> Result<(), Refused> {
+        if let Some(wait) = full_for {
+            return refuse(by, wait);
+        }
+        self.wait_for(source.next(lane), by)
+    }
+}
+
+impl Tables {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            pairs: BoundedMap::new(capacity),
+            prefixes: BoundedMap::new(capacity),
+            sites: BoundedMap::new(capacity / 2),
+            shared: vec![Source::default(); SHARED_SOURCES].into(),
+            accounts: vec![Tick::default(); ACCOUNT_SLOTS].into(),
+            crowded: 0,
+        }
+    }
+
+    /// The memory of all tables, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let fixed = size_of_val(&*self.shared) + size_of_val(&*self.accounts);
+        self.pairs.bytes() + self.prefixes.bytes() + self.sites.bytes() + fixed
+    }
+
+    /// When an attempt that is no new guess may be looked at; `None` where it is one. The right secret of a moment ago always
+    /// may, so that the owner gets in while somebody guesses from the same address; a wrong one of before has to wait; one that
+    /// is being looked at takes no slot of its own.
+    pub(super) fn repeated(&mut self, options: &Options, keys: &Keys, now: Tick) -> Result<Option<Tick>, Refused> {
+        let Some(pair) = self.pairs.get_mut(&keys.pair()) else {
+            return Ok(None);
+        };
+        if pair.is_right(keys.secret, now) {
+            return Ok(Some(now));
+        }
+        if pair.is_wrong(keys.guess) {
+            if pair.repeat > now {
+                return refuse(RefusedBy::Repeat, pair.repeat.since(now));
+            }
+            pair.repeat = now.plus(options.pair.repeat_spacing);
+            return Ok(None);
+        }
+        Ok(pair.in_flight(keys.guess, now, options.pair.spacing))
+    }
+
+    /// Finds the counters that apply and refuses where one objects. The pair is asked first, then from the coarsest to the
+    /// finest, and an entry is made only once everything coarser has agreed: what a site has used up makes no entries for its
+    /// prefixes, what an address has used up none for the names it tries.
+    pub(super) fn counters(
+        &mut self,
+        options: &Options,
+        keys: &Keys,
+        now: Tick,
+        turn: &mut Turn,
+    ) -> Result<Counters<'_>, Refused> {
+        let (user, lane, rank) = (keys.user, keys.lane, keys.rank());
+        let guessable = lane == Lane::Guess;
+        if let Some(pair) = self.pairs.get(&keys.pair()).filter(|_| guessable) {
+            let full_for = pair.full_for(now, &options.pair).filter(|_| !keys.exempt);
+            full_for.map_or(Ok(()), |wait| refuse(RefusedBy::Pair, wait))?;
+            turn.wait_for(pair.next, RefusedBy::Pair)?;
+        }
+        let is_friend = |source: &Source| source.is_friend(user, now);
+        let trusted = keys.known || self.prefixes.get(&keys.prefix).is_some_and(is_friend);
+        let as_source = !trusted && !keys.exempt;
+
+        let site = keys
+            .site
+            .filter(|_| as_source)
+            .and_then(|site| self.sites.entry(site, rank, now));
+        if let Some(site) = &site {
+            let full_for = site.full_for(user, now, &options.site);
+            turn.pass(site, full_for, lane, RefusedBy::Site)?;
+        }
+        let prefix = as_source
+            .then(|| self.prefixes.entry(keys.prefix, rank, now))
+            .flatten();
+        if let Some(prefix) = &prefix {
+            let full_for = prefix.full_for(user, now, &options.prefix);
+            turn.pass(prefix, full_for, lane, RefusedBy::Prefix)?;
+        }
+        let crowded = as_source && prefix.is_none();
+        let shared = self.shared.get_mut(keys.shared_source).filter(|_| crowded);
+        if let Some(shared) = &shared {
+            self.crowded = self.crowded.saturating_add(1);
+            turn.pass(shared, None, lane, RefusedBy::Prefix)?;
+        }
+        let account = self
+            .accounts
+            .get_mut(keys.account_slot)
+            .filter(|_| guessable && !trusted);
+        if let Some(next) = &account {
+            turn.wait_for(**next, RefusedBy::Account)?;
+        }
+        let pair = self.pairs.entry(keys.pair(), rank, now);
+        Ok(Counters {
+            site,
+            prefix,
+            shared,
+            account,
+            pair,
+        })
+    }
+}
+
+impl Counters<'_> {
+    /// Takes all slots at `start`.
+    pub(super) fn take(self, options: &Options, keys: &Keys, start: Tick) -> Booking {
+        let booking = Booking {
+            start,
+            pair: self.pair.is_some() && keys.lane == Lane::Guess,
+            prefix: self.prefix.is_some(),
+            site: self.site.is_some(),
+        };
+        if let Some(site) = self.site {
+            site.take(keys.lane, start, &options.site);
+            site.hold();
+        }
+        if let Some(prefix) = self.prefix {
+            prefix.take(keys.lane, start, &options.prefix);
+            prefix.hold();
+        }
+        if let Some(shared) = self.shared {
+            shared.take(keys.lane, start, &options.prefix);
+        }
+        if let Some(next) = self.account {
+            *next = start.plus(options.account_spacing);
+        }
+        if let Some(pair) = self.pair {
+            pair.take_off(keys.guess, start, keys.lane, options.pair.spacing);
+        }
+        booking
+    }
+}
+
+fn refuse<T>(by: RefusedBy, retry_after: Duration) -> Result<T, Refused> {
+    Err(Refused { by, retry_after })
+}
