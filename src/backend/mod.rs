@@ -707,7 +707,12 @@ mod tests {
             |mut peer| {
                 tokio::spawn(async move {
                     for byte in "* OK [CAPABILITY IMAP4rev1] hi there".chars().cycle() {
-                        if peer.stream.write_all(&[byte as u8]).await.is_err() {
+                        if peer
+                            .stream
+                            .write_all(&[u8::try_from(byte).unwrap()])
+                            .await
+                            .is_err()
+                        {
                             break;
                         }
                         sleep(SECOND).await;

@@ -230,7 +230,9 @@ mod tests {
         for number in 0..100 {
             assert!((0..3).all(|_| rates.admit(prefix(number), at(1))));
         }
-        let admitted = (100..10_100).filter(|number| rates.admit(prefix(*number), at(1))).count();
+        let admitted = (100..10_100)
+            .filter(|number| rates.admit(prefix(*number), at(1)))
+            .count();
         assert_eq!(rates.len(), 100);
         assert!((2_000..=12_288).contains(&admitted), "{admitted}");
         assert!(!rates.admit(prefix(5), at(1)), "old records are kept");

@@ -168,7 +168,11 @@ mod tests {
         assert_eq!(sessions.of(&name("alice")), 3);
         held.clear();
         assert_eq!(sessions.of(&name("alice")), 0);
-        assert!(sessions.open(&name("alice"), "192.0.2.1".parse().unwrap()).is_ok());
+        assert!(
+            sessions
+                .open(&name("alice"), "192.0.2.1".parse().unwrap())
+                .is_ok()
+        );
     }
 
     proptest! {

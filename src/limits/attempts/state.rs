@@ -127,7 +127,10 @@ impl State {
                 ..Failure::default()
             };
         }
-        if let Some(site) = keys.site.and_then(|site| tables.sites.entry(site, keys.rank(), now)) {
+        if let Some(site) = keys
+            .site
+            .and_then(|site| tables.sites.entry(site, keys.rank(), now))
+        {
             site.penalise(now, &options.site);
         }
         let Some(prefix) = tables.prefixes.entry(keys.prefix, keys.rank(), now) else {

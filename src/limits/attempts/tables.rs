@@ -76,7 +76,13 @@ impl Turn {
     }
 
     /// Not with this source, if that is full; else not before its slot is free.
-    fn pass(&mut self, source: &Source, full_for: Option<Duration>, lane: Lane, by: RefusedBy) -> Result<(), Refused> {
+    fn pass(
+        &mut self,
+        source: &Source,
+        full_for: Option<Duration>,
+        lane: Lane,
+        by: RefusedBy,
+    ) -> Result<(), Refused> {
         if let Some(wait) = full_for {
             return refuse(by, wait);
         }
@@ -105,7 +111,12 @@ impl Tables {
     /// When an attempt that is no new guess may be looked at; `None` where it is one. The right secret of a moment ago always
     /// may, so that the owner gets in while somebody guesses from the same address; a wrong one of before has to wait; one that
     /// is being looked at takes no slot of its own.
-    pub(super) fn repeated(&mut self, options: &Options, keys: &Keys, now: Tick) -> Result<Option<Tick>, Refused> {
+    pub(super) fn repeated(
+        &mut self,
+        options: &Options,
+        keys: &Keys,
+        now: Tick,
+    ) -> Result<Option<Tick>, Refused> {
         let Some(pair) = self.pairs.get_mut(&keys.pair()) else {
             return Ok(None);
         };

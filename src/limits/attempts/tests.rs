@@ -103,8 +103,7 @@ impl World {
     }
 
     fn succeed(&self, attempt: Try<'_>) -> Result<(), RefusedBy> {
-        self.check(attempt)
-            .map(|ticket| ticket.succeeded(self.instant()))
+        self.check(attempt).map(|ticket| ticket.succeeded(self.instant()))
     }
 
     /// Guesses on and on for a time, as fast as allowed, and says how many were looked at.
@@ -137,10 +136,7 @@ fn five_wrong_secrets_close_the_pair_and_one_more_is_let_in_as_time_passes() {
         RefusedBy::Pair
     );
     assert!(world.fail(guess(OFFICE, "bob", 6)).is_ok(), "another user");
-    assert!(
-        world.fail(guess(ATTACKER, "alice", 7)).is_ok(),
-        "another address"
-    );
+    assert!(world.fail(guess(ATTACKER, "alice", 7)).is_ok(), "another address");
     world.pass(3 * MINUTE);
     assert!(world.fail(guess(OFFICE, "alice", 8)).is_ok());
     world.pass(40 * SECOND);
@@ -218,8 +214,7 @@ fn one_guess_a_second_per_address_and_per_account_whatever_the_parallelism() {
                                 unguessable: false,
                             };
                             let at = Duration::from_millis(milliseconds);
-                            if let Decision::Go(ticket) =
-                                world.attempts.check(&attempt, world.instant() + at)
+                            if let Decision::Go(ticket) = world.attempts.check(&attempt, world.instant() + at)
                             {
                                 assert!(starts.lock().unwrap().insert(at + ticket.delay()));
                                 let _ = ticket.failed(world.instant() + at);
@@ -271,7 +266,10 @@ fn an_attack_from_everywhere_does_not_keep_the_owner_out() {
         world.check(guess("203.0.200.2", "alice", 2)).unwrap_err(),
         RefusedBy::Account
     );
-    assert!(world.succeed(known(OFFICE, "alice", 3)).is_ok(), "from a known source");
+    assert!(
+        world.succeed(known(OFFICE, "alice", 3)).is_ok(),
+        "from a known source"
+    );
     assert!(
         world.succeed(app_password("198.51.100.1", "alice", 4)).is_ok(),
         "from anywhere with an app password"
@@ -357,7 +355,9 @@ fn the_same_code_in_another_time_step_is_another_guess() {
 #[test]
 fn five_connections_with_one_password_are_one_guess() {
     let mut world = World::new(impatient());
-    let tickets: Vec<_> = (0..5).map(|_| world.check(guess(OFFICE, "alice", 1)).unwrap()).collect();
+    let tickets: Vec<_> = (0..5)
+        .map(|_| world.check(guess(OFFICE, "alice", 1)).unwrap())
+        .collect();
     let counted = tickets
         .into_iter()
         .map(|ticket| ticket.failed(world.instant()).counted)
@@ -365,7 +365,9 @@ fn five_connections_with_one_password_are_one_guess() {
         .count();
     assert_eq!(counted, 1);
     world.pass(MINUTE);
-    let tickets: Vec<_> = (0..5).map(|_| world.check(guess(OFFICE, "alice", 2)).unwrap()).collect();
+    let tickets: Vec<_> = (0..5)
+        .map(|_| world.check(guess(OFFICE, "alice", 2)).unwrap())
+        .collect();
     for ticket in tickets {
         ticket.succeeded(world.instant());
     }
@@ -379,7 +381,11 @@ fn backend_trouble_and_abandoned_attempts_never_count() {
         match secret % 3 {
             0 => drop(ticket),
             1 => ticket.void(),
-            _ => assert!(!ticket.refused(Refusal::AppPasswordMistyped, world.instant()).counted),
+            _ => assert!(
+                !ticket
+                    .refused(Refusal::AppPasswordMistyped, world.instant())
+                    .counted
+            ),
         }
         world.pass(SECOND);
     }
@@ -454,7 +460,10 @@ fn a_site_is_limited_whichever_of_its_prefixes_it_uses() {
         (0..4)
             .map(|host| {
                 let subnet = (secret * 4 + host) % 65_536;
-                (format!("2001:db8:1:{subnet:x}::1"), format!("user{secret}-{host}"))
+                (
+                    format!("2001:db8:1:{subnet:x}::1"),
+                    format!("user{secret}-{host}"),
+                )
             })
             .collect()
     });
@@ -487,7 +496,10 @@ fn exempt_networks_are_not_counted_as_a_source() {
         let settled = world.fail(guess("10.0.0.1", &user, secret)).unwrap();
         assert_eq!((settled.failures, settled.ban), (0, None));
     }
-    assert!(world.check(guess("10.0.0.1", "user499", 1_000)).is_err(), "still one a second");
+    assert!(
+        world.check(guess("10.0.0.1", "user499", 1_000)).is_err(),
+        "still one a second"
+    );
     world.pass(SECOND);
     assert!(world.check(guess("10.0.0.1", "user1", 1_001)).is_ok());
     assert_eq!(world.attempts.usage().prefixes, 0);

@@ -35,7 +35,13 @@ pub struct Settled {
 }
 
 impl Ticket {
-    pub(super) fn new(attempts: Arc<Attempts>, keys: Keys, booking: Booking, ip: IpAddr, delay: Duration) -> Self {
+    pub(super) fn new(
+        attempts: Arc<Attempts>,
+        keys: Keys,
+        booking: Booking,
+        ip: IpAddr,
+        delay: Duration,
+    ) -> Self {
         Self {
             attempts,
             keys,
