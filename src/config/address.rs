@@ -222,7 +222,7 @@ pub struct NetworkSets(BTreeMap<String, Networks>);
 impl Default for NetworkSets {
     fn default() -> Self {
         let set = |(name, nets): (&str, &[&str])| {
-            let nets: Vec<IpNet> = nets.iter().filter_map(|net| net.parse().ok()).collect();
+            let nets = nets.iter().filter_map(|net| net.parse::<IpNet>().ok());
             (name.to_owned(), Networks::new(nets))
         };
         Self(BUILT_IN.into_iter().map(set).collect())
