@@ -109,6 +109,7 @@ fn unreadable(span: Range<usize>, file: &Path, error: &io::Error) -> Problem {
     match error.kind() {
         io::ErrorKind::NotFound => {
             Problem::new("file_missing", span, format!("the file {name} does not exist"))
+                .help("relative paths start at the directory of the configuration file")
         }
         io::ErrorKind::PermissionDenied => Problem::new(
             "file_unreadable",
