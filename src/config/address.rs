@@ -223,7 +223,7 @@ impl Default for NetworkSets {
     fn default() -> Self {
         let set = |(name, nets): (&str, &[&str])| {
             let nets = nets.iter().filter_map(|net| net.parse::<IpNet>().ok());
-            (name.to_owned(), Networks::new(nets))
+            (name.to_owned(), Networks::new(nets.collect()))
         };
         Self(BUILT_IN.into_iter().map(set).collect())
     }

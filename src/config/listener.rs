@@ -62,7 +62,7 @@ pub(super) fn read_networks(section: Section<'_>) -> NetworkSets {
     let mut sets = NetworkSets::default();
     section.named_lists(&cidr(), |section, name, nets| {
         let At { value: name, span } = name;
-        let networks = Networks::new(nets.into_iter().map(|net| net.value));
+        let networks = Networks::new(nets.into_iter().map(|net| net.value).collect());
         if let Err(wrong) = sets.insert(name, networks) {
             section.problem(Problem::new(wrong.code, span, wrong.message).maybe_help(wrong.help));
         }
