@@ -57,20 +57,18 @@ use crate::store::sqlite;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink;
-use crate::telemetry::sink::Format;
-use crate::telemetry::sink::Target;
 use crate::types::Networks;
 
 /// Connections at once in all.
 const TOTAL_CONNECTIONS: usize = 20_000;
 
 /// Everything for a server, with every address bound.
-pub(super) async fn server(config: &Config, events: Format) -> Result<Server, StartError> {
+pub(super) async fn server(config: &Config, events: sink::Options) -> Result<Server, StartError> {
     let now = clock::unix();
     let (store, keys) = open_store(config).await?;
     let tls_options = tls_options(config)?;
     let metrics = Metrics::new()?;
-    let (events, writer) = sink::start(sink_options(config, events), metrics.events_dropped())?;
+    let (events, writer) = sink::start(events, metrics.events_dropped())?;
     let shared = Arc::new(Shared {
         started: now,
         timing: timing(config),
@@ -190,17 +188,6 @@ fn hostname() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let name = name.trim();
     (!name.is_empty() && name != "localhost").then(|| name.to_owned())
-}
-
-fn sink_options(config: &Config, format: Format) -> sink::Options {
-    sink::Options {
-        target: match &config.events.file {
-            Some(path) => Target::File(path.clone()),
-            None => Target::Stdout,
-        },
-        format,
-        ..sink::Options::default()
-    }
 }
 
 fn timing(config: &Config) -> Timing {

@@ -47,7 +47,7 @@ use crate::store::StoreError;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::telemetry::metrics::MetricsError;
-use crate::telemetry::sink::Format;
+use crate::telemetry::sink;
 use crate::telemetry::sink::SinkError;
 use crate::telemetry::sink::Writer;
 
@@ -132,7 +132,7 @@ impl Server {
     ///
     /// # Errors
     /// What cannot be had; nothing is left behind then but files that a next start uses.
-    pub async fn start(config: &Config, events: Format) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, events: sink::Options) -> Result<Self, StartError> {
         build::server(config, events).await
     }
 

@@ -17,4 +17,5 @@ pub mod client;
 pub mod dialog;
 pub mod events;
 pub mod memory;
+pub mod proxy;
 pub mod scripted;

@@ -1,0 +1,64 @@
+//! Whole sessions: a TLS client, imapwarden with its store, and an IMAP server behind it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a fault must fail the test"
+)]
+
+mod support;
+
+use support::memory::Mail;
+use support::memory::Server;
+use support::proxy::Proxy;
+
+const MAIL_PASSWORD: &str = "right \"horse\"";
+
+async fn backend() -> Server {
+    let mail = Mail::default();
+    mail.add_sample_user("alice", MAIL_PASSWORD);
+    Server::start(mail).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_password_opens_the_mailbox_and_the_session_works() {
+    let backend = backend().await;
+    let proxy = Proxy::start(backend.addr, "").await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.connect().await;
+    let answer = client
+        .command("a", &format!("LOGIN alice {password}"))
+        .await
+        .unwrap();
+    let ok = answer.last().unwrap();
+    assert!(
+        ok.starts_with("a OK [CAPABILITY IMAP4rev1 ") && ok.contains(" LITERAL+]"),
+        "{ok}"
+    );
+    assert!(!ok.contains("AUTH=") && !ok.contains("STARTTLS"), "{ok}");
+    let listed = client.command("b", "LIST \"\" *").await.unwrap();
+    assert!(listed.iter().any(|line| line.contains("INBOX")), "{listed:?}");
+    let selected = client.command("c", "SELECT {5+}\r\ninbox").await.unwrap();
+    assert!(selected.last().unwrap().starts_with("c OK"), "{selected:?}");
+    let fetched = client.command("d", "FETCH 1 (FLAGS BODY.PEEK[])").await.unwrap();
+    assert!(fetched[0].starts_with("* 1 FETCH ("), "{fetched:?}");
+    let bye = client.command("e", "LOGOUT").await.unwrap();
+    assert!(bye.last().unwrap().starts_with("e OK"), "{bye:?}");
+    assert!(client.rest().await.unwrap().is_empty());
+    assert_eq!(backend.mail.non_sync_literals(), 0);
+    let events = proxy.stop().await;
+    let actions: Vec<String> = events
+        .all()
+        .iter()
+        .map(|event| support::events::text(event, "event.action"))
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            "started",
+            "login_succeeded",
+            "session_ended",
+            "stopping",
+            "stopped"
+        ]
+    );
+}
