@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -91,6 +92,7 @@ pub(super) async fn server(config: &Config, events: sink::Options) -> Result<Ser
         shutdown: watch::Sender::new(false),
         recheck: Notify::new(),
         store_is_away: AtomicBool::new(false),
+        backends_down: Mutex::default(),
     });
     for backend in shared.backends.iter() {
         let known = shared.metrics.backends.named(backend.name())?;

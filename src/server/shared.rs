@@ -1,6 +1,9 @@
 //! What every connection of the process shares.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,6 +46,9 @@ use crate::types::ClientAddr;
 use crate::types::EndReason;
 use crate::types::UnixTime;
 
+/// Who bans for guessing.
+pub(super) const GUESSING: &str = "imapwarden";
+
 /// How long a ban for guessing lasts.
 const BAN: Duration = Duration::from_secs(3600);
 
@@ -84,6 +90,8 @@ pub(super) struct Shared {
     /// Wakes whoever checks what the sessions stand on.
     pub(super) recheck: Notify,
     pub(super) store_is_away: AtomicBool,
+    /// Backends that nobody is let through to: each change is told once.
+    pub(super) backends_down: Mutex<BTreeSet<Box<str>>>,
 }
 
 impl Shared {
@@ -156,7 +164,28 @@ impl Shared {
             return;
         };
         counted.login(outcome, took);
-        counted.up(outcome != metrics::Outcome::Unavailable);
+        let is_down = backend.health().is_open;
+        counted.up(!is_down);
+        let mut down = self.backends_down.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_down = down.contains(backend.name());
+        match (was_down, is_down) {
+            (false, true) => {
+                down.insert(backend.name().into());
+                drop(down);
+                let reason = backend
+                    .health()
+                    .last_error
+                    .map_or("unknown", |error| error.reason);
+                let event = Event::new(Kind::BackendUnavailable, clock::wall());
+                self.emit(event.backend(backend.name()).reason(reason));
+            }
+            (true, false) => {
+                down.remove(backend.name());
+                drop(down);
+                self.emit(Event::new(Kind::BackendRecovered, clock::wall()).backend(backend.name()));
+            }
+            _ => {}
+        }
     }
 
     /// Bans a network that guessed too often, where that is configured. In memory only: it is a brake on a running attack,
@@ -167,7 +196,7 @@ impl Shared {
         let ban = Ban {
             network,
             reason: format!("{failures} failed logins"),
-            by: "imapwarden".to_owned(),
+            by: GUESSING.to_owned(),
             since: now,
             until: Some(until),
         };

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::limits::bans::Ban;
 use crate::server::clock;
+use crate::server::shared::GUESSING;
 use crate::server::shared::Shared;
 use crate::store::StoreError;
 use crate::types::EndReason;
@@ -62,14 +63,21 @@ pub(super) async fn run(shared: Arc<Shared>) {
 /// Reads bans, checks every session, forgets what limits need not know any more.
 async fn look(shared: &Shared) -> Result<(), StoreError> {
     let now = clock::unix();
-    let bans = shared.store.bans(now).await?;
-    shared.limits.bans.replace_all(bans.into_iter().map(|ban| Ban {
+    let stored = shared.store.bans(now).await?;
+    // Bans for guessing live in memory alone: what the store says stands beside them.
+    let all = shared.limits.bans.list();
+    let own = all
+        .iter()
+        .filter(|ban| ban.by == GUESSING && ban.is_in_force(now));
+    let own: Vec<Ban> = own.map(|ban| Ban::clone(ban)).collect();
+    let stored = stored.into_iter().map(|ban| Ban {
         network: ban.network,
         reason: ban.reason,
         by: ban.by,
         since: ban.created,
         until: ban.until,
-    }));
+    });
+    shared.limits.bans.replace_all(own.into_iter().chain(stored));
     for facts in shared.sessions.end_where(EndReason::AddressBanned, |facts| {
         shared.limits.bans.find(facts.client.ip(), now).is_some()
     }) {
