@@ -5,7 +5,7 @@
 //! what is let through counts towards the limits until its [`Ticket`] is settled, so parallel attempts gain nothing.
 //!
 //! What must never happen is that guessing keeps the owner out. So:
-//! - a source that the user has logged in from before has its (prefix, user) limits and no others;
+//! - where the user has logged in from before, only the (prefix, user) limits hold, and a spacing that strangers do not share;
 //! - the secret that was right from there a moment ago is not limited at all;
 //! - a well-formed app password is never held up by what is tried at the account, only by its source;
 //! - an account has no limit of failures, only a slot each second for strangers;
@@ -56,7 +56,8 @@ pub struct Attempt<'a> {
     pub user: &'a UserName,
     /// A hash of the secret as typed, keyed with a random key of this process, so that it is worthless elsewhere.
     pub secret: u64,
-    /// The current time step, where the secret may end in a one-time code: the same digits are a new guess in each step.
+    /// The current time step, where the secret may end in a one-time code by its form, whoever the user is: the same digits are
+    /// a new guess in each step.
     pub step: Option<u64>,
     /// The user has logged in from this source before. Never true on the client's word.
     pub known: bool,

@@ -49,10 +49,11 @@ pub struct SourceOptions {
     pub failures: u32,
     /// The window.
     pub window: Duration,
-    /// Least time between two guesses.
+    /// Least time between two guesses at users who never logged in from there.
     pub spacing: Duration,
-    /// Least time between two attempts with well-formed app passwords.
-    pub app_password_spacing: Duration,
+    /// Least time between two attempts by users who did; and, apart from those, with well-formed app passwords. It lets an
+    /// office in at nine o'clock, and still bounds what somebody behind its address can try.
+    pub trusted_spacing: Duration,
 }
 
 impl SourceOptions {
@@ -94,13 +95,13 @@ impl Default for Options {
                 failures: 50,
                 window: Duration::from_secs(30 * 60),
                 spacing: Duration::from_secs(1),
-                app_password_spacing: Duration::from_millis(100),
+                trusted_spacing: Duration::from_millis(100),
             },
             site: SourceOptions {
                 failures: 200,
                 window: Duration::from_secs(30 * 60),
                 spacing: Duration::from_millis(250),
-                app_password_spacing: Duration::from_millis(25),
+                trusted_spacing: Duration::from_millis(25),
             },
             account_spacing: Duration::from_secs(1),
             patience: Duration::from_secs(5),

@@ -12,6 +12,13 @@ use crate::limits::tick::Tick;
 /// How many wrong secrets of a pair are remembered.
 const WRONG: usize = 10;
 
+/// How many right secrets of a pair are remembered: the devices behind one address.
+const RIGHT: usize = 4;
+
+/// How many attempts may go along with one that is being looked at. Clients open five to ten connections at once; hundreds of
+/// the same guess are no client, and would all reach the backend of a user without a second factor.
+const FOLLOWERS: u8 = 15;
+
 /// How many users who logged in from a source are remembered.
 const FRIENDS: usize = 4;
 
@@ -55,13 +62,15 @@ pub(super) struct Pair {
     pub(super) repeat: Tick,
     /// The last wrong secrets; zero is none.
     wrong: [u64; WRONG],
-    newest: u8,
-    /// The secret that was right last, until when; zero is none.
-    right: u64,
+    newest_wrong: u8,
+    /// The last right secrets, until when; zero is none.
+    right: [u64; RIGHT],
+    newest_right: u8,
     right_until: Tick,
-    /// The guess that was let through last, and when it is or was looked at.
+    /// The guess that was let through last, when it is or was looked at, and how many went along.
     flight: u64,
     flight_at: Tick,
+    followers: u8,
     /// Guesses let through and not settled.
     outstanding: u16,
     /// Until when the memory of secrets is worth keeping.
@@ -71,7 +80,7 @@ pub(super) struct Pair {
 impl Pair {
     /// True where the secret was right from here not long ago.
     pub(super) fn is_right(&self, secret: u64, now: Tick) -> bool {
-        self.right == secret && now < self.right_until
+        now < self.right_until && self.right.contains(&secret)
     }
 
     /// True where the guess was wrong before.
@@ -81,15 +90,20 @@ impl Pair {
 
     /// When the very same guess is being looked at already: a client that opens five connections with one password makes
     /// one guess.
-    pub(super) fn in_flight(&self, guess: u64, now: Tick, spacing: Duration) -> Option<Tick> {
+    pub(super) fn follow(&mut self, guess: u64, now: Tick, spacing: Duration) -> Option<Tick> {
         let fresh = self.outstanding > 0 || now < self.flight_at.plus(spacing);
-        (self.flight == guess && fresh).then_some(self.flight_at.max(now))
+        if self.flight != guess || !fresh || self.followers >= FOLLOWERS {
+            return None;
+        }
+        self.followers += 1;
+        Some(self.flight_at.max(now))
     }
 
     /// Lets an attempt through at `start`. One that can be a guess takes the slot and is outstanding until it lands.
     pub(super) fn take_off(&mut self, guess: u64, start: Tick, lane: Lane, spacing: Duration) {
         self.flight = guess;
         self.flight_at = start;
+        self.followers = 0;
         if lane == Lane::Guess {
             self.outstanding = self.outstanding.saturating_add(1);
             self.next = self.next.max(start.plus(spacing));
@@ -103,17 +117,14 @@ impl Pair {
 
     /// Remembers a wrong secret. False where it was remembered already.
     pub(super) fn remember_wrong(&mut self, guess: u64, secret: u64) -> bool {
-        if self.right == secret {
-            self.right = 0;
+        for right in self.right.iter_mut().filter(|right| **right == secret) {
+            *right = 0;
         }
-        if self.is_wrong(guess) {
-            return false;
+        let is_new = !self.is_wrong(guess);
+        if is_new {
+            remember(&mut self.wrong, &mut self.newest_wrong, guess);
         }
-        self.newest = (self.newest + 1) % u8::try_from(WRONG).unwrap_or(1);
-        if let Some(oldest) = self.wrong.get_mut(usize::from(self.newest)) {
-            *oldest = guess;
-        }
-        true
+        is_new
     }
 
     /// Counts a wrong guess and makes the next one wait: a second, two, four, up to the longest.
@@ -127,15 +138,22 @@ impl Pair {
         self.next = self.next.max(now.plus(delay));
     }
 
-    /// A right secret clears what was counted; a secret that was right before changes nothing, or an attacker behind the
-    /// same address would get fresh guesses whenever the owner's client reconnects.
-    pub(super) fn remember_right(&mut self, secret: u64, now: Tick, memory: Duration) {
-        if !self.is_right(secret, now) {
-            self.level = Level::default();
-            self.next = now;
-            self.right = secret;
+    /// A right secret clears what was counted, if it could have been guessed and is a new one. The secrets that were right
+    /// before and app passwords change nothing: an attacker behind the same address would get fresh guesses whenever one of the
+    /// owner's devices reconnects.
+    pub(super) fn remember_right(&mut self, secret: u64, lane: Lane, now: Tick, memory: Duration) {
+        if now >= self.right_until {
+            self.right = [0; RIGHT];
         }
         self.right_until = now.plus(memory);
+        if self.right.contains(&secret) {
+            return;
+        }
+        remember(&mut self.right, &mut self.newest_right, secret);
+        if lane == Lane::Guess {
+            self.level = Level::default();
+            self.next = now;
+        }
     }
 
     /// How long until another guess fits below the limit, counting those that are being looked at; `None`: now.
@@ -156,21 +174,46 @@ impl Entry for Pair {
     }
 }
 
-/// Whether a secret can be guessed at all. Each kind has slots of its own.
+/// Whether a secret can be guessed at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
     /// A password, a code.
     Guess,
-    /// A well-formed app password: 112 random bits.
+    /// A well-formed app password: at least 112 random bits.
     AppPassword,
+}
+
+/// Puts a hash in the place of the oldest.
+fn remember<const N: usize>(ring: &mut [u64; N], newest: &mut u8, hash: u64) {
+    *newest = newest
+        .wrapping_add(1)
+        .checked_rem(u8::try_from(N).unwrap_or(u8::MAX))
+        .unwrap_or_default();
+    if let Some(oldest) = ring.get_mut(usize::from(*newest)) {
+        *oldest = hash;
+    }
+}
+
+/// Which of a source's slots an attempt needs. Those of one kind never wait for those of another, so that strangers who guess
+/// do not hold up who is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Guesses at users who never logged in from here.
+    Stranger,
+    /// Well-formed app passwords of such users.
+    AppPassword,
+    /// Users who did log in from here.
+    Known,
 }
 
 /// One prefix, one site, or all those that find no room.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Source {
     level: Level,
-    next_guess: Tick,
+    /// The next free slot of each queue.
+    next_stranger: Tick,
     next_app_password: Tick,
+    next_known: Tick,
     /// Users, as keyed hashes, who logged in from here; zero is none.
     friends: [u64; FRIENDS],
     newest: u8,
@@ -197,10 +240,7 @@ impl Source {
         }
         self.friends_until = now.plus(window);
         if !self.friends.contains(&user) {
-            self.newest = (self.newest + 1) % u8::try_from(FRIENDS).unwrap_or(1);
-            if let Some(oldest) = self.friends.get_mut(usize::from(self.newest)) {
-                *oldest = user;
-            }
+            remember(&mut self.friends, &mut self.newest, user);
         }
     }
 
@@ -225,24 +265,23 @@ impl Source {
         (used >= limit).then(|| self.level.falls_below(limit, now, options.step()))
     }
 
-    /// When the next slot of the lane is free.
-    pub(super) fn next(&self, lane: Lane) -> Tick {
-        match lane {
-            Lane::Guess => self.next_guess,
-            Lane::AppPassword => self.next_app_password,
+    /// When the next slot of the queue is free.
+    pub(super) fn next(&self, queue: Queue) -> Tick {
+        match queue {
+            Queue::Stranger => self.next_stranger,
+            Queue::AppPassword => self.next_app_password,
+            Queue::Known => self.next_known,
         }
     }
 
     /// Takes the slot at `start`.
-    pub(super) fn take(&mut self, lane: Lane, start: Tick, options: &SourceOptions) {
-        match lane {
-            Lane::Guess => self.next_guess = self.next_guess.max(start.plus(options.spacing)),
-            Lane::AppPassword => {
-                self.next_app_password = self
-                    .next_app_password
-                    .max(start.plus(options.app_password_spacing));
-            }
-        }
+    pub(super) fn take(&mut self, queue: Queue, start: Tick, options: &SourceOptions) {
+        let (next, spacing) = match queue {
+            Queue::Stranger => (&mut self.next_stranger, options.spacing),
+            Queue::AppPassword => (&mut self.next_app_password, options.trusted_spacing),
+            Queue::Known => (&mut self.next_known, options.trusted_spacing),
+        };
+        *next = start.plus(spacing).max(*next);
     }
 
     /// An attempt is outstanding: it counts towards the limit until it is settled.
@@ -274,8 +313,11 @@ impl Entry for Source {
     fn is_pending(&self, now: Tick) -> bool {
         self.outstanding > 0
             || !self.level.is_empty(now)
-            || self.next_guess > now
-            || self.next_app_password > now
+            || self
+                .next_stranger
+                .max(self.next_app_password)
+                .max(self.next_known)
+                > now
     }
 
     fn is_useful(&self, now: Tick) -> bool {
@@ -336,7 +378,7 @@ mod tests {
 
     #[test]
     fn entries_stay_small() {
-        assert!(size_of::<Pair>() <= 168, "{}", size_of::<Pair>());
-        assert!(size_of::<Source>() <= 80, "{}", size_of::<Source>());
+        assert!(size_of::<Pair>() <= 192, "{}", size_of::<Pair>());
+        assert!(size_of::<Source>() <= 88, "{}", size_of::<Source>());
     }
 }

@@ -159,7 +159,7 @@ impl State {
         let tables = &mut self.tables;
         if let Some(pair) = tables.pairs.entry(keys.pair(), Rank::Known, now) {
             pair.useful_until = now.plus(memory);
-            pair.remember_right(keys.secret, now, memory);
+            pair.remember_right(keys.secret, keys.lane, now, memory);
         }
         if keys.exempt {
             return;

@@ -7,6 +7,7 @@ use crate::limits::attempts::RefusedBy;
 use crate::limits::attempts::options::Options;
 use crate::limits::attempts::record::Lane;
 use crate::limits::attempts::record::Pair;
+use crate::limits::attempts::record::Queue;
 use crate::limits::attempts::record::Source;
 use crate::limits::attempts::state::Booking;
 use crate::limits::attempts::state::Keys;
@@ -36,6 +37,7 @@ pub(super) struct Tables {
 
 /// The counters that one attempt passes and books. What does not apply to it is `None`.
 pub(super) struct Counters<'a> {
+    queue: Queue,
     site: Option<&'a mut Source>,
     prefix: Option<&'a mut Source>,
     /// In place of `prefix`, where that found no room.
@@ -75,18 +77,19 @@ impl Turn {
         Ok(())
     }
 
-    /// Not with this source, if that is full; else not before its slot is free.
+    /// Not with this source, if it has had its share of failures, which the known are not measured by; else not before its
+    /// slot is free.
     fn pass(
         &mut self,
         source: &Source,
+        queue: Queue,
         full_for: Option<Duration>,
-        lane: Lane,
         by: RefusedBy,
     ) -> Result<(), Refused> {
-        if let Some(wait) = full_for {
+        if let Some(wait) = full_for.filter(|_| queue != Queue::Known) {
             return refuse(by, wait);
         }
-        self.wait_for(source.next(lane), by)
+        self.wait_for(source.next(queue), by)
     }
 }
 
@@ -130,7 +133,7 @@ impl Tables {
             pair.repeat = now.plus(options.pair.repeat_spacing);
             return Ok(None);
         }
-        Ok(pair.in_flight(keys.guess, now, options.pair.spacing))
+        Ok(pair.follow(keys.guess, now, options.pair.spacing))
     }
 
     /// Finds the counters that apply and refuses where one objects. The pair is asked first, then from the coarsest to the
@@ -143,47 +146,47 @@ impl Tables {
         now: Tick,
         turn: &mut Turn,
     ) -> Result<Counters<'_>, Refused> {
-        let (user, lane, rank) = (keys.user, keys.lane, keys.rank());
-        let guessable = lane == Lane::Guess;
+        let (user, rank) = (keys.user, keys.rank());
+        let guessable = keys.lane == Lane::Guess;
         if let Some(pair) = self.pairs.get(&keys.pair()).filter(|_| guessable) {
             let full_for = pair.full_for(now, &options.pair).filter(|_| !keys.exempt);
             full_for.map_or(Ok(()), |wait| refuse(RefusedBy::Pair, wait))?;
             turn.wait_for(pair.next, RefusedBy::Pair)?;
         }
-        let is_friend = |source: &Source| source.is_friend(user, now);
-        let trusted = keys.known || self.prefixes.get(&keys.prefix).is_some_and(is_friend);
-        let as_source = !trusted && !keys.exempt;
+        let queue = self.queue(keys, now);
+        let counted = !keys.exempt;
 
         let site = keys
             .site
-            .filter(|_| as_source)
+            .filter(|_| counted)
             .and_then(|site| self.sites.entry(site, rank, now));
         if let Some(site) = &site {
             let full_for = site.full_for(user, now, &options.site);
-            turn.pass(site, full_for, lane, RefusedBy::Site)?;
+            turn.pass(site, queue, full_for, RefusedBy::Site)?;
         }
-        let prefix = as_source
+        let prefix = counted
             .then(|| self.prefixes.entry(keys.prefix, rank, now))
             .flatten();
         if let Some(prefix) = &prefix {
             let full_for = prefix.full_for(user, now, &options.prefix);
-            turn.pass(prefix, full_for, lane, RefusedBy::Prefix)?;
+            turn.pass(prefix, queue, full_for, RefusedBy::Prefix)?;
         }
-        let crowded = as_source && prefix.is_none();
+        let crowded = counted && prefix.is_none();
         let shared = self.shared.get_mut(keys.shared_source).filter(|_| crowded);
         if let Some(shared) = &shared {
             self.crowded = self.crowded.saturating_add(1);
-            turn.pass(shared, None, lane, RefusedBy::Prefix)?;
+            turn.pass(shared, queue, None, RefusedBy::Prefix)?;
         }
         let account = self
             .accounts
             .get_mut(keys.account_slot)
-            .filter(|_| guessable && !trusted);
+            .filter(|_| queue == Queue::Stranger);
         if let Some(next) = &account {
             turn.wait_for(**next, RefusedBy::Account)?;
         }
         let pair = self.pairs.entry(keys.pair(), rank, now);
         Ok(Counters {
+            queue,
             site,
             prefix,
             shared,
@@ -191,27 +194,41 @@ impl Tables {
             pair,
         })
     }
+
+    /// Which of its source's slots an attempt needs.
+    fn queue(&self, keys: &Keys, now: Tick) -> Queue {
+        let is_friend = |source: &Source| source.is_friend(keys.user, now);
+        if keys.known || self.prefixes.get(&keys.prefix).is_some_and(is_friend) {
+            Queue::Known
+        } else if keys.lane == Lane::AppPassword {
+            Queue::AppPassword
+        } else {
+            Queue::Stranger
+        }
+    }
 }
 
 impl Counters<'_> {
     /// Takes all slots at `start`.
     pub(super) fn take(self, options: &Options, keys: &Keys, start: Tick) -> Booking {
+        let queue = self.queue;
+        let held = queue != Queue::Known;
         let booking = Booking {
             start,
             pair: self.pair.is_some() && keys.lane == Lane::Guess,
-            prefix: self.prefix.is_some(),
-            site: self.site.is_some(),
+            prefix: self.prefix.is_some() && held,
+            site: self.site.is_some() && held,
         };
-        if let Some(site) = self.site {
-            site.take(keys.lane, start, &options.site);
-            site.hold();
-        }
-        if let Some(prefix) = self.prefix {
-            prefix.take(keys.lane, start, &options.prefix);
-            prefix.hold();
+        for (source, options) in [(self.site, &options.site), (self.prefix, &options.prefix)] {
+            if let Some(source) = source {
+                source.take(queue, start, options);
+                if held {
+                    source.hold();
+                }
+            }
         }
         if let Some(shared) = self.shared {
-            shared.take(keys.lane, start, &options.prefix);
+            shared.take(queue, start, &options.prefix);
         }
         if let Some(next) = self.account {
             *next = start.plus(options.account_spacing);

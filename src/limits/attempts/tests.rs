@@ -374,6 +374,66 @@ fn five_connections_with_one_password_are_one_guess() {
 }
 
 #[test]
+fn hundreds_of_connections_with_one_password_are_no_client() {
+    let world = World::new(impatient());
+    let tickets: Vec<_> = (0..500)
+        .flat_map(|_| world.check(guess(ATTACKER, "alice", 1)))
+        .collect();
+    assert_eq!(tickets.len(), 16);
+}
+
+#[test]
+fn the_known_are_spaced_too_but_never_behind_strangers() {
+    let mut world = World::new(Options::default());
+    let staff: Vec<String> = (0..200).map(|number| format!("staff{number}")).collect();
+    for number in 1..20 {
+        let _ = world.check(guess(OFFICE, &format!("stranger{number}"), number));
+    }
+    let delays: Vec<_> = (1..)
+        .zip(&staff)
+        .filter_map(|(number, user)| world.check(known(OFFICE, user, number)).ok())
+        .map(|ticket| ticket.delay())
+        .collect();
+    assert_eq!(delays.len(), 51, "ten a second for five seconds");
+    for (place, delay) in (0..).zip(&delays) {
+        assert_eq!(*delay, place * Duration::from_millis(100));
+    }
+    world.pass(20 * SECOND);
+    let wrong = (1..20).filter(|secret| {
+        let looked_at = world.fail(known(OFFICE, "alice", 100 + secret)).is_ok();
+        world.pass(30 * SECOND);
+        looked_at
+    });
+    assert!(wrong.count() <= 8, "each known user has a limit all the same");
+}
+
+#[test]
+fn two_devices_of_the_owner_do_not_clear_the_record_of_a_guesser_beside_them() {
+    let mut world = World::new(impatient());
+    let mut looked_at = 0;
+    for round in 0..300 {
+        let phone = app_password(OFFICE, "alice", 1 + round % 2);
+        assert!(world.succeed(phone).is_ok());
+        assert!(world.succeed(guess(OFFICE, "alice", 3)).is_ok());
+        world.pass(SECOND);
+        looked_at += u32::from(world.fail(guess(OFFICE, "alice", 100 + round)).is_ok());
+        world.pass(SECOND);
+    }
+    assert!(looked_at <= 5 + 4, "{looked_at}");
+}
+
+#[test]
+fn debug_output_shows_neither_hashes_nor_counters() {
+    let world = World::new(impatient());
+    let ticket = world.check(guess(OFFICE, "alice", 0xdead_beef)).unwrap();
+    let shown = format!("{ticket:?} {:?}", world.attempts);
+    assert!(
+        shown.len() < 100 && !shown.contains(&0xdead_beef_u64.to_string()),
+        "{shown}"
+    );
+}
+
+#[test]
 fn backend_trouble_and_abandoned_attempts_never_count() {
     let mut world = World::new(impatient());
     for secret in 0..100 {
@@ -422,6 +482,7 @@ fn an_office_is_not_shut_out_for_one_phone_or_one_guesser() {
         assert!(world.succeed(guess(OFFICE, user, number)).is_ok(), "{user}");
         let fresh = known(OFFICE, user, 5_000 + number);
         assert!(world.succeed(fresh).is_ok(), "{user} with a new device");
+        world.pass(Duration::from_millis(100));
     }
 }
 
