@@ -76,7 +76,8 @@ impl Client {
     /// An operator at the command line.
     #[must_use]
     pub fn operator(session: SessionId) -> Self {
-        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // Dovecot takes no PROXY header with the port 0.
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         Self {
             addr: ClientAddr::direct(here),
             local: here,
