@@ -2,6 +2,13 @@
 //!
 //! After a deliberate change run with `UPDATE_GOLDEN=1` and read the difference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what went wrong by failing"
+)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,6 +16,9 @@ use std::path::PathBuf;
 
 use imapwarden::config::Config;
 use imapwarden::config::ConfigProblems;
+use imapwarden::types::UnixTime;
+
+const NOW: UnixTime = UnixTime(1_800_000_000);
 
 fn cases() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir("tests/config")
@@ -21,7 +31,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 fn mistakes_in(path: &Path) -> ConfigProblems {
-    match Config::load(path) {
+    match Config::load(path, NOW) {
         Ok(_) => panic!("{}: nothing is wrong with it", path.display()),
         Err(problems) => problems,
     }
@@ -82,7 +92,7 @@ fn no_message_shows_an_inline_secret() {
 fn load(text: &str, dir: &Path) -> Result<Config, ConfigProblems> {
     let path = dir.join("imapwarden.yaml");
     fs::write(&path, text).unwrap();
-    Config::load(&path)
+    Config::load(&path, NOW)
 }
 
 fn code_of(result: Result<Config, ConfigProblems>) -> &'static str {
@@ -126,13 +136,16 @@ fn a_directory_in_place_of_a_file_is_named_as_such() {
 fn files_that_are_no_configuration_are_refused_without_harm() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.yaml");
-    assert_eq!(code_of(Config::load(&path)), "file_unreadable");
+    assert_eq!(code_of(Config::load(&path, NOW)), "file_unreadable");
     fs::write(&path, b"\xff\xfe").unwrap();
-    assert_eq!(code_of(Config::load(&path)), "file_unreadable");
+    assert_eq!(code_of(Config::load(&path, NOW)), "file_unreadable");
     fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
-    assert_eq!(code_of(Config::load(&path)), "file_too_large");
-    assert_eq!(code_of(Config::load(Path::new("/dev/zero"))), "file_too_large");
-    assert_eq!(code_of(Config::load(dir.path())), "file_unreadable");
+    assert_eq!(code_of(Config::load(&path, NOW)), "file_too_large");
+    assert_eq!(
+        code_of(Config::load(Path::new("/dev/zero"), NOW)),
+        "file_too_large"
+    );
+    assert_eq!(code_of(Config::load(dir.path(), NOW)), "file_unreadable");
 }
 
 #[test]
@@ -141,4 +154,21 @@ fn relative_paths_start_at_the_file() {
     let text = "backends: [{address: '127.0.0.1:143'}]\ndata_directory: data\n";
     let config = load(text, dir.path()).unwrap();
     assert_eq!(config.state.store(), dir.path().join("data/imapwarden.db"));
+}
+
+#[test]
+fn certificates_are_read_and_a_key_that_everybody_can_read_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = imapwarden::net::certificate::self_signed(dir.path(), &[], NOW).unwrap();
+    let text = "backends: [{address: '127.0.0.1:143'}]\n\
+        tls: {certificates: [{certificate_file: cert.pem, key_file: key.pem}]}\n";
+    assert_eq!(code_of(load(text, dir.path())), "none");
+    fs::set_permissions(&made.files.key, fs::Permissions::from_mode(0o644)).unwrap();
+    let problems = load(text, dir.path()).unwrap_err();
+    assert_eq!(problems.problems()[0].code, "file_too_open");
+    assert!(problems.to_string().contains(":2:"), "{problems}");
+    fs::write(&made.files.certificate, "no certificate").unwrap();
+    assert_eq!(code_of(load(text, dir.path())), "file_unusable");
+    let authorities = "backends: [{address: 'mail.example.org:993', ca_file: cert.pem}]\n";
+    assert_eq!(code_of(load(authorities, dir.path())), "file_unusable");
 }

@@ -222,8 +222,8 @@ pub struct NetworkSets(BTreeMap<String, Networks>);
 impl Default for NetworkSets {
     fn default() -> Self {
         let set = |(name, nets): (&str, &[&str])| {
-            let nets = nets.iter().filter_map(|net| net.parse::<IpNet>().ok());
-            (name.to_owned(), Networks::new(nets.collect()))
+            let nets: Vec<IpNet> = nets.iter().filter_map(|net| net.parse().ok()).collect();
+            (name.to_owned(), Networks::new(nets))
         };
         Self(BUILT_IN.into_iter().map(set).collect())
     }

@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::config::Context;
 use crate::config::address::Endpoint;
 use crate::config::address::endpoint;
@@ -19,6 +16,10 @@ use crate::config::kind::word_of;
 use crate::config::problem::Problem;
 use crate::config::problem::quoted;
 use crate::config::section::Section;
+use crate::config::suggest::nearest;
+use crate::net::proxy_header::Version;
+use crate::net::tls::Pin;
+use crate::session::backend_login::Method;
 use crate::types::UserName;
 
 /// How the connection to a backend is protected.
@@ -62,40 +63,16 @@ impl BackendTls {
     }
 }
 
-/// Which command logs in at a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LoginMethod {
-    /// AUTHENTICATE PLAIN where offered, else LOGIN.
-    #[default]
-    Auto,
-    /// The LOGIN command.
-    Login,
-    /// AUTHENTICATE PLAIN.
-    Plain,
-}
-
-const LOGIN_METHODS: &[(&str, LoginMethod)] = &[
-    ("auto", LoginMethod::Auto),
-    ("login", LoginMethod::Login),
-    ("plain", LoginMethod::Plain),
+const LOGIN_METHODS: &[(&str, Method)] = &[
+    ("auto", Method::Auto),
+    ("login", Method::Login),
+    ("plain", Method::Plain),
 ];
 
-/// Which PROXY header a backend gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ProxyHeader {
-    /// None.
-    #[default]
-    Off,
-    /// The text form.
-    V1,
-    /// The binary form.
-    V2,
-}
-
-const PROXY_HEADERS: &[(&str, ProxyHeader)] = &[
-    ("off", ProxyHeader::Off),
-    ("v1", ProxyHeader::V1),
-    ("v2", ProxyHeader::V2),
+const PROXY_HEADERS: &[(&str, Option<Version>)] = &[
+    ("off", None),
+    ("v1", Some(Version::V1)),
+    ("v2", Some(Version::V2)),
 ];
 
 /// How a master user names the account that it opens.
@@ -135,20 +112,22 @@ pub struct Backend {
     pub address: Endpoint,
     /// How the connection is protected.
     pub tls: BackendTls,
+    /// Lets passwords go in clear to an address that is not private.
+    pub danger_plaintext: bool,
     /// Authorities for its certificate; `None` is those of the public web.
     pub ca_file: Option<PathBuf>,
     /// SHA-256 of its public key (SPKI); replaces every other check of the certificate.
-    pub pin: Option<[u8; 32]>,
+    pub pin: Option<Pin>,
     /// The name its certificate must have; `None` is the address's host.
     pub server_name: Option<String>,
     /// Which command logs in.
-    pub login: LoginMethod,
+    pub login: Method,
     /// Opens all accounts, where there is one.
     pub master: Option<Master>,
     /// Whether the client's address and session are told by ID.
     pub forward_id: bool,
     /// Which PROXY header it gets.
-    pub proxy_protocol: ProxyHeader,
+    pub proxy_protocol: Option<Version>,
     /// Time for connecting, greeting and login together.
     pub timeout: Duration,
 }
@@ -160,14 +139,15 @@ impl Backend {
         Self {
             name: "default".to_owned(),
             tls: BackendTls::usual(&address),
+            danger_plaintext: false,
             address,
             ca_file: None,
             pin: None,
             server_name: None,
-            login: LoginMethod::default(),
+            login: Method::default(),
             master: None,
             forward_id: false,
-            proxy_protocol: ProxyHeader::default(),
+            proxy_protocol: None,
             timeout: secs(30),
         }
     }
@@ -183,29 +163,26 @@ impl Backend {
         let danger = section.value("danger_plaintext", &kind::boolean(), false);
         let ca_file = section.optional("ca_file", &kind::path(cx.base), "public authorities");
         if let Some(file) = &ca_file {
-            files::check_readable(&section, section.place("ca_file"), file, cx);
+            files::check_authorities(&section, section.place("ca_file"), file, cx);
         }
         let pin = section.optional("pin", &pin(), "none");
         let server_name = section.optional("server_name", &host_name(), "the host of `address`");
         let login = section.value(
             "login",
             &kind::word(LOGIN_METHODS, |m| word_of(LOGIN_METHODS, m)),
-            LoginMethod::default(),
+            Method::default(),
         );
         let master = read_master(&mut section, login, cx);
         let forward_id = section.value("forward_id", &kind::boolean(), false);
-        let show = |header: &ProxyHeader| word_of(PROXY_HEADERS, header);
-        let proxy_protocol = section.value(
-            "proxy_protocol",
-            &kind::word(PROXY_HEADERS, show),
-            ProxyHeader::default(),
-        );
+        let show = |header: &Option<Version>| word_of(PROXY_HEADERS, header);
+        let proxy_protocol = section.value("proxy_protocol", &kind::word(PROXY_HEADERS, show), None);
         let timeout = section.value("timeout", &kind::duration(secs(1)..=secs(120)), secs(30));
         let tls = tls.or_else(|| address.as_ref().map(BackendTls::usual));
         let read = address.zip(tls).map(|(address, tls)| Self {
             name,
             address,
             tls,
+            danger_plaintext: danger,
             ca_file,
             pin,
             server_name,
@@ -216,13 +193,14 @@ impl Backend {
             timeout,
         });
         if let Some(backend) = &read {
-            backend.check_protection(&section, danger);
+            backend.check_protection(&section);
         }
         section.finish();
         read
     }
 
-    fn check_protection(&self, section: &Section<'_>, danger: bool) {
+    fn check_protection(&self, section: &Section<'_>) {
+        let danger = self.danger_plaintext;
         let plain = self.tls == BackendTls::None;
         if plain && !danger && !self.address.is_private() {
             let place = if section.has("tls") { "tls" } else { "address" };
@@ -252,7 +230,7 @@ impl Backend {
     }
 }
 
-fn read_master(section: &mut Section<'_>, login: LoginMethod, cx: &Context<'_>) -> Option<Master> {
+fn read_master(section: &mut Section<'_>, login: Method, cx: &Context<'_>) -> Option<Master> {
     let place = section.place("login");
     let mut section = section.optional_section("master")?;
     let user = section.required("user", &user_name());
@@ -269,7 +247,7 @@ fn read_master(section: &mut Section<'_>, login: LoginMethod, cx: &Context<'_>) 
             let problem = Problem::new("no_effect", section.place("separator"), message);
             section.problem(problem.help("write `style: separator`, or leave it out"));
         }
-        if login == LoginMethod::Login {
+        if login == Method::Login {
             let message = "the LOGIN command has no authorization identity for the master user";
             let problem = Problem::new("invalid_value", place, message);
             section.problem(
@@ -319,32 +297,18 @@ pub(super) fn user_name() -> Kind<'static, UserName> {
 }
 
 /// As `openssl dgst -sha256` prints it, or as curl's `--pinnedpubkey` takes it.
-fn pin() -> Kind<'static, [u8; 32]> {
+fn pin() -> Kind<'static, Pin> {
     let name = "SHA-256 of the public key, as 64 hexadecimal digits or `sha256//BASE64`";
     Kind::new(
         name,
         |_| String::new(),
         |text| {
-            let base64 = text
-                .strip_prefix("sha256//")
-                .and_then(|coded| STANDARD.decode(coded).ok());
-            let bytes = base64.or_else(|| read_hex(text));
-            bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+            text.parse().map_err(|_| {
                 Wrong::invalid(format!("{} is not the SHA-256 of a key", quoted(text)))
                     .help("64 hexadecimal digits, or `sha256//` and base64, as for curl's --pinnedpubkey")
             })
         },
     )
-}
-
-fn read_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.bytes().filter(|b| *b != b':').collect();
-    let pair = |pair: &[u8]| {
-        let text = std::str::from_utf8(pair).ok()?;
-        let hex = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
-        hex.then(|| u8::from_str_radix(text, 16).ok())?
-    };
-    digits.chunks(2).map(pair).collect()
 }
 
 /// Whom a route is for.
@@ -403,16 +367,13 @@ pub(super) fn read(root: &mut Section<'_>, cx: &Context<'_>) -> (Vec<Backend>, V
         let Some(route) = read_route(section, &known) else {
             continue;
         };
-        if routes
-            .iter()
-            .any(|earlier| earlier.who == route.who || earlier.who == RouteFor::Everyone)
-        {
+        if routes.iter().any(|earlier| earlier.who == route.who) {
             let problem = Problem::new(
                 "no_effect",
                 place,
-                "a route before this one has the same users already",
+                "a route before this one is for the same users",
             );
-            root.problem(problem.help("the first route that fits is taken; the one for everyone comes last"));
+            root.problem(problem.help("keep one of them"));
         }
         routes.push(route);
     }
@@ -454,11 +415,9 @@ fn known_backend<'k>(backends: &'k [&'k str]) -> Kind<'k, String> {
             return Ok(text.to_owned());
         }
         let wrong = Wrong::new("unknown_backend", format!("there is no backend {}", quoted(text)));
-        Err(
-            match crate::config::suggest::nearest(text, backends.iter().copied()) {
-                Some(name) => wrong.help(format!("did you mean `{name}`?")),
-                None => wrong.help("add it under `backends:`"),
-            },
-        )
+        Err(match nearest(text, backends.iter().copied()) {
+            Some(name) => wrong.help(format!("did you mean `{name}`?")),
+            None => wrong.help("add it under `backends:`"),
+        })
     })
 }

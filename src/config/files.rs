@@ -5,14 +5,22 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::path::PathBuf;
 
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::config::Context;
-use crate::config::listener::CertificateFiles;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
+use crate::net::certificate;
+use crate::net::certificate::CertificateError;
+use crate::net::certificate::CertificateFiles;
+use crate::net::tls::Client;
+use crate::net::tls::ClientOptions;
+use crate::net::tls::Trust;
 use crate::types::Secret;
+use crate::types::UnixTime;
 
 /// Permission bits of everybody who is neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
@@ -22,62 +30,94 @@ const MAX_SECRET: u64 = 4096;
 /// Whether the files are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Files {
-    /// They are: the configuration is about to be used.
-    Look,
+    /// They are: the configuration is about to be used, at this time.
+    Look(UnixTime),
     /// They are not: only the text is judged.
     Ignore,
 }
 
+/// A file with a password cannot be read.
+#[derive(Debug, Error)]
+#[error("the file {} cannot be used", file.display())]
+pub struct SecretFileError {
+    /// The file.
+    pub file: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
 /// The file must be there and readable.
 pub(super) fn check_readable(section: &Section<'_>, span: Range<usize>, file: &Path, cx: &Context<'_>) {
-    if cx.files == Files::Look
-        && let Err(error) = open(file)
+    if cx.files != Files::Ignore
+        && let Err(error) = mode_of(file)
     {
         section.problem(unreadable(span, file, &error));
     }
 }
 
-/// Certificate and key must be readable, and the key by nobody else.
-pub(super) fn check_pair(section: &Section<'_>, pair: &CertificateFiles, cx: &Context<'_>) {
-    check_readable(
-        section,
-        section.place("certificate_file"),
-        &pair.certificate_file,
-        cx,
-    );
-    check_secret_mode(section, "key_file", &pair.key_file, cx);
+/// The file must have certificates of authorities in it.
+pub(super) fn check_authorities(section: &Section<'_>, span: Range<usize>, file: &Path, cx: &Context<'_>) {
+    let Files::Look(now) = cx.files else { return };
+    if let Err(error) = mode_of(file) {
+        section.problem(unreadable(span, file, &error));
+        return;
+    }
+    let trust = Trust::CaFiles(vec![file.to_owned()]);
+    let options = ClientOptions {
+        trust,
+        ..ClientOptions::default()
+    };
+    if let Err(error) = Client::new(&options, now) {
+        section.problem(Problem::new("file_unusable", span, error.to_string()));
+    }
 }
 
-fn check_secret_mode(section: &Section<'_>, key: &str, file: &Path, cx: &Context<'_>) -> bool {
-    if cx.files == Files::Ignore {
-        return false;
-    }
-    match open(file) {
-        Err(error) => {
-            section.problem(unreadable(section.place(key), file, &error));
-            false
+/// Certificate and key must be readable, belong together, and be valid; the key must be closed to others.
+pub(super) fn check_pair(section: &Section<'_>, pair: &CertificateFiles, cx: &Context<'_>) {
+    let Files::Look(now) = cx.files else { return };
+    let readable = |key: &str, file: &Path| {
+        let result = mode_of(file);
+        if let Err(error) = &result {
+            section.problem(unreadable(section.place(key), file, error));
         }
-        Ok(mode) if mode & OTHERS != 0 => {
-            section.problem(too_open(section.place(key), file, mode));
-            false
-        }
-        Ok(_) => true,
+        result.is_ok()
+    };
+    let certificate = readable("certificate_file", &pair.certificate);
+    let key = readable("key_file", &pair.key);
+    if !(certificate && key) {
+        return;
     }
+    let Err(error) = certificate::load(pair, now) else {
+        return;
+    };
+    let of_key = error.to_string().starts_with(&pair.key.display().to_string());
+    let place = section.place(if of_key { "key_file" } else { "certificate_file" });
+    let code = match error {
+        CertificateError::KeyExposed { .. } => "file_too_open",
+        _ => "file_unusable",
+    };
+    section.problem(Problem::new(code, place, error.to_string()));
 }
 
 /// The file must hold one password and be closed to others.
 pub(super) fn check_secret(section: &Section<'_>, key: &str, file: &Path, cx: &Context<'_>) {
-    if check_secret_mode(section, key, file, cx)
-        && let Err(error) = read_secret(file)
-    {
-        section.problem(unreadable(section.place(key), file, &error));
+    if cx.files == Files::Ignore {
+        return;
+    }
+    let place = section.place(key);
+    match mode_of(file) {
+        Err(error) => section.problem(unreadable(place, file, &error)),
+        Ok(mode) if mode & OTHERS != 0 => section.problem(too_open(place, file, mode)),
+        Ok(_) => {
+            if let Err(error) = read_secret(file) {
+                section.problem(unreadable(place, file, &error));
+            }
+        }
     }
 }
 
 /// Reads a password from a file: one line, whose end is not part of it.
-///
-/// # Errors
-/// The file cannot be read, is empty, too large, or has several lines.
 pub(super) fn read_secret(file: &Path) -> io::Result<Secret> {
     let invalid = |what: &'static str| io::Error::new(io::ErrorKind::InvalidData, what);
     if fs::metadata(file)?.len() > MAX_SECRET {
@@ -96,11 +136,16 @@ pub(super) fn read_secret(file: &Path) -> io::Result<Secret> {
 }
 
 /// The permission bits of a file that can be read.
-fn open(file: &Path) -> io::Result<u32> {
-    let metadata = fs::File::open(file)?.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+fn mode_of(file: &Path) -> io::Result<u32> {
+    let metadata = fs::metadata(file)?;
+    if !metadata.is_file() {
+        // Opening a pipe would wait for its other end.
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a directory or a device, not a file",
+        ));
     }
+    fs::File::open(file)?;
     Ok(metadata.permissions().mode() & 0o7777)
 }
 
@@ -127,12 +172,8 @@ fn unreadable(span: Range<usize>, file: &Path, error: &io::Error) -> Problem {
 
 fn too_open(span: Range<usize>, file: &Path, mode: u32) -> Problem {
     let name = file.display();
-    Problem::new(
-        "file_too_open",
-        span,
-        format!("every user of this machine can get at {name} (mode {mode:04o})"),
-    )
-    .help(format!(
+    let message = format!("every user of this machine can get at {name} (mode {mode:04o})");
+    Problem::new("file_too_open", span, message).help(format!(
         "run `chmod o= {name}`; in Kubernetes set `defaultMode: 0440`"
     ))
 }
@@ -145,7 +186,7 @@ mod tests {
     fn a_secret_file_is_one_line_without_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("s");
-        for (text, secret) in [
+        let cases = [
             ("hunter2\n", Some("hunter2")),
             ("a b\r\n", Some("a b")),
             ("x", Some("x")),
@@ -153,7 +194,8 @@ mod tests {
             ("\n", None),
             ("a\nb\n", None),
             ("a\0", None),
-        ] {
+        ];
+        for (text, secret) in cases {
             fs::write(&file, text).unwrap();
             assert_eq!(read_secret(&file).ok(), secret.map(Secret::from), "{text:?}");
         }

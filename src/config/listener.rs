@@ -13,6 +13,8 @@ use crate::config::kind::word_of;
 use crate::config::problem::Problem;
 use crate::config::section::At;
 use crate::config::section::Section;
+use crate::net::certificate::CertificateFiles;
+use crate::net::tls::ClientCertificateMode;
 use crate::policy::access::Lists;
 use crate::policy::access::NamedNetworks;
 use crate::types::Networks;
@@ -149,32 +151,11 @@ pub(super) fn read_lists(section: &mut Section<'_>, cx: &Context<'_>) -> Lists {
     }
 }
 
-/// Whether clients show certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClientCertificates {
-    /// They are not asked.
-    #[default]
-    Off,
-    /// They are asked, and may decline; a bad one is refused.
-    Optional,
-    /// No hand-shake without one.
-    Required,
-}
-
-const CLIENT_CERTIFICATES: &[(&str, ClientCertificates)] = &[
-    ("off", ClientCertificates::Off),
-    ("optional", ClientCertificates::Optional),
-    ("required", ClientCertificates::Required),
+const CLIENT_CERTIFICATES: &[(&str, ClientCertificateMode)] = &[
+    ("off", ClientCertificateMode::Off),
+    ("optional", ClientCertificateMode::Optional),
+    ("required", ClientCertificateMode::Required),
 ];
-
-/// A certificate with its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// PEM: the certificate, then the intermediate ones.
-    pub certificate_file: PathBuf,
-    /// PEM: the private key.
-    pub key_file: PathBuf,
-}
 
 /// TLS with clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -182,7 +163,7 @@ pub struct Tls {
     /// Chosen by the name that the client asks for; none means one that we make ourselves.
     pub certificates: Vec<CertificateFiles>,
     /// Whether clients show certificates.
-    pub client_certificates: ClientCertificates,
+    pub client_certificates: ClientCertificateMode,
     /// The authorities that client certificates must come from.
     pub ca_files: Vec<PathBuf>,
     /// Revocation lists for client certificates.
@@ -191,7 +172,7 @@ pub struct Tls {
 
 impl Tls {
     pub(super) fn read(mut section: Section<'_>, cx: &Context<'_>) -> Self {
-        let show = |mode: &ClientCertificates| word_of(CLIENT_CERTIFICATES, mode);
+        let show = |mode: &ClientCertificateMode| word_of(CLIENT_CERTIFICATES, mode);
         let certificates = section.sections("certificates").unwrap_or_default();
         let certificates = certificates
             .into_iter()
@@ -200,11 +181,11 @@ impl Tls {
         let client_certificates = section.value(
             "client_certificates",
             &kind::word(CLIENT_CERTIFICATES, show),
-            ClientCertificates::default(),
+            ClientCertificateMode::default(),
         );
         let ca_files = read_files(&mut section, "ca_files", cx);
         let crl_files = read_files(&mut section, "crl_files", cx);
-        if client_certificates != ClientCertificates::Off && ca_files.is_empty() {
+        if client_certificates != ClientCertificateMode::Off && ca_files.is_empty() {
             let message = "client certificates need authorities to be checked against";
             section.problem(
                 Problem::new("missing_key", section.place("client_certificates"), message)
@@ -212,7 +193,7 @@ impl Tls {
             );
         }
         for key in ["ca_files", "crl_files"] {
-            if client_certificates == ClientCertificates::Off && section.has(key) {
+            if client_certificates == ClientCertificateMode::Off && section.has(key) {
                 let message = format!("`tls.{key}` has no effect while `tls.client_certificates` is off");
                 section.problem(
                     Problem::new("no_effect", section.place(key), message)
@@ -231,14 +212,11 @@ impl Tls {
 }
 
 fn read_certificate(mut section: Section<'_>, cx: &Context<'_>) -> Option<CertificateFiles> {
-    let certificate_file = section.required("certificate_file", &kind::path(cx.base));
-    let key_file = section.required("key_file", &kind::path(cx.base));
-    let pair = certificate_file
-        .zip(key_file)
-        .map(|(certificate_file, key_file)| CertificateFiles {
-            certificate_file,
-            key_file,
-        });
+    let certificate = section.required("certificate_file", &kind::path(cx.base));
+    let key = section.required("key_file", &kind::path(cx.base));
+    let pair = certificate
+        .zip(key)
+        .map(|(certificate, key)| CertificateFiles { certificate, key });
     if let Some(pair) = &pair {
         files::check_pair(&section, pair, cx);
     }
@@ -246,12 +224,17 @@ fn read_certificate(mut section: Section<'_>, cx: &Context<'_>) -> Option<Certif
     pair
 }
 
+/// Files with authorities or revocation lists.
 fn read_files(section: &mut Section<'_>, key: &'static str, cx: &Context<'_>) -> Vec<PathBuf> {
     let found = section
         .list(key, &kind::path(cx.base), "none")
         .unwrap_or_default();
     for file in &found {
-        files::check_readable(section, file.span.clone(), &file.value, cx);
+        if key == "ca_files" {
+            files::check_authorities(section, file.span.clone(), &file.value, cx);
+        } else {
+            files::check_readable(section, file.span.clone(), &file.value, cx);
+        }
     }
     found.into_iter().map(|file| file.value).collect()
 }

@@ -7,7 +7,9 @@ pub mod address;
 pub mod backend;
 pub mod factor;
 mod files;
+mod into;
 mod kind;
+pub mod limits;
 pub mod listener;
 pub mod login;
 mod mask;
@@ -34,6 +36,7 @@ use crate::config::backend::Backend;
 use crate::config::backend::Route;
 use crate::config::factor::SecondFactor;
 use crate::config::files::Files;
+use crate::config::limits::Limits;
 use crate::config::listener::Listener;
 use crate::config::listener::Tls;
 use crate::config::login::Login;
@@ -48,7 +51,9 @@ use crate::config::section::Section;
 use crate::config::state::State;
 use crate::policy::access::Lists;
 use crate::telemetry::log;
+use crate::types::UnixTime;
 
+pub use files::SecretFileError;
 pub use problem::ConfigProblems;
 pub use problem::Problem;
 pub use section::KeyDoc;
@@ -67,6 +72,8 @@ pub struct Config {
     pub access: Lists,
     /// The conversation before a login.
     pub login: Login,
+    /// How much one network, one user and everybody may have.
+    pub limits: Limits,
     /// Who needs a second factor, and what counts as one.
     pub second_factor: SecondFactor,
     /// Where mail lives.
@@ -96,15 +103,15 @@ struct Context<'a> {
 }
 
 impl Config {
-    /// Reads a configuration file, and looks at the files that it names.
+    /// Reads a configuration file, and looks at the files that it names; certificates must be valid `now`.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn load(path: &Path) -> Result<Self, ConfigProblems> {
+    pub fn load(path: &Path, now: UnixTime) -> Result<Self, ConfigProblems> {
         let name = path.display().to_string();
         let text = read_text(path).map_err(|problem| ConfigProblems::unreadable(&name, *problem))?;
         let base = path.parent().unwrap_or(Path::new(""));
-        read(&name, &text, base, Files::Look).map(|(config, _)| config)
+        read(&name, &text, base, Files::Look(now)).map(|(config, _)| config)
     }
 
     /// Reads a configuration from text. Files that it names are not looked at; relative ones start at `base`.
@@ -132,6 +139,7 @@ impl Config {
             networks: NetworkSets::default(),
             access: Lists::default(),
             login: Login::default(),
+            limits: Limits::default(),
             second_factor: SecondFactor::default(),
             backends: vec![Backend::at(backend)],
             routes: Vec::new(),
@@ -203,6 +211,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
     let lists = listener::read_lists(&mut access, &cx);
     access.finish();
     let login = Login::read(root.section("login"));
+    let limits = Limits::read(root.section("limits"), &cx);
     let second_factor = SecondFactor::read(root.section("second_factor"), &cx);
     let (backends, routes) = backend::read(&mut root, &cx);
     let relay = Relay::read(root.section("relay"));
@@ -224,6 +233,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
         networks,
         access: lists,
         login,
+        limits,
         second_factor,
         backends,
         routes,

@@ -8,6 +8,7 @@ use crate::config::kind::Wrong;
 use crate::config::kind::secs;
 use crate::config::kind::show_duration;
 use crate::config::problem::quoted;
+use crate::config::section::At;
 use crate::config::section::Section;
 
 /// RFC 3501, section 5.4: an autologout timer must be at least 30 minutes; clients renew IDLE just before.
@@ -59,7 +60,7 @@ impl Default for Relay {
 impl Relay {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let d = Self::default();
-        let words = |list: Option<Vec<crate::config::section::At<String>>>| {
+        let words = |list: Option<Vec<At<String>>>| {
             list.unwrap_or_default()
                 .into_iter()
                 .map(|word| word.value)

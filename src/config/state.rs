@@ -60,6 +60,12 @@ impl State {
         self.path(self.key_file.as_ref(), "imapwarden.key")
     }
 
+    /// True where the operator says where the key is.
+    #[must_use]
+    pub fn has_own_key_file(&self) -> bool {
+        self.key_file.is_some()
+    }
+
     /// The unix socket of the running daemon.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {

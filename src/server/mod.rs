@@ -2,7 +2,6 @@
 
 mod admin;
 mod attempt;
-mod backends;
 mod build;
 pub mod clock;
 mod connection;
@@ -34,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::keys::KeyError;
 use crate::backend::BackendError;
 use crate::config::Config;
+use crate::config::SecretFileError;
 use crate::config::output::Drain;
 use crate::net::accept::Acceptor;
 use crate::net::certificate::CertificateError;
@@ -84,15 +84,9 @@ pub enum StartError {
     /// The backends cannot be used as configured.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The master user's password file cannot be read.
-    #[error("the master password file {path} cannot be read")]
-    MasterPassword {
-        /// Which one.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    /// A master user's password file cannot be read.
+    #[error(transparent)]
+    MasterPassword(#[from] SecretFileError),
     /// An address is taken or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
