@@ -60,7 +60,9 @@ fn qr(url: &Secret) -> String {
         .dark_color(Dense1x2::Dark)
         .light_color(Dense1x2::Light)
         .build();
-    let lines = blocks.lines().map(|line| format!("    \x1b[38;5;231;48;5;16m{line}\x1b[0m\n"));
+    let lines = blocks
+        .lines()
+        .map(|line| format!("    \x1b[38;5;16;48;5;231m{line}\x1b[0m\n"));
     lines.collect()
 }
 

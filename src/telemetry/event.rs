@@ -203,15 +203,20 @@ impl Event {
         self.set(Field::Mechanism, mechanism.as_str())
     }
 
-    /// How the second factor was proved; an app password's id and label go with it.
+    /// How the second factor was proved; an app password's label goes with it.
     pub fn second_factor(self, factor: &SecondFactor) -> Self {
         let event = self.set(Field::SecondFactor, factor.as_str());
         match factor {
-            SecondFactor::AppPassword { id, label } => event
-                .set(Field::AppPasswordId, *id)
-                .set(Field::AppPasswordLabel, clean(label.as_bytes())),
+            SecondFactor::AppPassword { label, .. } => {
+                event.set(Field::AppPasswordLabel, clean(label.as_bytes()))
+            }
             _ => event,
         }
+    }
+
+    /// The app password's id, in the form in which people read and type it.
+    pub fn app_password_id(self, id: &str) -> Self {
+        self.set(Field::AppPasswordId, clean(id.as_bytes()))
     }
 
     /// Why a login was refused.
@@ -353,7 +358,24 @@ impl Event {
     }
 }
 
-/// One line for people: time, action, then every field as `name=value`.
+/// What people look for first.
+const FIRST: [Field; 5] = [
+    Field::UserName,
+    Field::Reason,
+    Field::SecondFactor,
+    Field::ErrorMessage,
+    Field::SourceIp,
+];
+
+/// What only machines look for.
+const FOR_MACHINES: [Field; 4] = [
+    Field::NetworkProtocol,
+    Field::TlsCipher,
+    Field::TlsResumed,
+    Field::NatPort,
+];
+
+/// One line for people: time, level, action, then the fields as `name=value`, what matters most in front.
 impl Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -363,12 +385,25 @@ impl Display for Event {
             self.kind.level().as_str(),
             self.kind
         )?;
-        for (field, value) in &self.fields {
+        let mut fields: Vec<_> = self.fields.iter().collect();
+        fields.retain(|(field, _)| !FOR_MACHINES.contains(field));
+        fields.sort_by_key(|(field, _)| {
+            FIRST
+                .iter()
+                .position(|first| first == field)
+                .unwrap_or(FIRST.len())
+        });
+        for (field, value) in fields {
+            write!(f, " {}=", field.path())?;
             match value {
                 Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=']) => {
-                    write!(f, " {}={text}", field.path())?;
+                    f.write_str(text)?
                 }
-                other => write!(f, " {}={other}", field.path())?,
+                Value::Number(nanos) if *field == Field::Duration => {
+                    let span = Duration::from_nanos(nanos.as_u64().unwrap_or_default());
+                    write!(f, "{:.3}s", span.as_secs_f64())?;
+                }
+                other => write!(f, "{other}")?,
             }
         }
         Ok(())
@@ -452,10 +487,11 @@ mod tests {
         };
         let event = Event::new(Kind::LoginSucceeded, at(0))
             .connection(&connection)
-            .second_factor(&factor);
+            .second_factor(&factor)
+            .app_password_id("2f7kq1");
         let json = json(&event);
         assert_eq!(json["user"]["effective"]["name"], "office");
-        assert_eq!(json["imapwarden"]["app_password"]["id"], 9);
+        assert_eq!(json["imapwarden"]["app_password"]["id"], "2f7kq1");
         assert_eq!(json["imapwarden"]["app_password"]["label"], "phone");
     }
 
@@ -480,7 +516,21 @@ mod tests {
         assert_eq!(
             event.to_string(),
             "1970-01-01T00:00:00.000Z info  session_ended event.reason=killed imapwarden.end.side=proxy \
-             event.duration=2000000000"
+             event.duration=2.000s"
+        );
+    }
+
+    #[test]
+    fn people_see_who_and_why_first_and_no_noise() {
+        let event = Event::new(Kind::LoginFailed, at(0))
+            .connection(&connection())
+            .refusal(Refusal::CodeReplayed);
+        let line = event.to_string();
+        let start = "1970-01-01T00:00:00.000Z info  login_failed user.name=alice event.reason=code_replayed source.ip=192.0.2.7 ";
+        assert!(line.starts_with(start), "{line}");
+        assert!(
+            !line.contains("tls.cipher") && !line.contains("network.protocol"),
+            "{line}"
         );
     }
 
