@@ -1032,6 +1032,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of mistakes")]
     fn options_that_cannot_work_are_named() {
         let base = BackendOptions::default;
         let master = |style, password: &str| {

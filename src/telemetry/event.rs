@@ -2,7 +2,6 @@
 //!
 //! Every setter takes a type that cannot be a secret, or peer text that it cleans; there is no way to set a field by name.
 
-use std::fmt;
 use std::fmt::Display;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -110,9 +109,9 @@ pub struct Traffic {
 #[derive(Debug, Clone)]
 #[must_use = "an event that nobody emits is lost"]
 pub struct Event {
-    kind: Kind,
+    pub(super) kind: Kind,
     at: SystemTime,
-    fields: Vec<(Field, Value)>,
+    pub(super) fields: Vec<(Field, Value)>,
 }
 
 impl Event {
@@ -338,7 +337,7 @@ impl Event {
         format!("{}\n", Value::Object(root))
     }
 
-    fn timestamp(&self) -> String {
+    pub(super) fn timestamp(&self) -> String {
         let at = Timestamp::try_from(self.at).unwrap_or(Timestamp::UNIX_EPOCH);
         format!("{at:.3}")
     }
@@ -355,58 +354,6 @@ impl Event {
             Some(text) => self.set(field, clean(text.as_bytes())),
             None => self,
         }
-    }
-}
-
-/// What people look for first.
-const FIRST: [Field; 5] = [
-    Field::UserName,
-    Field::Reason,
-    Field::SecondFactor,
-    Field::ErrorMessage,
-    Field::SourceIp,
-];
-
-/// What only machines look for.
-const FOR_MACHINES: [Field; 4] = [
-    Field::NetworkProtocol,
-    Field::TlsCipher,
-    Field::TlsResumed,
-    Field::NatPort,
-];
-
-/// One line for people: time, level, action, then the fields as `name=value`, what matters most in front.
-impl Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {:5} {}",
-            self.timestamp(),
-            self.kind.level().as_str(),
-            self.kind
-        )?;
-        let mut fields: Vec<_> = self.fields.iter().collect();
-        fields.retain(|(field, _)| !FOR_MACHINES.contains(field));
-        fields.sort_by_key(|(field, _)| {
-            FIRST
-                .iter()
-                .position(|first| first == field)
-                .unwrap_or(FIRST.len())
-        });
-        for (field, value) in fields {
-            write!(f, " {}=", field.path())?;
-            match value {
-                Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=']) => {
-                    f.write_str(text)?
-                }
-                Value::Number(nanos) if *field == Field::Duration => {
-                    let span = Duration::from_nanos(nanos.as_u64().unwrap_or_default());
-                    write!(f, "{:.3}s", span.as_secs_f64())?;
-                }
-                other => write!(f, "{other}")?,
-            }
-        }
-        Ok(())
     }
 }
 

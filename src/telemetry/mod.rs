@@ -5,6 +5,7 @@
 pub mod event;
 pub mod field;
 pub mod kind;
+mod line;
 pub mod log;
 pub mod metrics;
 pub mod sink;
