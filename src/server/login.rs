@@ -18,6 +18,7 @@ use crate::server::attempt::Attempt;
 use crate::server::attempt::Refused;
 use crate::server::connection::Conversation;
 use crate::server::relay::Order;
+use crate::server::relay::is_close;
 use crate::server::sessions::Place;
 use crate::session::preauth::Answer;
 use crate::session::preauth::Channel;
@@ -142,21 +143,30 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), EndReason> {
         stream.write_all(bytes).await?;
         stream.flush().await
     };
-    sent.await.map_err(|_: io::Error| EndReason::ClientIo)
+    sent.await.map_err(|error| gone(&error))
 }
 
 /// Waits without a buffer, then reads what is at hand.
 async fn read(stream: &mut Stream) -> Result<Vec<u8>, EndReason> {
-    stream.readable().await.map_err(|_| EndReason::ClientIo)?;
-    let mut bytes = vec![0; CHUNK];
-    match stream.read(&mut bytes).await {
-        Ok(0) => Err(EndReason::ClientClosed),
-        Ok(count) => {
-            bytes.truncate(count);
-            Ok(bytes)
-        }
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(EndReason::ClientClosed),
-        Err(_) => Err(EndReason::ClientIo),
+    let read = async {
+        stream.readable().await?;
+        let mut bytes = vec![0; CHUNK];
+        let count = stream.read(&mut bytes).await?;
+        bytes.truncate(count);
+        Ok(bytes)
+    };
+    match read.await {
+        Ok(bytes) if bytes.is_empty() => Err(EndReason::ClientClosed),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(gone(&error)),
+    }
+}
+
+fn gone(error: &io::Error) -> EndReason {
+    if is_close(error) {
+        EndReason::ClientClosed
+    } else {
+        EndReason::ClientIo
     }
 }
 

@@ -20,6 +20,7 @@ use super::Outcome;
 use super::timing::last_word;
 use super::transfer::Pending;
 use super::transfer::fill;
+use super::transfer::is_close;
 use super::transfer::send;
 use super::transfer::write;
 use crate::session::relay::Output;
@@ -303,6 +304,8 @@ where
             let filled = match fill(&mut self.client, input, cx) {
                 Ok(None) => return false,
                 Ok(Some(filled)) => filled,
+                // Many clients leave TLS without a goodbye: that is a close like any other.
+                Err(error) if is_close(&error) => 0,
                 Err(_) => {
                     self.end(EndReason::ClientIo, now);
                     return true;

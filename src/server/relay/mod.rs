@@ -23,6 +23,8 @@ use crate::types::EndReason;
 
 use driver::Driver;
 
+pub(in crate::server) use transfer::is_close;
+
 /// The time limits of a relayed session.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) struct Deadlines {

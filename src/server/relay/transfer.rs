@@ -64,6 +64,14 @@ pub(super) fn fill<S: AsyncRead + Unpin>(
     }
 }
 
+/// True where an error means no more than that the peer has gone.
+pub(in crate::server) fn is_close(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
 /// Writes the pieces of a flow, as many as go out at once, and keeps the rest; returns how many bytes there were.
 pub(super) fn send<S: AsyncWrite + Unpin>(
     side: &mut S,
