@@ -36,6 +36,7 @@ use clap::Parser;
 use imapwarden::config::Config;
 use imapwarden::server::Server;
 use imapwarden::server::clock;
+use imapwarden::telemetry::sink;
 use imapwarden::telemetry::sink::Format;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -80,7 +81,11 @@ async fn demo(arguments: &Arguments) -> Result<(), Failure> {
     let alice = Alice::enrol(&config.state.store(), &config.state.key_file(), clock::unix()).await?;
     mail.add_sample_user(alice.name.as_str(), &text(&alice.mail_password));
 
-    let server = Server::start(&config, Format::Line).await?;
+    let events = sink::Options {
+        format: Format::Line,
+        ..sink::Options::default()
+    };
+    let server = Server::start(&config, events).await?;
     let addr = *server.addresses().first().ok_or("nothing listens")?;
     let certificate = config.state.data_directory.join("cert.pem");
     if arguments.check {
