@@ -33,6 +33,7 @@ use crate::telemetry::kind::Kind;
 use crate::types::Credentials;
 use crate::types::Mechanism;
 use crate::types::Refusal;
+use crate::types::SecondFactor;
 use crate::types::UserName;
 
 /// The length of a one-time code's time step, in seconds (RFC 6238).
@@ -353,7 +354,11 @@ pub(super) fn enter(
     let factor = logged_in.factor().clone();
     shared.metrics.logins.succeeded(mechanism, &factor, took);
     let event = conversation.event(Kind::LoginSucceeded).mechanism(mechanism);
-    shared.emit(event.second_factor(&factor).backend(&backend_name).duration(took));
+    let mut event = event.second_factor(&factor).backend(&backend_name).duration(took);
+    if let SecondFactor::AppPassword { id, .. } = &factor {
+        event = event.app_password_id(&app_password::id_text(*id));
+    }
+    shared.emit(event);
     let facts = Facts {
         session: conversation.facts.session,
         user,
