@@ -2,13 +2,13 @@
 //!
 //! `cargo run --release --example demo`, then paste what it prints. With `--check` it tries itself and ends.
 #![allow(clippy::print_stdout, reason = "it is a demo: printing is its purpose")]
+#![allow(unreachable_pub, reason = "its modules are private, what they offer each other is not")]
 
 #[path = "demo/check.rs"]
 mod check;
 #[path = "../tests/support/client.rs"]
 #[allow(
     dead_code,
-    unreachable_pub,
     clippy::indexing_slicing,
     reason = "shared with the tests"
 )]
@@ -18,7 +18,6 @@ mod enrol;
 #[path = "../tests/support/memory/mod.rs"]
 #[allow(
     dead_code,
-    unreachable_pub,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::as_conversions,
