@@ -2,16 +2,15 @@
 //!
 //! `cargo run --release --example demo`, then paste what it prints. With `--check` it tries itself and ends.
 #![allow(clippy::print_stdout, reason = "it is a demo: printing is its purpose")]
-#![allow(unreachable_pub, reason = "its modules are private, what they offer each other is not")]
+#![allow(
+    unreachable_pub,
+    reason = "its modules are private, what they offer each other is not"
+)]
 
 #[path = "demo/check.rs"]
 mod check;
 #[path = "../tests/support/client.rs"]
-#[allow(
-    dead_code,
-    clippy::indexing_slicing,
-    reason = "shared with the tests"
-)]
+#[allow(dead_code, clippy::indexing_slicing, reason = "shared with the tests")]
 mod client;
 #[path = "demo/enrol.rs"]
 mod enrol;
