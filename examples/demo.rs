@@ -62,7 +62,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match demo(&arguments).await {
+    match Box::pin(demo(&arguments)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             println!("the demo failed: {failure}");
@@ -76,7 +76,8 @@ async fn demo(arguments: &Arguments) -> Result<(), Failure> {
     let mail = Mail::default();
     let backend = memory::Server::start(mail.clone()).await?;
     let config = configuration(folder.path(), backend.addr, free_port(arguments).await)?;
-    let alice = Alice::enrol(&config.state.store(), &config.state.key_file(), clock::unix()).await?;
+    let (store, key_file) = (config.state.store(), config.state.key_file());
+    let alice = Box::pin(Alice::enrol(&store, &key_file, clock::unix())).await?;
     mail.add_sample_user(alice.name.as_str(), &text(&alice.mail_password));
 
     let events = sink::Options {
@@ -142,6 +143,6 @@ async fn free_port(arguments: &Arguments) -> u16 {
 /// Ctrl-C, or never where it cannot be heard of.
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
