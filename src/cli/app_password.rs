@@ -50,7 +50,7 @@ pub(super) async fn run(cx: &mut Context<'_>, command: AppPasswordCommand) -> Re
 }
 
 async fn create(cx: &mut Context<'_>, asked: &CreateAppPassword) -> Result<(), CliError> {
-    let config = cx.place.config()?;
+    let config = cx.place.config(cx.now)?;
     let expires = expiry(&config, asked.expires, cx.now)?;
     let opened = Opened::at(&config).await?;
     // Before anybody types a password: it would be for nothing.

@@ -10,7 +10,7 @@ use crate::server;
 
 /// Reads the configuration and the files that it names; changes and connects to nothing.
 pub(super) fn run(cx: &mut Context<'_>) -> Result<(), CliError> {
-    let config = cx.place.config()?;
+    let config = cx.place.config(cx.now)?;
     // Authorities, pins and the master password: what the file's text alone does not show.
     server::open_backends(&config)?;
     let summary = config.summary();

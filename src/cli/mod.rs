@@ -61,7 +61,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// The store, for commands that ask no backend.
     async fn open(&self) -> Result<Opened, CliError> {
-        Opened::at(&self.place.config_without_backend()?).await
+        Opened::at(&self.place.config_without_backend(self.now)?).await
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::address::Endpoint;
 use crate::config::state::State;
 use crate::server;
 use crate::store::Store;
+use crate::types::UnixTime;
 
 /// Where the configuration is unless somebody says otherwise.
 const USUAL: &str = "/etc/imapwarden/imapwarden.yaml";
@@ -59,9 +60,11 @@ impl Place {
     }
 
     /// The configuration in full.
-    pub(super) fn config(&self) -> Result<Config, CliError> {
+    pub(super) fn config(&self, now: UnixTime) -> Result<Config, CliError> {
         match self {
-            Self::File(file) => load(file),
+            Self::File(file) => {
+                Config::load(file, now).map_err(|problems| CliError::Config(Box::new(problems)))
+            }
             Self::Bare {
                 backend: Some(backend),
                 data,
@@ -73,7 +76,7 @@ impl Place {
     }
 
     /// The configuration for commands that ask no backend.
-    pub(super) fn config_without_backend(&self) -> Result<Config, CliError> {
+    pub(super) fn config_without_backend(&self, now: UnixTime) -> Result<Config, CliError> {
         match self {
             Self::Bare { backend: None, data } => {
                 // Nobody connects there; a configuration has a backend.
@@ -83,13 +86,9 @@ impl Place {
                 };
                 Ok(Config::for_backend(nowhere, data.clone()))
             }
-            _ => self.config(),
+            _ => self.config(now),
         }
     }
-}
-
-fn load(file: &Path) -> Result<Config, CliError> {
-    Config::load(file).map_err(|problems| CliError::Config(Box::new(problems)))
 }
 
 /// The store and the keys that belong to it.
@@ -152,8 +151,8 @@ mod tests {
     #[test]
     fn only_what_asks_a_backend_needs_one() {
         let place = Place::find(&global(None, None, Some("/data")), None).unwrap();
-        assert_eq!(place.config().unwrap_err().code(), 64);
-        let config = place.config_without_backend().unwrap();
+        assert_eq!(place.config(UnixTime(0)).unwrap_err().code(), 64);
+        let config = place.config_without_backend(UnixTime(0)).unwrap();
         assert_eq!(config.state.data_directory, PathBuf::from("/data"));
     }
 }

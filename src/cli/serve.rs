@@ -1,6 +1,5 @@
 //! `imapwarden serve`: runs the proxy until it is told to stop.
 
-use std::future::Future;
 use std::io;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -24,7 +23,7 @@ use crate::telemetry::sink::Target;
 
 /// Runs until SIGTERM or SIGINT, then drains; a second one ends it at once.
 pub(super) async fn run(cx: &Context<'_>, listen: &[SocketAddr]) -> Result<(), CliError> {
-    let config = config(&cx.place, listen)?;
+    let config = config(cx.place.config(cx.now)?, &cx.place, listen)?;
     log::init(&config.log).map_err(|error| CliError::Setup("the log", error.into()))?;
     let mut stops = Stops::new().map_err(|error| CliError::Setup("signal handlers", error.into()))?;
     let server = Box::pin(Server::start(&config, events(&config))).await?;
@@ -41,8 +40,7 @@ pub(super) async fn run(cx: &Context<'_>, listen: &[SocketAddr]) -> Result<(), C
     }
 }
 
-fn config(place: &Place, listen: &[SocketAddr]) -> Result<Config, CliError> {
-    let mut config = place.config()?;
+fn config(mut config: Config, place: &Place, listen: &[SocketAddr]) -> Result<Config, CliError> {
     if listen.is_empty() {
         return Ok(config);
     }
@@ -107,12 +105,10 @@ impl Stops {
         })
     }
 
-    fn next(&mut self) -> impl Future<Output = ()> {
-        async {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 
@@ -131,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::config::address::Endpoint;
+    use crate::types::UnixTime;
 
     #[test]
     fn listen_replaces_the_default_and_never_a_file() {
@@ -138,10 +135,13 @@ mod tests {
             backend: Some(Endpoint::parse("127.0.0.1:143").unwrap()),
             data: PathBuf::from("/d"),
         };
+        let usual = bare.config(UnixTime(0)).unwrap();
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let with = config(&bare, &[address]).unwrap();
+        let with = config(usual.clone(), &bare, &[address]).unwrap();
         let addresses: Vec<_> = with.listeners.iter().map(|l| l.address).collect();
         assert_eq!(addresses, [address]);
-        assert_eq!(config(&bare, &[]).unwrap().listeners, [Listener::default()]);
+        assert_eq!(config(usual.clone(), &bare, &[]).unwrap(), usual);
+        let file = Place::File(PathBuf::from("/f"));
+        assert_eq!(config(usual, &file, &[address]).unwrap_err().code(), 64);
     }
 }

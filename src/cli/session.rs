@@ -37,7 +37,7 @@ pub(super) async fn run(cx: &mut Context<'_>, command: SessionCommand) -> Result
         },
         SessionCommand::Kill { .. } => return Err(CliError::Usage("name a session or a user".to_owned())),
     };
-    let socket = cx.place.config_without_backend()?.state.control_socket();
+    let socket = cx.place.config_without_backend(cx.now)?.state.control_socket();
     let answer = timeout(PATIENCE, ask(&socket, &request)).await;
     let reply = answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)));
     let reply = reply.map_err(|source| CliError::Daemon {

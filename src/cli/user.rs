@@ -156,7 +156,7 @@ async fn set_mail_password(
     account: &UserName,
     from: &PasswordFrom,
 ) -> Result<(), CliError> {
-    let config = cx.place.config()?;
+    let config = cx.place.config(cx.now)?;
     let backend = proof::backend_of(&config, account)?;
     if backend.has_master() {
         return Err(CliError::Usage(format!(
