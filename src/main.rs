@@ -16,9 +16,8 @@ fn main() -> ExitCode {
         config: env::var_os("IMAPWARDEN_CONFIG"),
         operator: env::var("SUDO_USER").or_else(|_| env::var("USER")).ok(),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(_) => return ExitCode::from(SYSTEM),
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
+        return ExitCode::from(SYSTEM);
     };
     // Not locked: while the proxy runs, its events go to standard output from another thread.
     let code = runtime.block_on(cli::run(around, &mut io::stdout(), &mut io::stderr()));
