@@ -415,7 +415,14 @@ async fn an_app_password_is_made_only_with_a_mail_password_that_the_backend_acce
         place.run(&["app-password", "list", "alice", "--json"]).value(),
         json!([])
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn app_passwords_are_shown_once_listed_told_a_changed_mail_password_and_revoked() {
+    let backend = backend().await;
+    let place = Place::with_backend(backend.addr);
+    place.run(&["user", "add", "alice"]);
+    let create = ["app-password", "create", "alice", "--password-stdin", "--json"];
     let created = place.type_in(&format!("{MAIL_PASSWORD}\n"), &create).value();
     let (id, printed) = (
         created["id"].as_str().unwrap(),
@@ -597,15 +604,23 @@ async fn a_running_proxy_is_managed_from_beside_and_ends_when_told() {
     let end = String::from_utf8(client.rest().await.unwrap()).unwrap();
     assert!(end.contains("* BYE"), "{end}");
 
-    let second = place.run(&["serve"]);
-    assert!(
-        second.code != 0 && second.err.contains("another imapwarden"),
-        "{second:?}"
-    );
     serving.signal("-TERM");
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
     let mut log = String::new();
     std::io::Read::read_to_string(&mut serving.log, &mut log).unwrap();
     assert!(!log.contains(password) && !log.contains("horse"), "{log}");
     assert!(place.run(&["session", "list"]).code == 69, "its socket is gone");
+}
+
+#[test]
+fn a_second_proxy_in_the_same_place_does_not_start() {
+    let place = Place::with_config(
+        "listeners: [{address: '127.0.0.1:0'}]\nmetrics: {address: off}\nbackends: [{address: '127.0.0.1:143'}]\n",
+    );
+    let mut first = Serving::start(&place);
+    let second = place.run(&["serve"]);
+    assert_eq!(second.code, 73, "{second:?}");
+    assert!(second.err.contains("another imapwarden"), "{second:?}");
+    first.signal("-INT");
+    assert_eq!(first.child.wait().unwrap().code(), Some(0));
 }
