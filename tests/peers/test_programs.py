@@ -9,6 +9,7 @@ from harness.backend import ALICE
 from harness.endpoint import Endpoint
 from harness.messages import message
 from harness.process import run
+from harness.terminal import run_in_terminal
 
 
 def environment(home) -> dict:
@@ -21,8 +22,8 @@ def curl(endpoint: Endpoint, tmp_path, path: str, *options, **more):
     # In a file: an argument list can be read by everyone.
     secret = tmp_path / "curlrc"
     password = endpoint.password().replace("\\", "\\\\").replace('"', '\\"')
-    # imap4d offers mechanisms that it cannot do; LOGIN always works there.
-    login = "" if endpoint.proxied else "login-options = AUTH=+LOGIN\n"
+    # imap4d offers mechanisms that it cannot do, and curl would take them.
+    login = 'login-options = "AUTH=PLAIN"\n' if endpoint.backend.name == "imap4d" and not endpoint.proxied else ""
     secret.write_text(f'user = "{ALICE}:{password}"\n{login}')
     command = ["curl", "--silent", "--show-error", "--max-time", "50", "-K", secret,
                "--cacert", endpoint.authority.certificate, *options, f"{scheme}://localhost:{endpoint.port}/{path}"]
@@ -79,11 +80,15 @@ def mbsync(endpoint: Endpoint, home, mailbox: str) -> None:
     config = home / "mbsyncrc"
     config.write_text(MBSYNC.format(
         port=endpoint.port, user=ALICE, secret=secret, tls="IMAPS" if endpoint.proxied else "None",
-        ca=endpoint.authority.certificate, mechanisms="PLAIN" if endpoint.proxied else "LOGIN", home=home, mailbox=mailbox))
+        ca=endpoint.authority.certificate, mechanisms="PLAIN" if endpoint.proxied else "LOGIN", home=home,
+        # mbsync puts the name space's prefix in front by itself.
+        mailbox=mailbox.removeprefix(endpoint.backend.prefix)))
     (home / "Mail").mkdir(exist_ok=True)
     run(["mbsync", "-c", config, "channel"], env=environment(home), timeout=60)
 
 
+# Of imap4d's FETCH answers mbsync says "received extraneous data", with or without the proxy.
+@pytest.mark.backends("dovecot", "courier", "cyrus")
 def test_mbsync_goes_both_ways(endpoint, tmp_path):
     mailbox = endpoint.make("mbsync", 12)
     mbsync(endpoint, tmp_path, mailbox)
@@ -109,14 +114,12 @@ def test_mbsync_goes_both_ways(endpoint, tmp_path):
 
 MUTT = """
 set imap_user="{user}"
-source "{home}/secret|"
 set imap_pass=`cat {home}/secret`
 set folder="{url}"
 set spoolfile="{url}{mailbox}"
 set ssl_force_tls={tls}
 set ssl_starttls=no
-set ssl_usesystemcerts=no
-set certificate_file={ca}
+set ssl_ca_certificates_file={ca}
 set imap_authenticators="{mechanisms}"
 set move=no
 set mark_old=no
@@ -124,6 +127,8 @@ set delete=yes
 set copy=no
 set record=""
 set confirmappend=no
+set confirmcreate=no
+set quit=yes
 set abort_unmodified=no
 set wait_key=no
 set header_cache=""
@@ -140,10 +145,8 @@ def mutt(endpoint: Endpoint, home, mailbox: str, keys: str) -> None:
     config.write_text(MUTT.format(
         user=ALICE, home=home, url=url, mailbox=mailbox, ca=endpoint.authority.certificate, keys=keys,
         tls="yes" if endpoint.proxied else "no",
-        mechanisms="plain" if endpoint.proxied else "login").replace(f'source "{home}/secret|"\n', ""))
-    # `script` gives mutt the terminal that it insists on.
-    run(["script", "--quiet", "--return", "--command", f"mutt -n -F {config}", "/dev/null"],
-        env=environment(home) | {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}, timeout=60)
+        mechanisms="plain" if endpoint.proxied else "login"))
+    run_in_terminal(["mutt", "-n", "-F", config], env=environment(home))
 
 
 def test_mutt_reads_flags_saves_and_deletes(endpoint, tmp_path):
@@ -204,6 +207,8 @@ def offlineimap(endpoint: Endpoint, home, folders: list[str]) -> None:
     run(["offlineimap", "-o", "-c", config], env=environment(home), timeout=90)
 
 
+# imap4d answers offlineimap's ID after login with BAD, with or without the proxy.
+@pytest.mark.backends("dovecot", "courier", "cyrus")
 def test_offlineimap_goes_both_ways(endpoint, tmp_path):
     """Two connections with one password, a fifth of a second apart."""
     mailboxes = [endpoint.make("offlineimap", 5), endpoint.make("offlineimap", 3)]

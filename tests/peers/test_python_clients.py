@@ -14,13 +14,15 @@ def test_imaplib_reads_and_files(endpoint):
     assert client.append(mailbox, "\\Seen", None, message(1))[0] == "OK"
     assert client.append(mailbox, None, None, message(2))[0] == "OK"
     assert client.select(mailbox)[1] == [b"2"]
-    assert client.search(None, "UNSEEN")[1] == [b"2"]
+    # imap4d does not keep the flags of an APPEND.
+    assert client.search(None, "UNSEEN")[1] == [b"1 2" if endpoint.backend.name == "imap4d" else b"2"]
     kind, data = client.fetch("1", "(RFC822.SIZE BODY.PEEK[])")
     assert kind == "OK" and data[0][1] == message(1)
     assert email.message_from_bytes(data[0][1])["Message-ID"] == "<m1@example.org>"
     assert client.copy("1", copy)[0] == "OK"
     assert client.store("1", "+FLAGS", "\\Deleted")[0] == "OK"
-    assert client.expunge()[1] == [b"1"]
+    # imap4d expunges without saying so.
+    assert client.expunge()[1] == [None if endpoint.backend.name == "imap4d" else b"1"]
     assert client.status(copy, "(MESSAGES)")[1][0].endswith(b"(MESSAGES 1)")
     assert client.list()[0] == "OK"
     assert client.close()[0] == "OK"
@@ -74,9 +76,9 @@ def test_imapclient_asks_for_the_namespace(endpoint):
         assert personal[0] == (endpoint.backend.prefix, endpoint.backend.delimiter)
 
 
+# IMAPClient cannot read imap4d's BODYSTRUCTURE, with or without the proxy.
+@pytest.mark.backends("dovecot", "courier", "cyrus")
 def test_imapclient_fetches_structures(endpoint):
-    if endpoint.backend.name == "imap4d" :
-        pytest.skip("IMAPClient cannot read imap4d's BODYSTRUCTURE, with or without the proxy")
     with endpoint.imapclient() as client:
         client.select_folder("INBOX", readonly=True)
         parts = client.fetch([1, 2, 3], ["ENVELOPE", "BODYSTRUCTURE", "INTERNALDATE", "RFC822.SIZE"])
@@ -92,7 +94,8 @@ def test_imapclient_handles_mailboxes(endpoint):
         assert name in [folder for _, _, folder in client.list_folders()]
         client.append(name, message(4), flags=[b"\\Flagged"])
         client.select_folder(name)
-        assert client.search("FLAGGED") == [1]
+        # imap4d does not keep the flags of an APPEND.
+        assert client.search("FLAGGED") == ([] if endpoint.backend.name == "imap4d" else [1])
         client.add_flags([1], [b"\\Deleted"])
         client.expunge()
         client.close_folder()

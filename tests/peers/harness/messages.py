@@ -33,10 +33,11 @@ def message(number: int, size: int = 0) -> bytes:
     if number != first:
         headers.append(f"In-Reply-To: <m{number - 1}@example.org>")
         headers.append("References: " + " ".join(f"<m{other}@example.org>" for other in range(first, number)))
-    text = "\r\n".join(" ".join(source.choices(WORDS, k=9)) for _ in range(3 + number % 5)) + "\r\n"
-    while len(text) < size:
-        block = hashlib.sha256(f"{number} {len(text)}".encode()).hexdigest()
-        text += f"{block}{block[:8]}\r\n"
+    lines = [" ".join(source.choices(WORDS, k=9)) for _ in range(3 + number % 5)]
+    for line in range(size // 74):
+        block = hashlib.sha256(f"{number} {line}".encode()).hexdigest()
+        lines.append(block + block[:8])
+    text = "\r\n".join(lines) + "\r\n"
     if number % 3:
         headers += ["MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8"]
         return ("\r\n".join(headers) + "\r\n\r\n" + text).encode()

@@ -23,9 +23,9 @@ class Wire:
         plain = socket.create_connection((host, port), timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = context.wrap_socket(plain, server_hostname=server_hostname) if context else plain
-        self.unread = b""
+        self.unread = bytearray()
         #: Everything that the server sent.
-        self.received = b""
+        self.received = bytearray()
         self.number = 0
 
     def __enter__(self):
@@ -43,40 +43,41 @@ class Wire:
     def _more(self) -> None:
         self.socket.settimeout(self.timeout)
         try:
-            data = self.socket.recv(65536)
+            data = self.socket.recv(1 << 18)
         except ConnectionResetError:
             data = b""
         except (TimeoutError, socket.timeout) as silent:
-            raise AssertionError(f"no answer in {self.timeout} s; so far: {self.received[-2000:]!r}") from silent
+            raise AssertionError(f"no answer in {self.timeout} s; so far: {bytes(self.received[-2000:])!r}") from silent
         if not data:
-            raise Closed(self.received[-2000:])
+            raise Closed(bytes(self.received[-2000:]))
         self.unread += data
         self.received += data
 
-    def _line(self) -> bytes:
-        while b"\r\n" not in self.unread:
+    def _take(self, size: int) -> bytes:
+        while len(self.unread) < size:
             self._more()
-        line, _, self.unread = self.unread.partition(b"\r\n")
-        return line + b"\r\n"
+        taken = bytes(memoryview(self.unread)[:size])
+        del self.unread[:size]
+        return taken
+
+    def _line(self) -> bytes:
+        looked = 0
+        while (end := self.unread.find(b"\r\n", looked)) < 0:
+            looked = max(0, len(self.unread) - 1)
+            self._more()
+        return self._take(end + 2)
 
     def response(self) -> bytes:
         """One whole response with its literals."""
-        whole = self._line()
-        if STATUS.match(whole):
-            # A status response ends with its line: `{5}` at the end of its text is text.
-            return whole
-        while (announced := LITERAL.search(whole)) is not None:
-            size = int(announced[1])
-            while len(self.unread) < size:
-                self._more()
-            whole += self.unread[:size]
-            self.unread = self.unread[size:]
+        line = self._line()
+        whole = [line]
+        # A status response ends with its line: `{5}` at the end of its text is text.
+        while not STATUS.match(whole[0]) and (announced := LITERAL.search(line)):
+            whole.append(self._take(int(announced[1])))
             # What follows the literal is looked at on its own, never the literal's end.
-            rest = self._line()
-            whole += rest
-            if LITERAL.search(rest) is None:
-                break
-        return whole
+            line = self._line()
+            whole.append(line)
+        return b"".join(whole)
 
     def until(self, tag: bytes) -> list[bytes]:
         """Responses up to and with the tagged one (or a continuation request if `tag` is `+`)."""
@@ -85,6 +86,14 @@ class Wire:
             seen.append(self.response())
             if seen[-1].startswith(tag + b" ") or (tag == b"+" and seen[-1].startswith(b"+")):
                 return seen
+
+    def expect_continuation(self, tag: bytes) -> None:
+        """Reads up to `+`; a tagged answer instead is a failure at once, not a time-out."""
+        while True:
+            line = self.response()
+            assert not line.startswith(tag + b" "), line
+            if line.startswith(b"+"):
+                return
 
     def command(self, text: bytes | str, tag: bytes | None = None) -> list[bytes]:
         """Sends one command without literals and reads its answer."""
@@ -108,8 +117,7 @@ class Wire:
         tag = b"t%d" % self.number
         self.send(tag + b" APPEND " + mailbox.encode() + b" " + options + b"{%d%s}\r\n" % (len(content), b"+" if plus else b""))
         if not plus:
-            first = self.until(b"+") if True else []
-            assert first[-1].startswith(b"+"), first
+            self.expect_continuation(tag)
         self.send(content + b"\r\n")
         return self.until(tag)
 
@@ -121,8 +129,7 @@ class Wire:
             if not pending and not select.select([self.socket], [], [], left)[0]:
                 break
             self._more()
-        got, self.unread = self.unread, b""
-        return got
+        return self._take(len(self.unread))
 
     def login(self, user: str, password: str) -> list[bytes]:
         """Greeting, then LOGIN with literals, which carry any byte."""
