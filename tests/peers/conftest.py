@@ -61,7 +61,8 @@ class Stage:
     def proxy(self, name: str) -> Imapwarden:
         if name not in self.proxies:
             backend = self.backend(name)
-            proxy = Imapwarden(self.workspace / f"proxy-{name}", self.authority, backend.port)
+            proxy = Imapwarden(self.workspace / f"proxy-{name}", self.authority, backend.port,
+                               backend_options=backend.proxy_options)
             self.proxies[name] = proxy
             for user in (ALICE, BOB):
                 proxy.add_user(user)

@@ -23,6 +23,13 @@ def test_login_command_with_literals(endpoint, user):
         wire.ok("NOOP")
 
 
+def test_the_server_itself_refuses_a_wrong_password(proxied):
+    """Or the other tests would prove nothing."""
+    with proxied.backend.connect() as wire:
+        wire.response()
+        assert b" NO " in wire.command(f"LOGIN {ALICE} wrong")[-1]
+
+
 def test_login_command_with_quoted_strings(endpoint):
     with endpoint.connect() as wire:
         wire.response()

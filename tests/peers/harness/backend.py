@@ -31,6 +31,8 @@ class Backend:
     #: What separates the levels of a mailbox name, and what personal mailboxes begin with.
     delimiter = "."
     prefix = ""
+    #: What the proxy's configuration has to say about this server.
+    proxy_options = ""
 
     def start(self) -> "Backend":
         self.port = free_port()

@@ -1,4 +1,4 @@
-"""GNU Mailutils imap4d in a chroot of its own: accounts from passwd and shadow files, Maildirs."""
+"""GNU Mailutils imap4d in a chroot of its own: accounts from a passwd file, Maildirs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,22 +39,22 @@ class Imap4d(Backend):
     name: str = "imap4d"
     unpacked: Path | None = None
     delimiter = "/"
+    # After AUTHENTICATE PLAIN its tagged OK ends in a bare LF, which no proxy should read as a line.
+    proxy_options = "login: login"
 
     def launch(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         root = chroot_copy(self.unpacked, self.directory)
         self.root = root
-        passwd, shadow = (root / "etc/passwd").read_text(), ""
+        passwd = (root / "etc/passwd").read_text()
         for number, (user, password) in enumerate(PASSWORDS.items(), FIRST):
             hashed = run(["openssl", "passwd", "-6", "-stdin"], stdin=password + "\n").stdout.strip()
-            passwd += f"{user}:x:{number}:8:{user}:/home/{user}:/bin/sh\n"
-            shadow += f"{user}:{hashed}:19000:0:99999:7:::\n"
+            passwd += f"{user}:{hashed}:{number}:8:{user}:/home/{user}:/bin/sh\n"
             (root / "home" / user).mkdir(parents=True)
             fill(root / "var/mail" / user, range(MESSAGES if user == ALICE else 3))
             own(root / "home" / user, number, 8)
             own(root / "var/mail" / user, number, 8)
         (root / "etc/passwd").write_text(passwd)
-        (root / "etc/shadow").write_text(shadow)
         (root / "var/mail").chmod(0o1777)
         (root / "etc/imap4d.conf").write_text(CONFIG.format(port=self.port))
         self.syslog = Syslog(root / "dev" / "log", self.directory / "syslog.log")

@@ -35,7 +35,6 @@ tls:
       key_file: {key}
 login:
   help: "{help}"
-  refusal_delay: 250ms
 backends:
   - address: "127.0.0.1:{backend}"
     tls: {backend_tls}
@@ -108,7 +107,7 @@ class Imapwarden:
         """A new app password that opens `user`'s mail at the backend."""
         made = self.cli("app-password", "create", user, "--label", label, "--json", "--password-stdin", *options,
                         stdin=(PASSWORDS[user] if password is None else password) + "\n")
-        return json.loads(made.stdout)["app_password"]
+        return json.loads(made.stdout)["password"]
 
     def events(self) -> list[dict]:
         """Events so far."""
