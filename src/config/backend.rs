@@ -166,7 +166,7 @@ impl Backend {
             files::check_authorities(&section, section.place("ca_file"), file, cx);
         }
         let pin = section.optional("pin", &pin(), "none");
-        let server_name = section.optional("server_name", &host_name(), "the host of `address`");
+        let server_name = section.optional("server_name", &host_name(), "the host in the address");
         let login = section.value(
             "login",
             &kind::word(LOGIN_METHODS, |m| word_of(LOGIN_METHODS, m)),

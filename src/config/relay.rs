@@ -80,7 +80,7 @@ impl Relay {
             ),
             literal_limit: section.value(
                 "literal_limit",
-                &kind::size(1024 * 1024..=2 * 1024 * 1024 * 1024 - 1),
+                &kind::size(1024 * 1024..=1024 * 1024 * 1024),
                 d.literal_limit,
             ),
             max_pipelined: section.value("max_pipelined", &kind::number(64..=1024), d.max_pipelined),

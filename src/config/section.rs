@@ -17,7 +17,7 @@ use crate::config::suggest::nearest;
 pub struct KeyDoc {
     /// The kind of its value, range included.
     pub kind: String,
-    /// Its default as a file would write it; `required` or `none` where there is none.
+    /// Its default as a file would write it; `must be given` or a word for its absence where there is none.
     pub default: String,
 }
 
@@ -191,7 +191,7 @@ impl<'n> Section<'n> {
     /// A value that must be there. `None` means that a problem was noted.
     pub(super) fn required<T>(&mut self, key: &'static str, kind: &Kind<'_, T>) -> Option<T> {
         let path = self.path_of(key);
-        self.notes.key(&path, &kind.name, "required".to_owned());
+        self.notes.key(&path, &kind.name, "must be given".to_owned());
         if !self.entries.iter().any(|entry| entry.key == key) {
             let message = format!("`{path}` is missing");
             let problem = Problem::new("missing_key", self.span.clone(), message);
