@@ -1,4 +1,4 @@
-//! Where mail lives: `backends`, and which user's is where: `routes`.
+//! Where mail lives: `backends`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::config::kind::Kind;
 use crate::config::kind::Wrong;
 use crate::config::kind::secs;
 use crate::config::kind::word_of;
+use crate::config::notes::At;
 use crate::config::problem::Problem;
 use crate::config::problem::quoted;
 use crate::config::section::Section;
-use crate::config::suggest::nearest;
 use crate::net::proxy_header::Version;
 use crate::net::tls::Pin;
 use crate::session::backend_login::Method;
@@ -206,8 +206,10 @@ impl Backend {
             let place = if section.has("tls") { "tls" } else { "address" };
             let message = format!("passwords and mail would go to {} in clear", self.address);
             section.problem(
-                Problem::new("plaintext_backend", section.place(place), message)
-                    .help("write `tls: starttls` or `tls: implicit`; if the way there is protected otherwise, add `danger_plaintext: true`"),
+                Problem::new("plaintext_backend", section.place(place), message).help(
+                    "write `tls: starttls` or `tls: implicit`; if the way there is protected otherwise, \
+                         add `danger_plaintext: true`",
+                ),
             );
         }
         if danger && !plain {
@@ -311,113 +313,26 @@ fn pin() -> Kind<'static, Pin> {
     )
 }
 
-/// Whom a route is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RouteFor {
-    /// One user.
-    User(UserName),
-    /// All users of a domain, in lower case.
-    Domain(String),
-    /// Everyone who connects to a host name (TLS server name), in lower case.
-    Sni(String),
-    /// Everyone else.
-    Everyone,
-}
-
-/// Which backend a user's mail is on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// For whom.
-    pub who: RouteFor,
-    /// The backend's name.
-    pub backend: String,
-}
-
-/// Reads `backends` and `routes`.
-pub(super) fn read(root: &mut Section<'_>, cx: &Context<'_>) -> (Vec<Backend>, Vec<Route>) {
-    let mut backends: Vec<Backend> = Vec::new();
-    let mut places = Vec::new();
+/// Reads `backends`.
+pub(super) fn read(root: &mut Section<'_>, cx: &Context<'_>) -> Vec<Backend> {
     let sections = root.sections("backends").unwrap_or_default();
     if sections.is_empty() {
         let problem = Problem::new("missing_key", root.place("backends"), "there is no backend");
         root.problem(problem.help("add `backends:` with `- address: HOST:143` below it"));
     }
+    let mut backends: Vec<At<Backend>> = Vec::new();
     for section in sections {
-        let place = section.place("name");
-        let Some(backend) = Backend::read(section, cx) else {
+        let span = section.place("name");
+        let Some(value) = Backend::read(section, cx) else {
             continue;
         };
-        if let Some((_, first)) = backends
-            .iter()
-            .zip(&places)
-            .find(|(known, _)| known.name == backend.name)
-        {
-            let message = format!("two backends are called {}", quoted(&backend.name));
-            let problem = Problem::new("duplicate_name", place.clone(), message)
-                .beside(Clone::clone(first), "first here");
+        if let Some(first) = backends.iter().find(|known| known.value.name == value.name) {
+            let message = format!("two backends are called {}", quoted(&value.name));
+            let problem = Problem::new("duplicate_name", span.clone(), message);
+            let problem = problem.beside(first.span.clone(), "first here");
             root.problem(problem.help("give each its own `name`"));
         }
-        backends.push(backend);
-        places.push(place);
+        backends.push(At { value, span });
     }
-    let known: Vec<&str> = backends.iter().map(|backend| backend.name.as_str()).collect();
-    let mut routes: Vec<Route> = Vec::new();
-    for section in root.sections("routes").unwrap_or_default() {
-        let place = section.span();
-        let Some(route) = read_route(section, &known) else {
-            continue;
-        };
-        if routes.iter().any(|earlier| earlier.who == route.who) {
-            let problem = Problem::new(
-                "no_effect",
-                place,
-                "a route before this one is for the same users",
-            );
-            root.problem(problem.help("keep one of them"));
-        }
-        routes.push(route);
-    }
-    (backends, routes)
-}
-
-fn read_route(mut section: Section<'_>, backends: &[&str]) -> Option<Route> {
-    let user = section.optional("user", &user_name(), "any");
-    let domain = section.optional("domain", &host_name(), "any");
-    let sni = section.optional("sni", &host_name(), "any");
-    let backend = section.required("backend", &known_backend(backends));
-    let written = ["user", "domain", "sni"]
-        .iter()
-        .filter(|key| section.has(key))
-        .count();
-    if written > 1 {
-        let message = "a route is for one of `user`, `domain` and `sni`";
-        let problem = Problem::new("conflicting_keys", section.span(), message);
-        section.problem(problem.help("write a route for each"));
-    }
-    let who = match (user, domain, sni) {
-        (Some(user), _, _) => RouteFor::User(user),
-        (_, Some(domain), _) => RouteFor::Domain(domain),
-        (_, _, Some(name)) => RouteFor::Sni(name),
-        _ => RouteFor::Everyone,
-    };
-    section.finish();
-    // A selector that could not be read must not turn the route into one for everyone.
-    (written > 0 || who == RouteFor::Everyone).then_some(())?;
-    Some(Route {
-        who,
-        backend: backend?,
-    })
-}
-
-fn known_backend<'k>(backends: &'k [&'k str]) -> Kind<'k, String> {
-    Kind::new("name of a backend", String::clone, |text| {
-        if backends.contains(&text) {
-            return Ok(text.to_owned());
-        }
-        let wrong = Wrong::new("unknown_backend", format!("there is no backend {}", quoted(text)));
-        Err(match nearest(text, backends.iter().copied()) {
-            Some(name) => wrong.help(format!("did you mean `{name}`?")),
-            None => wrong.help("add it under `backends:`"),
-        })
-    })
+    backends.into_iter().map(|backend| backend.value).collect()
 }

@@ -3,6 +3,8 @@
 //! No key of ours holds a secret: they are read from files. An operator who writes one inline by mistake gets a problem
 //! with a snippet, and the snippet must not carry the secret to a terminal, a log or a ticket.
 
+use std::ops::Range;
+
 /// Words in a key that say "secret".
 const WORDS: [&str; 7] = [
     "password",
@@ -16,36 +18,76 @@ const WORDS: [&str; 7] = [
 /// Keys of ours that have such a word and hold no secret.
 const HARMLESS: [&str; 1] = ["app_passwords"];
 
-/// The text with each secret-looking value replaced by `*`, byte for byte, so that places stay true.
+/// True for a key that by its name holds a secret itself.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    let names_file = key.ends_with("_file") || key.ends_with("_files");
+    !names_file && !HARMLESS.contains(&key.as_str()) && WORDS.iter().any(|word| key.contains(word))
+}
+
+/// The text with the byte ranges given replaced by `*`, byte for byte, so that places stay true.
+pub(super) fn hide(source: &str, ranges: &[Range<usize>]) -> String {
+    let mut ranges = ranges.to_vec();
+    ranges.sort_by_key(|range| range.start);
+    let mut out = String::with_capacity(source.len());
+    let mut done = 0;
+    for range in ranges {
+        let start = range.start.max(done);
+        let (Some(open), Some(hidden)) = (source.get(done..start), source.get(start..range.end)) else {
+            continue;
+        };
+        out.push_str(open);
+        out.push_str(&stars(hidden));
+        done = range.end;
+    }
+    out.push_str(source.get(done..).unwrap_or_default());
+    out
+}
+
+/// The text with each secret-looking value replaced by `*`. Goes by lines, since the text may not be YAML at all: what
+/// stands behind such a key, and all that is indented deeper below it.
 pub(super) fn mask(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
-    let mut block: Option<usize> = None;
+    // How deep the secret-looking key is whose value may go on.
+    let mut below: Option<usize> = None;
+    // Whether that value has not begun yet.
+    let mut awaited = false;
     let mut pem = false;
     for line in source.split_inclusive('\n') {
         let indent = line
             .len()
-            .saturating_sub(line.trim_start_matches([' ', '-']).len());
-        if block.is_some_and(|parent| indent <= parent && !line.trim().is_empty()) {
-            block = None;
+            .saturating_sub(line.trim_start_matches([' ', '-', '\t']).len());
+        let blank = line.trim().is_empty();
+        let is_value = awaited && (!line.contains(':') || line.trim_start().starts_with(':'));
+        if below.is_some_and(|key| indent <= key) && !blank && !is_value {
+            below = None;
         }
+        awaited &= blank;
         let begins = line.contains("-----BEGIN");
-        let from = if block.is_some() || pem || begins {
+        let start = if below.is_some() || pem || begins {
             Some(indent.min(line.len()))
         } else {
             value_start(line)
+                .or_else(|| explicit_key(line).then_some(line.len()))
+                .inspect(|at| {
+                    below = Some(indent);
+                    awaited = line.get(*at..).is_some_and(|value| value.trim().is_empty());
+                })
         };
         pem = (pem || begins) && !line.contains("-----END");
-        let Some((open, hidden)) = from.and_then(|at| line.split_at_checked(at)) else {
-            out.push_str(line);
-            continue;
-        };
-        if block.is_none() && !pem && !begins && opens_block(hidden) {
-            block = Some(indent);
-        }
+        let (open, hidden) = start
+            .and_then(|at| line.split_at_checked(at))
+            .unwrap_or((line, ""));
         out.push_str(open);
         out.push_str(&stars(hidden));
     }
     out
+}
+
+/// True for the first line of `? password`, whose value begins with the `:` of the next.
+fn explicit_key(line: &str) -> bool {
+    let key = line.trim().strip_prefix("? ").unwrap_or_default();
+    is_secret_key(key.trim().trim_matches(['"', '\'']))
 }
 
 /// Where the value of a secret-looking key begins in a line.
@@ -60,11 +102,8 @@ fn value_start(line: &str) -> Option<usize> {
         let key = before
             .rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
             .next()
-            .unwrap_or_default()
-            .replace('-', "_");
-        let names_file = key.ends_with("_file") || key.ends_with("_files");
-        let secret = WORDS.iter().any(|word| key.contains(word));
-        if secret && !names_file && !HARMLESS.contains(&key.as_str()) {
+            .unwrap_or_default();
+        if is_secret_key(key) {
             return Some(searched);
         }
     }
@@ -72,12 +111,6 @@ fn value_start(line: &str) -> Option<usize> {
     let scheme = line.find("://")?;
     let userinfo = scheme.saturating_add(3);
     line.get(userinfo..)?.contains('@').then_some(userinfo)
-}
-
-/// True where the value goes on in the lines below.
-fn opens_block(value: &str) -> bool {
-    let value = value.trim();
-    value.is_empty() || value.starts_with(['|', '>'])
 }
 
 fn stars(text: &str) -> String {
@@ -115,6 +148,8 @@ passwd: >
     hunter2
 
     hunter2
+api-token: 'hunter2
+  hunter2'
 address: imap://bob:hunter2@host:143
 c: 3
 ";

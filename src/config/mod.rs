@@ -14,9 +14,11 @@ pub mod listener;
 pub mod login;
 mod mask;
 mod node;
+mod notes;
 pub mod output;
 mod problem;
 pub mod relay;
+pub mod route;
 mod section;
 pub mod state;
 mod suggest;
@@ -33,20 +35,21 @@ use std::path::PathBuf;
 use crate::config::address::Endpoint;
 use crate::config::address::NetworkSets;
 use crate::config::backend::Backend;
-use crate::config::backend::Route;
 use crate::config::factor::SecondFactor;
 use crate::config::files::Files;
 use crate::config::limits::Limits;
 use crate::config::listener::Listener;
 use crate::config::listener::Tls;
 use crate::config::login::Login;
+use crate::config::mask::hide;
+use crate::config::notes::At;
+use crate::config::notes::Notes;
 use crate::config::output::Drain;
 use crate::config::output::Events;
 use crate::config::output::Metrics;
 use crate::config::problem::quoted;
 use crate::config::relay::Relay;
-use crate::config::section::At;
-use crate::config::section::Notes;
+use crate::config::route::Route;
 use crate::config::section::Section;
 use crate::config::state::State;
 use crate::policy::access::Lists;
@@ -54,9 +57,9 @@ use crate::telemetry::log;
 use crate::types::UnixTime;
 
 pub use files::SecretFileError;
+pub use notes::KeyDoc;
 pub use problem::ConfigProblems;
 pub use problem::Problem;
-pub use section::KeyDoc;
 pub use summary::Summary;
 
 /// Everything an operator decides.
@@ -194,7 +197,7 @@ fn read(
     if problems.is_empty() {
         Ok((config, keys))
     } else {
-        Err(ConfigProblems::new(name, text, problems))
+        Err(ConfigProblems::new(name, &hide(text, &tree.secrets()), problems))
     }
 }
 
@@ -213,7 +216,8 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
     let login = Login::read(root.section("login"));
     let limits = Limits::read(root.section("limits"), &cx);
     let second_factor = SecondFactor::read(root.section("second_factor"), &cx);
-    let (backends, routes) = backend::read(&mut root, &cx);
+    let backends = backend::read(&mut root, &cx);
+    let routes = route::read(&mut root, &backends);
     let relay = Relay::read(root.section("relay"));
     let state = State::read(&mut root, base);
     let events = Events::read(root.section("events"), &cx);
@@ -265,6 +269,8 @@ fn check_addresses(root: &Section<'_>, listeners: &[At<Listener>], metrics: Opti
 }
 
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let (a, b) = (plain(a), plain(b));
     // Port 0 is a new port each time.
     let same_port = a.port() == b.port() && a.port() != 0;
     let covers = |wide: SocketAddr, other: SocketAddr| {
@@ -286,12 +292,41 @@ mod tests {
         assert_eq!(file, bare);
     }
 
+    fn shown(text: &str) -> String {
+        let wrong = Config::parse("x", text, Path::new("")).unwrap_err();
+        wrong.render(100, false) + &wrong.to_string() + &wrong.to_json().to_string()
+    }
+
+    /// Where an operator writes a secret inline, in whatever form, no message may carry it.
+    #[test]
+    fn an_inline_secret_is_hidden_in_every_form_of_yaml() {
+        let forms = [
+            "password: hunter2",
+            "password: \"x\n  hunter2\"",
+            "api_token: x\n  hunter2",
+            "? password\n: hunter2",
+            "x: {password: [a, hunter2], b: c}",
+            "x: {password:\nhunter2}",
+            "passwords:\n- hunter2\n- {a: hunter2}",
+        ];
+        for form in forms {
+            // The second text does not parse, and is gone through line by line.
+            for text in [format!("{form}\n"), format!("{form}\nb: [\n")] {
+                assert!(!shown(&text).contains("hunter2"), "{text}: {}", shown(&text));
+            }
+        }
+        for form in ["a: &s hunter2\npassword: *s", "\"pass\\x77ord\": hunter2"] {
+            assert!(!shown(form).contains("hunter2"), "{form}: {}", shown(form));
+        }
+    }
+
     #[test]
     fn addresses_collide_where_one_socket_takes_the_others_connections() {
         let collide = |a: &str, b: &str| collide(a.parse().unwrap(), b.parse().unwrap());
         assert!(collide("[::]:993", "0.0.0.0:993"));
         assert!(collide("127.0.0.1:993", "[::]:993"));
         assert!(collide("0.0.0.0:1", "10.0.0.1:1"));
+        assert!(collide("[::ffff:10.0.0.1]:1", "10.0.0.1:1"));
         assert!(!collide("0.0.0.0:1", "[::1]:1"));
         assert!(!collide("10.0.0.2:1", "10.0.0.1:1"));
         assert!(!collide("[::]:1", "[::]:2"));

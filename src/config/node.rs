@@ -16,6 +16,7 @@ use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::options::MergeKeyPolicy;
 
+use crate::config::mask::is_secret_key;
 use crate::config::problem::Problem;
 
 /// Largest configuration file, in bytes.
@@ -29,7 +30,34 @@ const MAX_DEPTH: usize = 32;
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) value: Value,
+    /// The first line of it, for pointing at.
     pub(super) span: Range<usize>,
+    /// All of it, where it is a scalar.
+    whole: Range<usize>,
+}
+
+impl Node {
+    /// The bytes of all scalars under keys that say "secret".
+    pub(super) fn secrets(&self) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        self.collect_secrets(false, &mut found);
+        found
+    }
+
+    fn collect_secrets(&self, secret: bool, found: &mut Vec<Range<usize>>) {
+        match &self.value {
+            Value::Empty => {}
+            Value::Scalar(_) if secret => found.push(self.whole.clone()),
+            Value::Scalar(_) => {}
+            Value::List(items) => items.iter().for_each(|item| item.collect_secrets(secret, found)),
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    let named = matches!(&key.value, Value::Scalar(name) if is_secret_key(name));
+                    value.collect_secrets(secret || named, found);
+                }
+            }
+        }
+    }
 }
 
 /// What a node is.
@@ -124,6 +152,7 @@ impl Raw {
         Node {
             value,
             span: places.span(&self.referenced),
+            whole: places.range(&self.defined),
         }
     }
 }
@@ -235,19 +264,21 @@ impl<'s> Places<'s> {
     }
 
     fn span(&self, at: &Location) -> Range<usize> {
-        let span = at.span();
-        let start = self.byte(span.offset());
-        let end = self.byte(span.offset().saturating_add(span.len())).max(start);
+        let Range { start, end } = self.range(at);
         // A block's span runs over several lines; its first line says enough.
         let text = self.source.get(start..end).unwrap_or_default();
         let line = text.split(['\n', '\r']).next().unwrap_or_default().trim_end();
         start..start.saturating_add(line.len())
     }
 
-    fn text(&self, at: &Location) -> &'s str {
+    fn range(&self, at: &Location) -> Range<usize> {
         let span = at.span();
-        let range = self.byte(span.offset())..self.byte(span.offset().saturating_add(span.len()));
-        self.source.get(range).unwrap_or_default()
+        let start = self.byte(span.offset());
+        start..self.byte(span.offset().saturating_add(span.len())).max(start)
+    }
+
+    fn text(&self, at: &Location) -> &'s str {
+        self.source.get(self.range(at)).unwrap_or_default()
     }
 }
 

@@ -16,6 +16,8 @@ use crate::config::mask::mask;
 
 /// Most problems shown; a file of the wrong kind has thousands.
 const MAX_SHOWN: usize = 100;
+/// Longest line that a snippet shows, in bytes: a file of one line would be shown whole with each problem.
+const MAX_LINE: usize = 400;
 /// Longest piece of the file that a message repeats, in characters.
 const MAX_QUOTED: usize = 60;
 
@@ -134,9 +136,12 @@ impl ConfigProblems {
         let source = NamedSource::new(&self.file, self.source.clone());
         let mut out = String::new();
         for problem in &self.problems {
+            let place = self.place(problem);
+            let fits = self.fits(problem);
             let shown = Shown {
                 problem,
-                source: &source,
+                source: fits.then_some(&source),
+                place: place.filter(|_| !fits),
             };
             // Writing to a string cannot fail.
             let _ = handler.render_report(&mut out, &shown);
@@ -170,6 +175,30 @@ impl ConfigProblems {
         let start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
         let column = before.get(start..)?.chars().count().saturating_add(1);
         Some((line, column))
+    }
+
+    /// True where the lines of a snippet are short enough to show.
+    fn fits(&self, problem: &Problem) -> bool {
+        let spans = problem
+            .span
+            .iter()
+            .chain(problem.other.iter().map(|(span, _)| span));
+        let Some((start, end)) = spans
+            .map(|span| (span.start, span.end))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        else {
+            return true;
+        };
+        // One line of context on either side.
+        let before = self.source.get(..start).unwrap_or_default();
+        let after = self.source.get(end..).unwrap_or_default();
+        let from = before.rmatch_indices('\n').nth(1).map_or(0, |(at, _)| at);
+        let to = after
+            .match_indices('\n')
+            .nth(1)
+            .map_or(self.source.len(), |(at, _)| end.saturating_add(at));
+        let shown = self.source.get(from..to).unwrap_or_default();
+        shown.lines().all(|line| line.len() <= MAX_LINE)
     }
 
     fn summary(&self) -> String {
@@ -214,11 +243,17 @@ impl std::error::Error for ConfigProblems {}
 /// A problem with the text it is about, as miette wants it.
 struct Shown<'a> {
     problem: &'a Problem,
-    source: &'a NamedSource<String>,
+    /// The text, unless its lines are too long to show.
+    source: Option<&'a NamedSource<String>>,
+    /// Line and column, where no snippet shows them.
+    place: Option<(usize, usize)>,
 }
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((line, column)) = self.place {
+            write!(f, "line {line}, column {column}: ")?;
+        }
         f.write_str(&self.problem.message)
     }
 }
@@ -242,10 +277,12 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.problem.span.is_some().then_some(self.source)
+        self.problem.span.as_ref()?;
+        self.source.map(|source| -> &dyn SourceCode { source })
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.source?;
         let main = LabeledSpan::new_primary_with_span(Some("here".into()), self.problem.span.clone()?);
         let other = self
             .problem
@@ -316,6 +353,16 @@ mod tests {
                 .starts_with("x.yaml: 500 problems (400 more not shown)")
         );
         assert_eq!(found.problems().len(), 100);
+    }
+
+    #[test]
+    fn a_file_of_one_endless_line_is_not_shown_with_each_problem() {
+        let source = format!("{} here\n", "x".repeat(100_000));
+        let shown = problems(&source).render(100, false);
+        assert!(
+            shown.len() < 500 && shown.contains("line 1, column 100002: no good"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::config::kind::Kind;
 use crate::config::kind::Wrong;
 use crate::config::kind::secs;
 use crate::config::kind::show_duration;
+use crate::config::notes::At;
 use crate::config::problem::quoted;
-use crate::config::section::At;
 use crate::config::section::Section;
 
 /// RFC 3501, section 5.4: an autologout timer must be at least 30 minutes; clients renew IDLE just before.

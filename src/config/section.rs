@@ -1,72 +1,17 @@
 //! Reads a tree of nodes key by key: typed values with defaults, every mistake noted instead of the first one returned,
 //! and every key that is asked for remembered, for "did you mean" and for the docs.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::config::kind::Kind;
 use crate::config::node::Node;
 use crate::config::node::Value;
+use crate::config::notes::At;
+use crate::config::notes::Notes;
 use crate::config::problem::Problem;
 use crate::config::problem::quoted;
 use crate::config::suggest::nearest;
-
-/// A key as the docs list it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyDoc {
-    /// The kind of its value, range included.
-    pub kind: String,
-    /// Its default as a file would write it; `must be given` or a word for its absence where there is none.
-    pub default: String,
-}
-
-/// What one reading collects.
-#[derive(Default)]
-pub(super) struct Notes {
-    problems: RefCell<Vec<Problem>>,
-    keys: RefCell<BTreeMap<String, KeyDoc>>,
-    /// Unknown keys that no key of their own section resembles: path, key, place.
-    strangers: RefCell<Vec<(String, String, Range<usize>)>>,
-}
-
-impl Notes {
-    /// Notes a mistake.
-    pub(super) fn problem(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
-    }
-
-    fn key(&self, path: &str, kind: &str, default: String) {
-        let doc = KeyDoc {
-            kind: kind.to_owned(),
-            default,
-        };
-        self.keys.borrow_mut().insert(path.to_owned(), doc);
-    }
-
-    /// All mistakes, and all keys that were asked for.
-    pub(super) fn into_parts(self) -> (Vec<Problem>, BTreeMap<String, KeyDoc>) {
-        let keys = self.keys.into_inner();
-        let mut problems = self.problems.into_inner();
-        for (path, key, span) in self.strangers.into_inner() {
-            let elsewhere = keys
-                .keys()
-                .find(|known| known.rsplit('.').next() == Some(key.as_str()));
-            let place = if path.is_empty() {
-                "here".to_owned()
-            } else {
-                format!("in `{path}`")
-            };
-            let problem = Problem::new(
-                "unknown_key",
-                span,
-                format!("there is no key {} {place}", quoted(&key)),
-            );
-            problems.push(problem.maybe_help(elsewhere.map(|known| format!("it belongs at `{known}`"))));
-        }
-        (problems, keys)
-    }
-}
 
 /// A section of keys while it is read.
 pub(super) struct Section<'n> {
@@ -75,6 +20,8 @@ pub(super) struct Section<'n> {
     path: String,
     span: Range<usize>,
     entries: Vec<Entry<'n>>,
+    /// Where in `entries` each key is: sets of networks may be many.
+    index: BTreeMap<&'n str, usize>,
     asked: Vec<&'static str>,
 }
 
@@ -96,6 +43,7 @@ impl<'n> Section<'n> {
             path,
             span,
             entries: Vec::new(),
+            index: BTreeMap::new(),
             asked: Vec::new(),
         }
     }
@@ -126,7 +74,7 @@ impl<'n> Section<'n> {
             ));
             return;
         };
-        if let Some(first) = self.entries.iter().find(|entry| entry.key == name) {
+        if let Some(first) = self.entry(name) {
             let problem = Problem::new(
                 "duplicate_key",
                 key.span.clone(),
@@ -136,11 +84,16 @@ impl<'n> Section<'n> {
                 .problem(problem.beside(first.key_span.clone(), "first here"));
             return;
         }
+        self.index.insert(name, self.entries.len());
         self.entries.push(Entry {
             key: name,
             key_span: key.span.clone(),
             value,
         });
+    }
+
+    fn entry(&self, key: &str) -> Option<&Entry<'n>> {
+        self.index.get(key).and_then(|at| self.entries.get(*at))
     }
 
     fn wrong_shape(&self, path: &str, found: &Value, wanted: &str, node: &Node) {
@@ -168,10 +121,7 @@ impl<'n> Section<'n> {
     /// The node of a key, which counts as known from now on.
     fn node(&mut self, key: &'static str) -> Option<&'n Node> {
         self.asked.push(key);
-        self.entries
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| entry.value)
+        self.entry(key).map(|entry| entry.value)
     }
 
     /// A value with a default.
@@ -192,7 +142,7 @@ impl<'n> Section<'n> {
     pub(super) fn required<T>(&mut self, key: &'static str, kind: &Kind<'_, T>) -> Option<T> {
         let path = self.path_of(key);
         self.notes.key(&path, &kind.name, "must be given".to_owned());
-        if !self.entries.iter().any(|entry| entry.key == key) {
+        if !self.has(key) {
             let message = format!("`{path}` is missing");
             let problem = Problem::new("missing_key", self.span.clone(), message);
             self.notes
@@ -333,9 +283,7 @@ impl<'n> Section<'n> {
 
     /// Where a key's value stands; the section's own place where it has none.
     pub(super) fn place(&self, key: &str) -> Range<usize> {
-        self.entries
-            .iter()
-            .find(|entry| entry.key == key)
+        self.entry(key)
             .map_or_else(|| self.span.clone(), |entry| entry.value.span.clone())
     }
 
@@ -349,12 +297,12 @@ impl<'n> Section<'n> {
 
     /// True where something in the file was wrong so far: what follows from it need not be said.
     pub(super) fn has_problems(&self) -> bool {
-        !self.notes.problems.borrow().is_empty()
+        self.notes.has_problems()
     }
 
     /// True where the key is written, well or badly.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
+        self.entry(key).is_some()
     }
 
     /// Where the section stands: its first key.
@@ -389,8 +337,7 @@ impl<'n> Section<'n> {
         };
         let span = entry.key_span.clone();
         if help.is_none() {
-            let stranger = (self.path.clone(), entry.key.to_owned(), span);
-            self.notes.strangers.borrow_mut().push(stranger);
+            self.notes.stranger(&self.path, entry.key, span);
             return;
         }
         let place = if self.path.is_empty() {
@@ -402,11 +349,4 @@ impl<'n> Section<'n> {
         self.notes
             .problem(Problem::new("unknown_key", span, message).maybe_help(help));
     }
-}
-
-/// A value and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct At<T> {
-    pub(super) value: T,
-    pub(super) span: Range<usize>,
 }

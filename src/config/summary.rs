@@ -3,8 +3,8 @@
 use crate::config::Config;
 use crate::config::backend::Backend;
 use crate::config::backend::BackendTls;
-use crate::config::backend::RouteFor;
 use crate::config::listener::ListenerTls;
+use crate::config::route::RouteFor;
 use crate::policy::factor::Mode;
 use crate::policy::factor::Requirement;
 
@@ -125,4 +125,61 @@ fn describe(backend: &Backend) -> String {
         "{} at {} ({tls}{check}; {identity})",
         backend.name, backend.address
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn summary(text: &str) -> Summary {
+        Config::parse("x", text, Path::new("")).unwrap().summary()
+    }
+
+    #[test]
+    fn a_strict_configuration_has_nothing_to_warn_of() {
+        let summary = summary("backends: [{address: '127.0.0.1:143'}]");
+        assert_eq!(summary.warnings, Vec::<String>::new());
+        let lines: Vec<_> = summary
+            .lines
+            .iter()
+            .map(|(heading, text)| format!("{heading}: {text}"))
+            .collect();
+        assert!(
+            lines.contains(&"listener: [::]:993 (TLS)".to_owned()),
+            "{lines:?}"
+        );
+        assert!(
+            lines.contains(&"second factor: required; app passwords and one-time codes".to_owned()),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn every_weak_choice_is_named() {
+        let base = "backends: [{name: a, address: '127.0.0.1:143'}]\n";
+        for (text, word) in [
+            ("second_factor: {default: optional}", "optional"),
+            ("second_factor: {default: exempt}", "nobody needs"),
+            ("second_factor: {mode: monitor}", "noted, not refused"),
+            ("second_factor: {admit_unknown_users: true}", "nobody added"),
+            (
+                "second_factor: {networks: [{set: private, require: exempt}]}",
+                "from private",
+            ),
+            ("metrics: {address: '0.0.0.0:9993'}", "other machines"),
+        ] {
+            let warnings = summary(&format!("{base}{text}")).warnings;
+            assert!(
+                warnings.len() == 1 && warnings[0].contains(word),
+                "{text}: {warnings:?}"
+            );
+        }
+        let clear =
+            summary("backends: [{address: 'mail.example.org:143', tls: none, danger_plaintext: true}]");
+        assert!(clear.warnings[0].contains("in clear"));
+        let two = summary("backends: [{name: a, address: 'a:143'}, {name: b, address: 'b:143'}]");
+        assert!(two.warnings[0].contains("no route"));
+    }
 }
