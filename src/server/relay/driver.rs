@@ -1,6 +1,5 @@
 //! One session's state and its one poll.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::Context;
@@ -17,6 +16,9 @@ use tokio::time::sleep_until;
 use super::Deadlines;
 use super::Order;
 use super::Outcome;
+use super::scratch::CHUNK;
+use super::scratch::SCRATCH;
+use super::scratch::Scratch;
 use super::timing::last_word;
 use super::transfer::Pending;
 use super::transfer::fill;
@@ -27,32 +29,11 @@ use crate::session::relay::Output;
 use crate::session::relay::Relay;
 use crate::types::EndReason;
 
-/// How much is read at once. Larger reads cost less CPU per byte, up to the size of the second-level cache.
-const CHUNK: usize = 64 * 1024;
-
 /// Unwritten bytes for one side beyond which nothing more is read from the other.
 const STUCK: usize = CHUNK;
 
 /// How long a last word may take to reach the client.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
-}
-
-struct Scratch {
-    input: Box<[u8]>,
-    output: Output,
-}
-
-impl Scratch {
-    fn new() -> Self {
-        Self {
-            input: vec![0; CHUNK].into_boxed_slice(),
-            output: Output::default(),
-        }
-    }
-}
 
 pub(super) struct Driver<C, B> {
     pub(super) client: C,

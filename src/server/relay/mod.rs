@@ -4,6 +4,7 @@
 //! has not taken yet. Output that is stuck in one direction never stops the other.
 
 mod driver;
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod timing;
