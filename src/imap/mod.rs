@@ -10,4 +10,5 @@ mod line;
 pub mod literal;
 pub mod mailbox;
 pub mod response;
+pub mod tally;
 pub mod verb;

@@ -9,12 +9,14 @@ use thiserror::Error;
 
 use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_of;
+use crate::imap::tally::Counter;
+use crate::imap::tally::Tally;
 
 /// Longest line that has to be held whole: status, CAPABILITY, tagged, `+`.
 const MAX_HELD: usize = 64 * 1024;
 
-/// Enough of a line's end to hold `~{2147483647}` and CRLF.
-const TAIL: usize = 16;
+/// Enough of a line's end to hold `HEADER]<4294967295> ~{2147483647}` and CRLF.
+const TAIL: usize = 40;
 
 /// Longest first word that must be told from others: `CAPABILITY`.
 const LONGEST_WORD: usize = 10;
@@ -82,6 +84,7 @@ pub struct Scanner {
     tail_len: usize,
     line_len: usize,
     max_line: usize,
+    counter: Counter,
 }
 
 impl Scanner {
@@ -95,6 +98,7 @@ impl Scanner {
             tail_len: 0,
             line_len: 0,
             max_line,
+            counter: Counter::new(),
         }
     }
 
@@ -113,6 +117,17 @@ impl Scanner {
     /// Forgets the held bytes.
     pub fn release(&mut self) {
         self.held = Vec::new();
+    }
+
+    /// What data responses have told so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.counter.tally
+    }
+
+    /// Another mailbox is selected, or none: what was known of its size is void.
+    pub fn forget_mailbox(&mut self) {
+        self.counter.forget_mailbox();
     }
 
     /// Looks at the input, which must not be empty, up to the next item.
@@ -134,11 +149,16 @@ impl Scanner {
                 }
                 At::Start if !self.held.is_empty() => return self.go_on_holding(rest),
                 At::Start => match classify(rest) {
-                    Class::Data => self.begin_line(),
+                    Class::Data => self.begin_response(),
                     Class::Special | Class::Unclear => return self.special(rest),
                 },
             }
         }
+    }
+
+    fn begin_response(&mut self) {
+        self.begin_line();
+        self.counter.begin();
     }
 
     fn begin_line(&mut self) {
@@ -151,6 +171,7 @@ impl Scanner {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX);
         let taken = wanted.min(rest.len());
         let left = left - u32::try_from(taken).unwrap_or(left);
+        self.counter.literal(taken);
         if left == 0 {
             self.begin_line();
         } else {
@@ -167,6 +188,7 @@ impl Scanner {
         if self.line_len > self.max_line {
             return Err(ResponseError::LineTooLong);
         }
+        self.counter.line(part);
         if end.is_none() {
             self.remember(part);
             return Ok(part.len());
@@ -186,6 +208,7 @@ impl Scanner {
         match line {
             [.., b'}', b'\r', b'\n'] => match announcement_of(line) {
                 Ok(Some(literal)) if literal.mode == LiteralMode::Sync => {
+                    self.counter.announced(line);
                     if literal.size == 0 {
                         self.begin_line();
                     } else {
@@ -244,8 +267,9 @@ impl Scanner {
             taken += 1;
         }
         if let Class::Data = classify(&self.held) {
-            self.begin_line();
+            self.begin_response();
             let held = std::mem::take(&mut self.held);
+            self.counter.line(&held);
             self.line_len = held.len();
             self.remember(&held);
             self.held = held;
