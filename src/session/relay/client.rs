@@ -9,6 +9,7 @@ use super::InFlight;
 use super::Output;
 use super::Relay;
 use super::Sent;
+use super::guard::Verdict;
 use crate::imap::collect::FrameError;
 use crate::imap::collect::Progress;
 use crate::imap::command::Awaited;
@@ -77,8 +78,8 @@ impl Relay {
                 return self.refuse_literal(literal, answer, output);
             }
         };
-        if let Kind::Refused(text) = command.verb.kind() {
-            let answer = refusal(self.collector.bytes(), "BAD", text);
+        if let Verdict::Refuse(word, text) = self.guard.judge(&command) {
+            let answer = refusal(self.collector.bytes(), word, &text);
             return self.refuse_literal(literal, answer, output);
         }
         match command.awaits {
@@ -148,9 +149,9 @@ impl Relay {
         }
         let refused = match Command::read(bytes, &self.options.extra_verbs) {
             Err(error) => refusal(bytes, "BAD", &error.to_string()),
-            Ok(command) => match command.verb.kind() {
-                Kind::Refused(text) => refusal(bytes, "BAD", text),
-                _ => {
+            Ok(command) => match self.guard.judge(&command) {
+                Verdict::Refuse(word, text) => refusal(bytes, word, &text),
+                Verdict::Pass => {
                     let sent = sent(&command);
                     self.hand_over(sent, output);
                     return Ok(());

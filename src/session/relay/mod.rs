@@ -5,6 +5,7 @@
 
 mod client;
 mod flow;
+mod guard;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,8 @@ use crate::imap::mailbox::MailboxName;
 use crate::imap::response::Scanner;
 use crate::imap::verb::Verb;
 use crate::types::EndReason;
+
+use guard::Guard;
 
 pub use flow::Flow;
 pub use flow::Output;
@@ -121,6 +124,7 @@ pub struct Relay {
     options: Arc<Options>,
     collector: Collector,
     awaits: Awaits,
+    guard: Guard,
     scanner: Scanner,
     in_flight: VecDeque<InFlight>,
     /// A `+` of ours that waits for the end of a response.
@@ -142,6 +146,7 @@ impl Relay {
             collector: Collector::new(options.command),
             scanner: Scanner::new(options.max_response_line),
             awaits: Awaits::Command,
+            guard: Guard::default(),
             in_flight: VecDeque::new(),
             go_ahead: false,
             stray_done: false,
