@@ -18,7 +18,8 @@ pub(super) const ALLOWANCE: usize = 20 * 1024;
 /// Gives out a bounded number of bytes between two refills.
 ///
 /// rustls joins a fragmented hand-shake message up to 64 KiB, before and after the hand-shake. We refill when application data
-/// has come out, so that whoever sends anything else is cut off while what it made us hold is small.
+/// has come out, so that whoever sends anything else is cut off while what it made us hold is small: reading fails with
+/// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded).
 #[derive(Debug)]
 pub(super) struct Metered {
     tcp: TcpStream,
@@ -58,7 +59,7 @@ impl AsyncRead for Metered {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.left == 0 {
-            let error = io::Error::new(io::ErrorKind::InvalidData, "too much TLS without data");
+            let error = io::Error::new(io::ErrorKind::QuotaExceeded, "too much TLS without data");
             return Poll::Ready(Err(error));
         }
         let room = buf.remaining().min(self.left);
@@ -113,12 +114,12 @@ mod tests {
         let mut metered = Metered::new(ours, 100);
         let mut got = Vec::new();
         let error = metered.read_to_end(&mut got).await.unwrap_err();
-        assert_eq!((error.kind(), got.len()), (io::ErrorKind::InvalidData, 100));
+        assert_eq!((error.kind(), got.len()), (io::ErrorKind::QuotaExceeded, 100));
         metered.refill();
         let error = metered.read_to_end(&mut got).await.unwrap_err();
         assert_eq!(
             (error.kind(), got.len()),
-            (io::ErrorKind::InvalidData, ALLOWANCE + 100)
+            (io::ErrorKind::QuotaExceeded, ALLOWANCE + 100)
         );
         metered.refill();
         assert_eq!(metered.read_to_end(&mut got).await.unwrap(), 0);

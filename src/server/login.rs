@@ -1,6 +1,5 @@
 //! Before login: the client's words go to [`PreAuth`], its steps are carried out, and one attempt at a time is judged.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::server::attempt::Attempt;
 use crate::server::attempt::Refused;
 use crate::server::connection::Conversation;
 use crate::server::relay::Order;
-use crate::server::relay::is_close;
+use crate::server::relay::client_failure;
 use crate::server::sessions::Place;
 use crate::session::preauth::Answer;
 use crate::session::preauth::Channel;
@@ -143,7 +142,7 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), EndReason> {
         stream.write_all(bytes).await?;
         stream.flush().await
     };
-    sent.await.map_err(|error| gone(&error))
+    sent.await.map_err(|error| client_failure(&error))
 }
 
 /// Waits without a buffer, then reads what is at hand.
@@ -158,15 +157,7 @@ async fn read(stream: &mut Stream) -> Result<Vec<u8>, EndReason> {
     match read.await {
         Ok(bytes) if bytes.is_empty() => Err(EndReason::ClientClosed),
         Ok(bytes) => Ok(bytes),
-        Err(error) => Err(gone(&error)),
-    }
-}
-
-fn gone(error: &io::Error) -> EndReason {
-    if is_close(error) {
-        EndReason::ClientClosed
-    } else {
-        EndReason::ClientIo
+        Err(error) => Err(client_failure(&error)),
     }
 }
 

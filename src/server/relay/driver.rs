@@ -21,6 +21,7 @@ use super::scratch::SCRATCH;
 use super::scratch::Scratch;
 use super::timing::last_word;
 use super::transfer::Pending;
+use super::transfer::client_failure;
 use super::transfer::fill;
 use super::transfer::is_close;
 use super::transfer::send;
@@ -287,8 +288,8 @@ where
                 Ok(Some(filled)) => filled,
                 // Many clients leave TLS without a goodbye: that is a close like any other.
                 Err(error) if is_close(&error) => 0,
-                Err(_) => {
-                    self.end(EndReason::ClientIo, now);
+                Err(error) => {
+                    self.end(client_failure(&error), now);
                     return true;
                 }
             };

@@ -24,7 +24,7 @@ use crate::types::EndReason;
 
 use driver::Driver;
 
-pub(in crate::server) use transfer::is_close;
+pub(in crate::server) use transfer::client_failure;
 
 /// The time limits of a relayed session.
 #[derive(Debug, Clone, Copy)]

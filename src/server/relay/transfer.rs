@@ -10,6 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 
 use crate::session::relay::Flow;
+use crate::types::EndReason;
 
 /// One direction's unwritten bytes.
 #[derive(Debug, Default)]
@@ -65,11 +66,22 @@ pub(super) fn fill<S: AsyncRead + Unpin>(
 }
 
 /// True where an error means no more than that the peer has gone.
-pub(in crate::server) fn is_close(error: &io::Error) -> bool {
+pub(super) fn is_close(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     )
+}
+
+/// What a failure to read from or write to the client comes to: its close, a bound that it exceeded, or trouble on the way.
+pub(in crate::server) fn client_failure(error: &io::Error) -> EndReason {
+    if is_close(error) {
+        EndReason::ClientClosed
+    } else if error.kind() == io::ErrorKind::QuotaExceeded {
+        EndReason::ClientLimit
+    } else {
+        EndReason::ClientIo
+    }
 }
 
 /// Writes the pieces of a flow, as many as go out at once, and keeps the rest; returns how many bytes there were.
