@@ -204,6 +204,83 @@ async fn a_killed_process_leaves_nothing_that_hinders_the_next_one() {
 // --- The end
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_delivers_every_owed_answer_says_bye_and_ends_in_time_whatever_clients_do() {
+    let (open, gate) = watch::channel(false);
+    let works = after_login(vec![
+        Move::Expect("SEARCH"),
+        Move::Gate(gate),
+        say("* SEARCH 1 2 3\r\n{tag} OK found"),
+        Move::Drain,
+    ]);
+    let idles = after_login(vec![Move::Expect("IDLE"), say("+ idling"), Move::Drain]);
+    let floods = after_login(vec![
+        Move::Expect("FETCH"),
+        Move::Flood(b"* OK flood\r\n".repeat(999), usize::MAX),
+    ]);
+    let backend = Scripted::start(vec![works, idles, floods]).await.unwrap();
+    let drain = Duration::from_secs(4);
+    let place = Place::new(backend.addr, "drain: {timeout: 4s, spread: 0s}");
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let mut program = place.start().await;
+    let mut working = program.logged_in("alice", &password).await;
+    working.send("s SEARCH ALL\r\n").await.unwrap();
+    let mut idle = program.logged_in("alice", &password).await;
+    idle.send("i IDLE\r\n").await.unwrap();
+    assert_eq!(idle.response().await.unwrap(), "+ idling");
+    // Asks for more than fits, and reads nothing of it.
+    let mut stuck = program.logged_in("alice", &password).await;
+    stuck.send("f FETCH 1:* BODY[]\r\n").await.unwrap();
+    let mut stranger = program.connect().await;
+    let _silent = TcpStream::connect(program.addrs[0]).await.unwrap();
+    until("the backend is asked", || async {
+        let heard = backend.lines();
+        ["SEARCH", "FETCH"]
+            .iter()
+            .all(|verb| heard.iter().any(|line| line.contains(verb)))
+    })
+    .await;
+
+    let began = Instant::now();
+    program.signal("TERM");
+    program.events.wait(0, "stopping").await.unwrap();
+    assert_eq!(program.get("/readyz").await, (503, "draining\n".to_owned()));
+    assert_eq!(program.get("/healthz").await.0, 200);
+    assert_eq!(
+        rest(&mut idle).await,
+        "* BYE [UNAVAILABLE] Server is shutting down\r\n"
+    );
+    assert_eq!(
+        rest(&mut stranger).await,
+        "* BYE [UNAVAILABLE] Server is shutting down\r\n"
+    );
+    until("new connections are refused", || async {
+        TcpStream::connect(program.addrs[0]).await.is_err()
+    })
+    .await;
+    assert!(!program.has_ended(), "an answer is owed");
+    open.send_replace(true);
+    assert_eq!(
+        rest(&mut working).await,
+        "* SEARCH 1 2 3\r\ns OK found\r\n* BYE [UNAVAILABLE] Server is shutting down\r\n"
+    );
+    let status = program.wait(Duration::from_secs(20)).await;
+    let took = began.elapsed();
+    assert_eq!(status.code(), Some(0), "{}", program.log());
+    // The client that reads nothing is waited for, but not a moment longer than was configured.
+    assert!(took <= drain + Duration::from_millis(500), "{took:?}");
+    let (_, event) = program.events.wait(0, "stopped").await.unwrap();
+    assert_eq!(text(&event, "event.outcome"), "success");
+    let ends = program.events.all();
+    let ends = ends
+        .iter()
+        .filter(|event| text(event, "event.action") == "session_ended");
+    let reasons: Vec<String> = ends.map(|event| text(event, "event.reason")).collect();
+    assert_eq!(reasons, ["shutdown"; 3]);
+    assert!(!place.path("data/control.sock").exists());
+    drop(stuck);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_a_drain_at_once() {
     let backend = Scripted::start(vec![after_login(vec![Move::Expect("NOOP"), Move::Drain])])
         .await
@@ -219,6 +296,27 @@ async fn a_second_signal_ends_a_drain_at_once() {
     program.signal("INT");
     let status = program.wait(Duration::from_secs(10)).await;
     assert_eq!(status.code(), Some(75));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_in_its_tls_hand_shake_does_not_keep_a_drain_waiting() {
+    let backend = backend().await;
+    let place = Place::new(
+        backend.addr,
+        "login: {handshake_timeout: 1m}\ndrain: {timeout: 10m, spread: 0s}",
+    );
+    let mut program = place.start().await;
+    let _silent = TcpStream::connect(program.addrs[0]).await.unwrap();
+    until("it is accepted", || async {
+        program
+            .metric("imapwarden_connections{phase=\"handshake\"}")
+            .await
+            == 1
+    })
+    .await;
+    program.signal("TERM");
+    let status = program.wait(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0));
 }
 
 // --- Reload
