@@ -511,6 +511,42 @@ async fn the_sessions_of_one_user_are_listed_and_killed_together() {
     works(&mut program.logged_in("alice", &of_alice).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_ends_what_is_open_refuses_what_comes_and_is_lifted() {
+    let backend = backend().await;
+    let place = Place::new(backend.addr, "");
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let mut bystander = program.logged_in("alice", &password).await;
+    let banned = [127, 0, 0, 2];
+    let mut client = program.connect_from(banned).await.unwrap();
+    client.response().await.unwrap();
+    let login = format!("LOGIN alice {password}");
+    assert!(client.command("l", &login).await.unwrap()[0].starts_with("l OK"));
+
+    let ban = ["ban", "add", "127.0.0.2", "--reason", "a test", "--for", "1h"];
+    assert_eq!(place.run("", &ban).await.code, Some(0));
+    rest(&mut client).await;
+    let (_, reason) = program.end_reason(0, "session_killed").await;
+    assert_eq!(reason, "address_banned");
+    let (_, event) = program.events.wait(0, "ban_added").await.unwrap();
+    assert_eq!(text(&event, "imapwarden.ban.network"), "127.0.0.2/32");
+    assert_eq!(text(&event, "imapwarden.ban.reason"), "a test");
+    assert!(!text(&event, "imapwarden.ban.until").is_empty());
+    assert!(program.connect_from(banned).await.is_err());
+    let (_, reason) = program.end_reason(0, "connection_denied").await;
+    assert_eq!(reason, "address_banned");
+    let denied = "imapwarden_connections_denied_total{reason=\"address_banned\"}";
+    assert_eq!(program.metric(denied).await, 1);
+    works(&mut bystander).await;
+
+    assert_eq!(place.run("", &["ban", "remove", "127.0.0.2"]).await.code, Some(0));
+    let (_, event) = program.events.wait(0, "ban_removed").await.unwrap();
+    assert_eq!(text(&event, "imapwarden.ban.network"), "127.0.0.2/32");
+    let mut client = program.connect_from(banned).await.unwrap();
+    assert!(client.response().await.unwrap().starts_with("* OK"));
+}
+
 // --- What surrounds it fails
 
 #[tokio::test(flavor = "multi_thread")]
