@@ -98,17 +98,16 @@ impl Conversation {
             return Ok(ClientAddr::direct(peer));
         };
         let within = self.shared.timing.proxy_header;
-        proxy_header::client_of(tcp, peer, trusted, within)
-            .await
-            .map_err(|error| {
-                tracing::debug!(%peer, %error, "no valid PROXY header");
-                EndReason::ProxyHeaderInvalid
-            })
+        let header = proxy_header::client_of(tcp, peer, trusted, within);
+        self.shared.unless_stopped(header).await?.map_err(|error| {
+            tracing::debug!(%peer, %error, "no valid PROXY header");
+            EndReason::ProxyHeaderInvalid
+        })
     }
 
     /// The TLS hand-shake: straight after the connection, or after STARTTLS.
     pub(super) async fn start_tls(&mut self, tcp: TcpStream) -> Result<Stream, EndReason> {
-        match self.shared.tls.handshake(tcp).await {
+        match self.shared.unless_stopped(self.shared.tls.handshake(tcp)).await? {
             Ok((stream, info)) => {
                 self.shared
                     .metrics

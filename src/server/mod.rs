@@ -27,7 +27,7 @@ use tokio::signal::unix::signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::keys::KeyError;
@@ -56,6 +56,9 @@ pub use build::open_store;
 
 /// How long the last events may take to be written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// How much of the time to drain is left for the last goodbyes.
+const GOODBYES: Duration = Duration::from_secs(1);
 
 /// Why the proxy cannot start.
 #[derive(Debug, Error)]
@@ -209,10 +212,12 @@ fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
 }
 
 /// Ends every connection: those that have not logged in at once, sessions spread over time so that their clients do not all
-/// come back in the same second.
+/// come back in the same second. All of it takes no longer than configured, goodbyes included: whoever started us may wait
+/// exactly so long before it kills us.
 async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
     shared.emit(event(Kind::Stopping));
-    let deadline = Instant::now() + drain.timeout;
+    let over = Instant::now() + drain.timeout;
+    let deadline = over - GOODBYES.min(drain.timeout / 2);
     let orders = shared.sessions.drain(deadline);
     shared.shutdown.send_replace(true);
     connections.close();
@@ -224,8 +229,7 @@ async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
             sleep(pause).await;
         }
     }
-    let grace = deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1);
-    if timeout(grace, connections.wait()).await.is_err() {
+    if timeout_at(over, connections.wait()).await.is_err() {
         tracing::warn!(
             left = connections.len(),
             "connections were left when the time to drain was over"

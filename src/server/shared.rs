@@ -124,6 +124,16 @@ impl Shared {
         })
     }
 
+    /// Does something that nobody is owed an answer for: the process's end ends it.
+    pub(super) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, EndReason> {
+        let mut shutdown = self.shutdown.subscribe();
+        tokio::select! {
+            done = work => Ok(done),
+            // An error means that the process is gone: that is a stop, too.
+            _ = shutdown.wait_for(|down| *down) => Err(EndReason::Shutdown),
+        }
+    }
+
     /// The store's change number.
     pub(super) fn store_version(&self) -> u64 {
         *self.store.changes().borrow()

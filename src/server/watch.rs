@@ -10,8 +10,12 @@ use crate::limits::bans::Ban;
 use crate::server::clock;
 use crate::server::shared::GUESSING;
 use crate::server::shared::Shared;
+use crate::store;
 use crate::store::StoreError;
+use crate::telemetry::event::Event;
+use crate::telemetry::kind::Kind;
 use crate::types::EndReason;
+use crate::types::UnixTime;
 
 /// How often everything is looked at without a cause: what expires tells nobody.
 const ROUND: Duration = Duration::from_secs(20);
@@ -26,10 +30,12 @@ const SWEEP: Duration = Duration::from_secs(600);
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut changes = shared.store.changes();
     let mut next_sweep = Instant::now() + SWEEP;
+    let mut news = Bans::AsFound;
     loop {
         changes.mark_unchanged();
-        let pause = match look(&shared).await {
+        let pause = match look(&shared, news).await {
             Ok(()) => {
+                news = Bans::Changed;
                 shared.store_answered();
                 ROUND
             }
@@ -60,24 +66,20 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// What a look at the bans finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bans {
+    /// At the start: they were told of when they were set.
+    AsFound,
+    /// Later: what is new, or gone, is told.
+    Changed,
+}
+
 /// Reads bans, checks every session, forgets what limits need not know any more.
-async fn look(shared: &Shared) -> Result<(), StoreError> {
+async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     let now = clock::unix();
     let stored = shared.store.bans(now).await?;
-    // Bans for guessing live in memory alone: what the store says stands beside them.
-    let all = shared.limits.bans.list();
-    let own = all
-        .iter()
-        .filter(|ban| ban.by == GUESSING && ban.is_in_force(now));
-    let own: Vec<Ban> = own.map(|ban| Ban::clone(ban)).collect();
-    let stored = stored.into_iter().map(|ban| Ban {
-        network: ban.network,
-        reason: ban.reason,
-        by: ban.by,
-        since: ban.created,
-        until: ban.until,
-    });
-    shared.limits.bans.replace_all(own.into_iter().chain(stored));
+    take_bans(shared, stored, now, news);
     for facts in shared.sessions.end_where(EndReason::AddressBanned, |facts| {
         shared.limits.bans.find(facts.client.ip(), now).is_some()
     }) {
@@ -100,4 +102,40 @@ async fn look(shared: &Shared) -> Result<(), StoreError> {
     shared.limits.connections.sweep(monotonic);
     shared.limits.attempts.sweep(monotonic);
     Ok(())
+}
+
+/// Puts the store's bans in force, and tells what has changed. Bans for guessing live in memory alone and stand beside them.
+fn take_bans(shared: &Shared, stored: Vec<store::Ban>, now: UnixTime, news: Bans) {
+    let before = shared.limits.bans.list();
+    let own = before
+        .iter()
+        .filter(|ban| ban.by == GUESSING && ban.is_in_force(now));
+    let own: Vec<Ban> = own.map(|ban| Ban::clone(ban)).collect();
+    let stored = stored.into_iter().map(|ban| Ban {
+        network: ban.network,
+        reason: ban.reason,
+        by: ban.by,
+        since: ban.created,
+        until: ban.until,
+    });
+    shared.limits.bans.replace_all(own.into_iter().chain(stored));
+    if news == Bans::AsFound {
+        return;
+    }
+    let after = shared.limits.bans.list();
+    let tell = |kind, ban: &Ban| {
+        let event = Event::new(kind, clock::wall());
+        shared.emit(event.ban(&ban.network, ban.until, &ban.reason));
+    };
+    // Both lists are sorted by network.
+    let is_in = |bans: &[Arc<Ban>], ban: &Ban| bans.binary_search_by_key(&ban.network, |ban| ban.network);
+    for ban in &after {
+        let known = is_in(&before, ban).ok().and_then(|at| before.get(at));
+        if known.is_none_or(|known| known != ban) {
+            tell(Kind::BanAdded, ban);
+        }
+    }
+    for ban in before.iter().filter(|ban| is_in(&after, ban).is_err()) {
+        tell(Kind::BanRemoved, ban);
+    }
 }

@@ -29,6 +29,9 @@ pub struct Client<S> {
     stream: BufReader<S>,
 }
 
+/// One with TLS.
+pub type TlsClient = Client<TlsStream<TcpStream>>;
+
 impl Client<TcpStream> {
     /// Connects without TLS.
     pub async fn plain(addr: SocketAddr) -> io::Result<Self> {

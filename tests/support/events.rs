@@ -25,10 +25,15 @@ impl Default for Recorder {
 impl Recorder {
     /// Where the proxy's events must go, as JSON.
     pub fn target(&self) -> Target {
-        Target::Writer(Box::new(Lines {
+        Target::Writer(self.writer())
+    }
+
+    /// Takes events as lines of JSON, wherever they come from.
+    pub fn writer(&self) -> Box<dyn Write + Send> {
+        Box::new(Lines {
             recorder: self.clone(),
             begun: Vec::new(),
-        }))
+        })
     }
 
     /// The events so far.

@@ -27,6 +27,8 @@ pub enum Move {
     ExpectBytes(usize),
     /// Sends the same bytes many times, without end for `usize::MAX`.
     Flood(Vec<u8>, usize),
+    /// Waits until the value is true.
+    Gate(watch::Receiver<bool>),
     /// Reads nothing and says nothing any more; the connection stays open.
     Stall,
     /// Reads everything until the peer closes, and says nothing.
@@ -166,6 +168,10 @@ async fn play(stream: TcpStream, script: &[Move], seen: &Seen) -> io::Result<Out
                 for _ in 0..*times {
                     stream.write_all(bytes).await?;
                 }
+            }
+            Move::Gate(open) => {
+                // A gate that nobody can open any more is no gate.
+                let _ = open.clone().wait_for(|open| *open).await;
             }
             Move::Stall => std::future::pending().await,
             Move::Drain => {

@@ -36,6 +36,9 @@ const STUCK: usize = CHUNK;
 /// How long a last word may take to reach the client.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long it may take once the time to drain is over.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
+
 pub(super) struct Driver<C, B> {
     pub(super) client: C,
     pub(super) backend: B,
@@ -189,7 +192,11 @@ where
                 .slices(&[])
                 .for_each(|slice| self.to_client.push(slice));
         }
-        self.ending = Some((reason, now + FAREWELL));
+        let mut until = now + FAREWELL;
+        if let Some(drained) = self.drain {
+            until = until.min(drained.max(now) + LAST_MOMENT);
+        }
+        self.ending = Some((reason, until));
     }
 
     /// Ends a session that drains, or whose client has closed its side, once no answer is owed any more.

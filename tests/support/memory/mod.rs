@@ -215,7 +215,15 @@ impl Server {
     /// # Errors
     /// Where there is no port.
     pub async fn start(mail: Mail) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), mail).await
+    }
+
+    /// Starts to listen at an address, for a server that comes back.
+    ///
+    /// # Errors
+    /// Where the address is taken.
+    pub async fn start_at(addr: SocketAddr, mail: Mail) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let accept = tokio::spawn(accept(listener, mail.clone()));
         Ok(Self { addr, mail, accept })
