@@ -1,4 +1,5 @@
-//! The docs and the code say the same, in both directions: every event, field, reason and metric.
+//! The docs and the code say the same, in both directions: every event, field, reason, metric, floor and dependency; and every
+//! known attack has its test.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -76,6 +77,90 @@ fn every_metric_has_its_row_in_the_docs() {
         coded.insert(vec![name.to_owned(), kind.to_owned(), labels, help.to_owned()]);
     }
     assert_same(table("metrics.md", "metric"), coded.into_iter().collect());
+}
+
+#[test]
+fn every_known_attack_names_tests_that_exist() {
+    let rows = table("known-attacks.md", "id");
+    let mut seen = BTreeSet::new();
+    for row in &rows {
+        assert!(seen.insert(row[0].clone()), "{} stands twice", row[0]);
+        assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+        if let [id, _attack, _measure, tests] = row.as_slice() {
+            for test in tests.split_whitespace() {
+                assert!(is_test(test), "{id}: there is no test {test}");
+            }
+        } else {
+            assert_eq!(row.len(), 2, "{row:?}: an id and why it does not apply");
+        }
+    }
+    let wanted = (1..=26).map(|n| format!("B{n}"));
+    for id in wanted.chain((1..=7).map(|n| format!("P{n}"))) {
+        assert!(seen.contains(&id), "nothing is said about {id}");
+    }
+}
+
+/// Whether `file::name` is a test function in Rust or Python, or `file` a dialog.
+fn is_test(test: &str) -> bool {
+    let Some((file, name)) = test.split_once("::") else {
+        return test.ends_with(".dialog") && fs::exists(test).unwrap();
+    };
+    let Ok(text) = fs::read_to_string(file) else {
+        return false;
+    };
+    if file.ends_with(".py") {
+        return name.starts_with("test_") && text.contains(&format!("\ndef {name}("));
+    }
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let defined = lines.iter().position(|line| {
+        line.strip_prefix("async ")
+            .unwrap_or(line)
+            .starts_with(&format!("fn {name}("))
+    });
+    let above = lines[..defined.unwrap_or(0)].iter().rev();
+    let mut attributes = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+    attributes.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+}
+
+#[test]
+fn the_floors_in_the_docs_are_those_that_the_architecture_test_holds() {
+    let source = fs::read_to_string("tests/architecture.rs").unwrap();
+    let (_, floors) = source.split_once("const FLOORS").unwrap();
+    let (floors, _) = floors.split_once("];").unwrap();
+    let coded = floors.lines().filter_map(|line| {
+        let row = line.trim().strip_prefix("(\"")?.strip_suffix("]),")?;
+        let (module, row) = row.split_once("\", ")?;
+        let (floor, beside) = row.split_once(", &[")?;
+        Some(vec![floor.to_owned(), module.to_owned(), beside.replace('"', "")])
+    });
+    let mut documented = table("architecture.md", "floor");
+    for row in &mut documented {
+        let what = row.pop().unwrap();
+        assert!(!what.is_empty(), "{row:?} says nothing");
+    }
+    assert_same(documented, coded.collect());
+}
+
+#[test]
+fn every_direct_dependency_has_its_row_in_the_docs() {
+    let manifest = fs::read_to_string("Cargo.toml").unwrap();
+    let mut section = "";
+    let mut coded = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if let ("[dependencies]" | "[dev-dependencies]", Some((name, _))) =
+            (section, line.split_once(" = "))
+        {
+            coded.insert(vec![name.to_owned()]);
+        }
+    }
+    let documented = table("dependencies.md", "crate").into_iter().map(|mut row| {
+        assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+        row.truncate(1);
+        row
+    });
+    assert_same(documented.collect(), coded.into_iter().collect());
 }
 
 /// `# HELP name rest` as (name, rest).
