@@ -26,7 +26,6 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio::time::sleep;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -220,9 +219,8 @@ async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
     for order in orders {
         // The session may have ended by itself meanwhile.
         let _ = order.send(relay::Order::Drain(deadline));
-        if !pause.is_zero() && !connections.is_empty() {
-            sleep(pause).await;
-        }
+        // No longer than there is somebody left to spread.
+        let _ = timeout(pause, connections.wait()).await;
     }
     let grace = deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1);
     if timeout(grace, connections.wait()).await.is_err() {
