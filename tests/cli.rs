@@ -23,11 +23,11 @@ use std::process::Stdio;
 
 use imapwarden::auth::totp;
 use imapwarden::server::clock;
-use imapwarden::types::Secret;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use serde_json::json;
+use support::base32;
 use support::client::Client;
 use support::memory::Mail;
 use support::memory::Server;
@@ -141,25 +141,6 @@ async fn backend() -> Server {
     mail.add_sample_user("alice", MAIL_PASSWORD);
     mail.add_user("info", "shared");
     Server::start(mail).await.unwrap()
-}
-
-/// The raw bytes of a secret in base 32.
-fn from_base32(text: &str) -> Secret {
-    let (mut bits, mut count, mut bytes) = (0u32, 0, Vec::new());
-    for c in text.bytes() {
-        let five = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'2'..=b'7' => c - b'2' + 26,
-            _ => panic!("{text} is not base 32"),
-        };
-        bits = (bits << 5 | u32::from(five)) & 0xffff;
-        count += 5;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).unwrap());
-        }
-    }
-    Secret::new(bytes)
 }
 
 #[test]
@@ -356,7 +337,7 @@ fn an_authenticator_app_is_enrolled_with_a_first_code_and_once() {
         .run(&["user", "enroll-totp", "alice", "--begin", "--json"])
         .value();
     assert!(begun["url"].as_str().unwrap().starts_with("otpauth://totp/"));
-    let secret = from_base32(begun["secret"].as_str().unwrap());
+    let secret = base32::decode(begun["secret"].as_str().unwrap());
     let confirm = [
         "user",
         "enroll-totp",

@@ -13,6 +13,7 @@
     reason = "shared by several tests, each of which uses a part; a fault here must fail the test"
 )]
 
+pub mod base32;
 pub mod client;
 pub mod dialog;
 pub mod events;
