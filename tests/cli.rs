@@ -23,11 +23,11 @@ use std::process::Stdio;
 
 use imapwarden::auth::totp;
 use imapwarden::server::clock;
-use imapwarden::types::Secret;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use serde_json::json;
+use support::base32;
 use support::client::Client;
 use support::memory::Mail;
 use support::memory::Server;
@@ -337,7 +337,7 @@ fn an_authenticator_app_is_enrolled_with_a_first_code_and_once() {
         .run(&["user", "enroll-totp", "alice", "--begin", "--json"])
         .value();
     assert!(begun["url"].as_str().unwrap().starts_with("otpauth://totp/"));
-    let secret = Secret::new(support::base32(begun["secret"].as_str().unwrap()));
+    let secret = base32::decode(begun["secret"].as_str().unwrap());
     let confirm = [
         "user",
         "enroll-totp",

@@ -26,7 +26,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
@@ -225,9 +225,8 @@ async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
     for order in orders {
         // The session may have ended by itself meanwhile.
         let _ = order.send(relay::Order::Drain(deadline));
-        if !pause.is_zero() && !connections.is_empty() {
-            sleep(pause).await;
-        }
+        // No longer than there is somebody left to spread.
+        let _ = timeout(pause, connections.wait()).await;
     }
     if timeout_at(over, connections.wait()).await.is_err() {
         tracing::warn!(
