@@ -4,6 +4,15 @@
 //! Pure: no clock, no store, no network. Whoever asks brings the facts and the time.
 
 pub mod access;
+mod counters;
+pub mod decision;
+pub mod engine;
+pub mod expression;
 pub mod factor;
 pub mod facts;
+mod index;
+pub mod rules;
 mod units;
+mod window;
+
+pub use counters::Counters;
