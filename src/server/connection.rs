@@ -151,7 +151,7 @@ impl Conversation {
         let relaying = relay::run(
             (client, pipelined),
             (backend, early),
-            (relay, welcome),
+            (relay, welcome, Box::new(|_| {})),
             orders,
             deadlines,
         );

@@ -71,7 +71,7 @@ impl Parties {
 /// What becomes of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an objection that nobody reads lets the command pass"]
-pub(super) enum Objection {
+pub(in crate::session) enum Objection {
     /// It is answered NO with this text.
     Deny(String),
     /// The session ends.
@@ -80,7 +80,7 @@ pub(super) enum Objection {
 
 /// What a command will have done once the backend has said OK.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) enum Deed {
+pub(in crate::session) enum Deed {
     /// Nothing that is counted.
     #[default]
     None,
@@ -187,13 +187,13 @@ impl Inspector {
     }
 
     /// Gives back what an idle session does not need.
-    pub(super) fn release(&mut self) {
+    pub(in crate::session) fn release(&mut self) {
         self.counters.sweep(self.now_ms);
     }
 
     /// Judges a command that is about to go to the backend; it must be asked once for each. Says what the command will have
     /// done once the backend has said OK.
-    pub(super) fn command(
+    pub(in crate::session) fn command(
         &mut self,
         command: &Command<'_>,
         bytes: &[u8],
@@ -204,7 +204,7 @@ impl Inspector {
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
         if self.is_read_only() && !is_harmless(command.verb) {
-            return Err(Objection::Deny("The session is read-only".to_owned()));
+            return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
         }
         self.stats.command(self.now_ms);
         self.stats.seen_set |= read.sets_seen();
@@ -213,7 +213,7 @@ impl Inspector {
     }
 
     /// The backend has said OK to a command.
-    pub(super) fn done(&mut self, deed: Deed, tally: &Tally) -> Result<(), Objection> {
+    pub(in crate::session) fn done(&mut self, deed: Deed, tally: &Tally) -> Result<(), Objection> {
         match deed {
             Deed::None => Ok(()),
             Deed::Deleted(messages) => {
@@ -240,17 +240,17 @@ impl Inspector {
     }
 
     /// A command was answered BAD by us.
-    pub(super) fn refused(&mut self) {
+    pub(in crate::session) fn refused(&mut self) {
         self.stats.bad_commands += 1;
     }
 
     /// Another mailbox is selected, or none.
-    pub(super) fn selected(&mut self, mailbox: Option<&MailboxName>) {
+    pub(in crate::session) fn selected(&mut self, mailbox: Option<&MailboxName>) {
         self.stats.selected(mailbox);
     }
 
     /// The backend has sent data: judged once for all that came at once.
-    pub(super) fn fetched(&mut self, tally: &Tally) -> Result<(), Objection> {
+    pub(in crate::session) fn fetched(&mut self, tally: &Tally) -> Result<(), Objection> {
         let bytes = tally.fetched.saturating_sub(self.judged.fetched);
         if bytes == 0 {
             return Ok(());
