@@ -19,6 +19,7 @@ pub mod output;
 mod problem;
 pub mod relay;
 pub mod route;
+pub mod rules;
 mod section;
 pub mod state;
 mod suggest;

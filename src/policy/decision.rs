@@ -219,3 +219,97 @@ fn longer(held: Option<Hold<()>>, until_ms: Option<u64>) -> Hold<()> {
 fn later(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     Some(a?.max(b?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::facts::Event;
+    use crate::policy::rules::tests::rule;
+
+    fn decisions(list: &[(Mode, bool, &[Action])]) -> Decisions {
+        let mut decisions = Decisions::default();
+        for ((mode, is_new, then), number) in list.iter().zip(1..) {
+            let mut made = rule(Event::Command);
+            made.then = then.to_vec();
+            decisions.push(Decision {
+                id: DecisionId {
+                    session: SessionId::new(0xab),
+                    number,
+                },
+                rule: Arc::new(made),
+                mode: *mode,
+                is_new: *is_new,
+                value: 2,
+                threshold: 1,
+                until_ms: Some(u64::from(number)),
+                revision: "r".into(),
+            });
+        }
+        decisions
+    }
+
+    fn rate(bytes: u64) -> Action {
+        Action::Throttle(NonZeroU64::new(bytes).unwrap())
+    }
+
+    const ON: Mode = Mode::Enforce;
+
+    #[test]
+    fn the_strongest_action_wins_whatever_the_order() {
+        let list: [(Mode, bool, &[Action]); 4] = [
+            (ON, true, &[Action::Alert, rate(5)]),
+            (ON, true, &[Action::Deny]),
+            (ON, true, &[Action::ReadOnly]),
+            (ON, true, &[Action::Log]),
+        ];
+        let forward = decisions(&list);
+        assert_eq!(forward.verdict().effect, Effect::Deny);
+        assert_eq!(forward.cause().unwrap().id.to_string(), "00000000000000ab-2");
+        let backward: Vec<_> = list.into_iter().rev().collect();
+        assert_eq!(decisions(&backward).verdict().effect, Effect::Deny);
+        // The milder ones hold beside it.
+        assert!(forward.verdict().read_only.is_some() && forward.verdict().throttle.is_some());
+    }
+
+    #[test]
+    fn a_rule_in_shadow_mode_does_nothing() {
+        let shadow = decisions(&[(
+            Mode::Shadow,
+            true,
+            &[Action::Deny, Action::Lock, Action::Ban(Duration::MAX)],
+        )]);
+        assert_eq!(shadow.verdict(), Verdict::default());
+        assert!(shadow.cause().is_none() && !shadow.is_empty());
+    }
+
+    #[test]
+    fn what_is_done_once_is_not_done_again_and_what_holds_goes_on() {
+        let actions: &[Action] = &[
+            rate(5),
+            Action::Lock,
+            Action::Revoke,
+            Action::StepUp,
+            Action::Ban(Duration::from_secs(9)),
+        ];
+        let new = decisions(&[(ON, true, actions)]).verdict();
+        assert!(new.lock && new.revoke && new.step_up && new.effect == Effect::Disconnect);
+        assert_eq!(new.ban, Some(Duration::from_secs(9)));
+        let going_on = decisions(&[(ON, false, actions)]).verdict();
+        assert!(!going_on.lock && !going_on.revoke && !going_on.step_up && going_on.ban.is_none());
+        assert_eq!(going_on.effect, Effect::Throttle);
+    }
+
+    #[test]
+    fn the_slower_throttle_and_the_longer_ban_hold() {
+        let verdict = decisions(&[
+            (ON, true, &[rate(9), Action::Ban(Duration::from_secs(5))]),
+            (ON, true, &[rate(5), Action::Ban(Duration::from_secs(9))]),
+            (ON, true, &[rate(5)]),
+            (ON, true, &[rate(7)]),
+        ])
+        .verdict();
+        let throttle = verdict.throttle.unwrap();
+        assert_eq!((throttle.what.get(), throttle.until_ms), (5, Some(3)));
+        assert_eq!(verdict.ban, Some(Duration::from_secs(9)));
+    }
+}

@@ -352,3 +352,337 @@ fn hash_texts(texts: Texts<'_>, hasher: &mut DefaultHasher) {
         text.hash(hasher);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::decision::Effect;
+    use crate::policy::expression::Expression;
+    use crate::policy::facts::Measure;
+    use crate::policy::facts::Record;
+    use crate::policy::rules::Action;
+    use crate::policy::rules::tests::rule;
+
+    fn engine(rules: Vec<Rule>) -> Engine {
+        with_counters(rules, Arc::new(Counters::new(1_000, 7)))
+    }
+
+    fn with_counters(rules: Vec<Rule>, counters: Arc<Counters>) -> Engine {
+        for rule in &rules {
+            rule.check().unwrap();
+        }
+        let set = RuleSet {
+            rules,
+            revision: "r1".into(),
+            shadow: false,
+        };
+        Engine::new(set, counters)
+    }
+
+    fn session() -> SessionCounters {
+        SessionCounters::new(SessionId::new(1))
+    }
+
+    fn facts(event: Event, values: &[(Fact, &str)]) -> Record {
+        let mut record = Record::new(event);
+        for (fact, text) in values {
+            record.set(*fact, text).unwrap();
+        }
+        record
+    }
+
+    fn counting(on: Event, count: Count, per: &[Group], over: u64, then: &[Action]) -> Rule {
+        let mut made = rule(on);
+        made.count = count;
+        made.per = per.to_vec();
+        made.within = Some(Duration::from_secs(60));
+        made.over = Threshold::Fixed(over);
+        made.then = then.to_vec();
+        made
+    }
+
+    fn failure(user: &str, ip: &str, password: &str) -> Record {
+        let values = [
+            (Fact::UserName, user),
+            (Fact::SourceIp, ip),
+            (Fact::LoginOutcome, "failure"),
+            (Fact::LoginPasswordHash, password),
+        ];
+        facts(Event::Login, &values)
+    }
+
+    #[test]
+    fn a_rule_without_a_window_decides_on_each_event_that_matches() {
+        let mut deny = rule(Event::Command);
+        deny.when = Some(Expression::compile("command.verb == \"SETACL\"", Event::Command).unwrap());
+        deny.then = vec![Action::Deny];
+        let engine = engine(vec![deny]);
+        let mut session = session();
+        for _ in 0..3 {
+            let decisions = engine.judge(
+                &facts(Event::Command, &[(Fact::CommandVerb, "SETACL")]),
+                &mut session,
+                0,
+            );
+            assert_eq!(decisions.verdict().effect, Effect::Deny);
+            let decision = decisions.iter().next().unwrap();
+            assert!(decision.is_new && decision.until_ms.is_none() && &*decision.revision == "r1");
+        }
+        let other = facts(Event::Command, &[(Fact::CommandVerb, "NOOP")]);
+        assert!(engine.judge(&other, &mut session, 0).is_empty());
+        assert!(engine.looks_at(Event::Command) && !engine.looks_at(Event::Login));
+    }
+
+    #[test]
+    fn one_password_over_many_users_and_addresses_is_seen_at_the_sixth_user() {
+        let groups = [Group::Fact(Fact::LoginPasswordHash)];
+        let spray = counting(
+            Event::Login,
+            Count::Distinct(Fact::UserName),
+            &groups,
+            5,
+            &[Action::Alert],
+        );
+        let engine = engine(vec![spray]);
+        let seen = |user: u32, password: &str| {
+            let facts = failure(&format!("user{user}"), &format!("192.0.2.{user}"), password);
+            let decisions = engine.judge(&facts, &mut session(), u64::from(user) * 1_000);
+            decisions.iter().next().map(|decision| decision.value)
+        };
+        for user in 1..=5 {
+            assert_eq!(seen(user, "11"), None);
+            assert_eq!(seen(user, "11"), None);
+            assert_eq!(seen(user, &format!("{user}00")), None);
+        }
+        assert_eq!(seen(6, "11"), Some(6));
+        // Reported once, and it has nothing that goes on.
+        assert_eq!(seen(7, "11"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_counted_by_decides_nothing() {
+        let groups = [Group::Fact(Fact::LoginPasswordHash)];
+        let engine = engine(vec![counting(
+            Event::Login,
+            Count::Events,
+            &groups,
+            0,
+            &[Action::Deny],
+        )]);
+        let unknown = facts(Event::Login, &[(Fact::UserName, "a")]);
+        assert!(engine.judge(&unknown, &mut session(), 0).is_empty());
+    }
+
+    fn fetched(bytes: &str, app_password: Option<&str>) -> Record {
+        let mut record = facts(
+            Event::Fetched,
+            &[(Fact::UserName, "alice"), (Fact::FetchedBytes, bytes)],
+        );
+        if let Some(id) = app_password {
+            record.set(Fact::UserAppPasswordId, id).unwrap();
+        }
+        record
+    }
+
+    #[test]
+    fn a_throttle_holds_while_the_count_is_above_the_threshold_and_is_reported_once() {
+        let rate = Action::Throttle(NonZeroU64::MIN);
+        let engine = engine(vec![counting(
+            Event::Fetched,
+            Count::Bytes,
+            &[Group::AppPassword],
+            1_000,
+            &[rate],
+        )]);
+        // Two sessions with one app password, and one without.
+        let (mut one, mut two) = (session(), session());
+        assert!(engine.judge(&fetched("1000", Some("p")), &mut one, 0).is_empty());
+        assert!(engine.judge(&fetched("1000", None), &mut one, 0).is_empty());
+        let first = engine.judge(&fetched("1", Some("p")), &mut two, 10_000);
+        let first = first.iter().next().unwrap();
+        assert!(first.is_new && first.value == 1_001 && first.threshold == 1_000);
+        assert_eq!(first.until_ms, Some(64_000));
+        let next = engine.judge(&fetched("1", Some("p")), &mut one, 20_000);
+        assert!(!next.iter().next().unwrap().is_new);
+        assert_eq!(next.verdict().effect, Effect::Throttle);
+        assert!(
+            engine
+                .judge(&fetched("1", Some("p")), &mut one, 80_000)
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_session_counts_for_itself() {
+        let engine = engine(vec![counting(
+            Event::Fetched,
+            Count::Events,
+            &[Group::Session],
+            1,
+            &[Action::Alert],
+        )]);
+        let (mut one, mut two) = (session(), session());
+        assert!(engine.judge(&fetched("1", None), &mut one, 0).is_empty());
+        assert!(engine.judge(&fetched("1", None), &mut two, 0).is_empty());
+        assert!(!engine.judge(&fetched("1", None), &mut one, 0).is_empty());
+        assert!(engine.counters().is_empty());
+        one.sweep(1_000_000);
+        assert!(engine.judge(&fetched("1", None), &mut one, 1_000_000).is_empty());
+    }
+
+    #[test]
+    fn networks_are_slash_24_and_slash_48_and_sources_are_slash_32_and_slash_64() {
+        let count = |group, ips: [&str; 3]| {
+            let engine = engine(vec![counting(
+                Event::Connect,
+                Count::Events,
+                &[group],
+                1,
+                &[Action::Deny],
+            )]);
+            ips.map(|ip| {
+                let facts = facts(Event::Connect, &[(Fact::SourceIp, ip)]);
+                engine.judge(&facts, &mut session(), 0).is_empty()
+            })
+        };
+        assert_eq!(
+            count(Group::Network, ["192.0.2.1", "192.0.3.1", "192.0.2.255"]),
+            [true, true, false]
+        );
+        assert_eq!(
+            count(Group::Source, ["192.0.2.1", "192.0.2.2", "192.0.2.1"]),
+            [true, true, false]
+        );
+        assert_eq!(
+            count(
+                Group::Network,
+                ["2001:db8:1:2::1", "2001:db8:2::1", "2001:db8:1:3::1"]
+            ),
+            [true, true, false]
+        );
+        assert_eq!(
+            count(
+                Group::Source,
+                ["2001:db8:1:2::1", "2001:db8:1:3::1", "2001:db8:1:2::9"]
+            ),
+            [true, true, false]
+        );
+        assert_eq!(
+            count(Group::Global, ["192.0.2.1", "2001:db8::1", "10.0.0.1"]),
+            [true, false, false]
+        );
+    }
+
+    #[test]
+    fn pairs_are_counted_as_pairs() {
+        let engine = engine(vec![counting(
+            Event::Login,
+            Count::Events,
+            &[Group::Source, Group::User],
+            1,
+            &[Action::Alert],
+        )]);
+        let seen = |user: &str, ip: &str| {
+            !engine
+                .judge(&failure(user, ip, "1"), &mut session(), 0)
+                .is_empty()
+        };
+        assert!(!seen("alice", "192.0.2.1"));
+        assert!(!seen("alice", "192.0.2.2"));
+        assert!(!seen("bob", "192.0.2.1"));
+        assert!(seen("alice", "192.0.2.1"));
+    }
+
+    #[test]
+    fn a_baseline_raises_the_threshold_and_never_lowers_it_below_the_floor() {
+        let mut made = counting(Event::Fetched, Count::Bytes, &[Group::User], 0, &[Action::Alert]);
+        made.over = Threshold::Baseline {
+            days: 14,
+            factor: 8,
+            floor: 100 << 20,
+        };
+        let engine = engine(vec![made]);
+        let judge = |bytes: &str, baseline: Option<u64>, user: &str| {
+            let mut facts = fetched(bytes, None);
+            facts.set(Fact::UserName, user).unwrap();
+            if let Some(baseline) = baseline {
+                facts.set_baseline(Measure::FetchedBytes, baseline);
+            }
+            let decisions = engine.judge(&facts, &mut session(), 0);
+            decisions.iter().next().map(|decision| decision.threshold)
+        };
+        assert_eq!(judge("104857600", None, "a"), None);
+        assert_eq!(judge("1024", None, "a"), Some(100 << 20));
+        assert_eq!(judge("104858600", Some(10), "b"), Some(100 << 20));
+        assert_eq!(judge("1073741824", Some(1 << 30), "c"), None);
+        assert_eq!(judge("9663676416", Some(1 << 30), "c"), Some(8 << 30));
+    }
+
+    #[test]
+    fn a_reloaded_rule_goes_on_counting_and_a_changed_one_starts_anew() {
+        let made = counting(
+            Event::Connect,
+            Count::Events,
+            &[Group::Source],
+            1,
+            &[Action::Alert],
+        );
+        let first = engine(vec![made.clone()]);
+        let connect = facts(Event::Connect, &[(Fact::SourceIp, "192.0.2.1")]);
+        assert!(first.judge(&connect, &mut session(), 0).is_empty());
+        let mut enforced = made.clone();
+        enforced.then = vec![Action::Deny];
+        let second = with_counters(vec![enforced], Arc::clone(first.counters()));
+        assert_eq!(
+            second.judge(&connect, &mut session(), 0).verdict().effect,
+            Effect::Deny
+        );
+        let mut changed = made;
+        changed.over = Threshold::Fixed(2);
+        let third = with_counters(vec![changed], Arc::clone(first.counters()));
+        assert!(third.judge(&connect, &mut session(), 0).is_empty());
+    }
+
+    #[test]
+    fn a_set_in_shadow_mode_reports_and_does_nothing() {
+        let mut deny = rule(Event::Connect);
+        deny.then = vec![Action::Deny];
+        let set = RuleSet {
+            rules: vec![deny],
+            revision: "r".into(),
+            shadow: true,
+        };
+        let engine = Engine::new(set, Arc::new(Counters::new(10, 0)));
+        let decisions = engine.judge(&facts(Event::Connect, &[]), &mut session(), 0);
+        assert_eq!(decisions.verdict().effect, Effect::Pass);
+        assert_eq!(decisions.iter().next().unwrap().mode, Mode::Shadow);
+    }
+
+    #[test]
+    fn rules_about_other_verbs_are_not_even_looked_at() {
+        let about = |text: &str| {
+            let mut made = rule(Event::Command);
+            made.when = Some(Expression::compile(text, Event::Command).unwrap());
+            made
+        };
+        let rules = [
+            about("command.verb == \"FETCH\""),
+            about("command.verb in [\"STORE\", \"FETCH\"] && command.uid"),
+            about("command.set_size > 5"),
+            rule(Event::Login),
+        ];
+        let index = Index::new(rules.iter());
+        let candidates = |verb: &str| {
+            index
+                .candidates(&facts(Event::Command, &[(Fact::CommandVerb, verb)]))
+                .to_vec()
+        };
+        assert_eq!(candidates("FETCH"), [0, 1, 2]);
+        assert_eq!(candidates("STORE"), [1, 2]);
+        assert_eq!(candidates("NOOP"), [2]);
+        assert_eq!(index.candidates(&facts(Event::Login, &[])), [3]);
+    }
+}

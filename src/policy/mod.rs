@@ -12,6 +12,7 @@ pub mod factor;
 pub mod facts;
 mod index;
 pub mod rules;
+pub mod table;
 mod units;
 mod window;
 

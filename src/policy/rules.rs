@@ -428,3 +428,124 @@ pub struct RuleSet {
     /// Whether the whole set only reports.
     pub shadow: bool,
 }
+
+#[cfg(test)]
+pub(in crate::policy) mod tests {
+    use super::*;
+
+    pub(in crate::policy) fn rule(on: Event) -> Rule {
+        Rule {
+            name: "test".into(),
+            description: "A test.".into(),
+            false_positives: None,
+            attack: None,
+            severity: Severity::default(),
+            on,
+            when: None,
+            count: Count::default(),
+            per: Vec::new(),
+            within: None,
+            over: Threshold::Fixed(0),
+            then: vec![Action::Log],
+            mode: Mode::default(),
+        }
+    }
+
+    #[test]
+    fn ids_of_techniques_have_one_form() {
+        for id in ["T1114", "T1114.002"] {
+            assert_eq!(Attack::parse(id).unwrap().as_str(), id);
+        }
+        for id in [
+            "",
+            "T",
+            "1114",
+            "t1114",
+            "T114",
+            "T1114.2",
+            "T1114.002.1",
+            "T1114.",
+            "TA0001",
+            "T11é4",
+        ] {
+            assert_eq!(Attack::parse(id), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_rule_whose_parts_do_not_fit_together_is_refused() {
+        let counting = |change: fn(&mut Rule)| {
+            let mut made = rule(Event::Fetched);
+            made.count = Count::Bytes;
+            made.per = vec![Group::User];
+            made.within = Some(Duration::from_secs(60));
+            made.over = Threshold::Fixed(5);
+            change(&mut made);
+            made.check()
+        };
+        let on = Event::Fetched;
+        assert_eq!(counting(|_| ()), Ok(()));
+        assert_eq!(
+            counting(|rule| rule.then = vec![Action::Throttle(NonZeroU64::MIN), Action::Alert]),
+            Ok(())
+        );
+        assert_eq!(counting(|rule| rule.then.clear()), Err(RuleError::NoAction));
+        assert_eq!(
+            counting(|rule| rule.then = vec![Action::Throttle(NonZeroU64::MIN); 2]),
+            Err(RuleError::ActionTwice("throttle"))
+        );
+        let action = "deny";
+        assert_eq!(
+            counting(|rule| rule.then = vec![Action::Deny]),
+            Err(RuleError::Action { action, on })
+        );
+        assert_eq!(
+            counting(|rule| rule.on = Event::Login),
+            Err(RuleError::Count(Event::Login))
+        );
+        assert_eq!(
+            counting(|rule| rule.count = Count::Distinct(Fact::UserGroups)),
+            Err(RuleError::Count(on))
+        );
+        assert_eq!(
+            counting(|rule| rule.per = vec![Group::Fact(Fact::CommandVerb)]),
+            Err(RuleError::Group(on))
+        );
+        assert_eq!(
+            counting(|rule| rule.per = vec![Group::User, Group::Session]),
+            Err(RuleError::SessionAndMore)
+        );
+        assert_eq!(
+            counting(|rule| rule.per = vec![Group::User, Group::Source, Group::Global, Group::Network]),
+            Err(RuleError::TooManyGroups)
+        );
+        assert_eq!(counting(|rule| rule.per.clear()), Err(RuleError::NoWindow));
+        assert_eq!(counting(|rule| rule.within = None), Err(RuleError::NoWindow));
+        assert_eq!(
+            counting(|rule| rule.within = Some(Duration::from_secs(32 * 86_400))),
+            Err(RuleError::Within)
+        );
+        assert_eq!(
+            counting(|rule| {
+                rule.count = Count::Distinct(Fact::SessionMailbox);
+                rule.over = Threshold::Fixed(1_001);
+            }),
+            Err(RuleError::TooManyDistinct)
+        );
+        assert_eq!(
+            counting(|rule| {
+                rule.count = Count::Events;
+                rule.over = Threshold::Baseline {
+                    days: 14,
+                    factor: 2,
+                    floor: 5,
+                };
+            }),
+            Err(RuleError::NoBaseline)
+        );
+        let mut plain = rule(Event::Connect);
+        assert_eq!(plain.check(), Ok(()));
+        plain.over = Threshold::Fixed(5);
+        assert_eq!(plain.check(), Err(RuleError::NoWindow));
+    }
+}

@@ -12,6 +12,7 @@ use cel::parser::Parser;
 
 use crate::policy::expression::MAX_DEPTH;
 use crate::policy::expression::MAX_LENGTH;
+use crate::policy::expression::MAX_NESTING;
 use crate::policy::expression::convert::Typed;
 use crate::policy::expression::error::ErrorKind;
 use crate::policy::expression::error::ExpressionError;
@@ -63,7 +64,7 @@ fn bounds(text: &str) -> Result<(), ExpressionError> {
             _ => {}
         }
         escaped = false;
-        if depth > MAX_DEPTH {
+        if depth > MAX_NESTING {
             return Err(ExpressionError {
                 at: at..at.saturating_add(1),
                 kind: ErrorKind::TooDeep,
@@ -101,23 +102,34 @@ fn byte_of(text: &str, character: usize) -> usize {
 }
 
 /// What the check of one expression shares.
-pub(super) struct Compiler<'s> {
+struct Compiler<'s> {
     text: &'s str,
     info: SourceInfo,
     on: Event,
 }
 
 impl Compiler<'_> {
-    /// The bytes that a node is about: its operator, name or literal.
-    pub(super) fn place(&self, node: &IdedExpr) -> Range<usize> {
-        let (start, last) = self.info.offset_for(node.id).unwrap_or_default();
-        let start = usize::try_from(start).unwrap_or_default();
-        let end = usize::try_from(last).unwrap_or_default().saturating_add(1);
-        let start_byte = byte_of(self.text, start);
-        start_byte..byte_of(self.text, end).max(start_byte)
+    /// The bytes that a node is about: its operator, literal or whole name.
+    fn place(&self, node: &IdedExpr) -> Range<usize> {
+        let whole = dotted(node).and_then(|name| {
+            let start = self.token(first_of(node)).start;
+            let end = start.saturating_add(name.len());
+            (self.text.get(start..end) == Some(&name)).then_some(start..end)
+        });
+        whole.unwrap_or_else(|| self.token(node))
     }
 
-    pub(super) fn wrong(&self, node: &IdedExpr, kind: ErrorKind) -> ExpressionError {
+    /// The bytes of the token that the parser made a node of.
+    fn token(&self, node: &IdedExpr) -> Range<usize> {
+        // Bytes, the last one included.
+        let (start, last) = self.info.offset_for(node.id).unwrap_or_default();
+        let bytes = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
+        let start = self.text.floor_char_boundary(bytes(start));
+        let end = self.text.ceil_char_boundary(bytes(last).saturating_add(1));
+        start..end.max(start)
+    }
+
+    fn wrong(&self, node: &IdedExpr, kind: ErrorKind) -> ExpressionError {
         ExpressionError {
             at: self.place(node),
             kind,
@@ -125,7 +137,7 @@ impl Compiler<'_> {
     }
 
     /// Checks a node and everything below it.
-    pub(super) fn typed(&self, node: &IdedExpr, depth: usize) -> Result<Typed, ExpressionError> {
+    fn typed(&self, node: &IdedExpr, depth: usize) -> Result<Typed, ExpressionError> {
         if depth > MAX_DEPTH {
             return Err(self.wrong(node, ErrorKind::TooDeep));
         }
@@ -164,14 +176,11 @@ impl Compiler<'_> {
 
     /// A fact, or `has` of one.
     fn named(&self, node: &IdedExpr) -> Result<Typed, ExpressionError> {
-        let (node, test) = match &node.expr {
-            Expr::Select(select) if select.test => (node, true),
-            _ => (node, false),
-        };
+        let test = matches!(&node.expr, Expr::Select(select) if select.test);
         let Some(name) = dotted(node) else {
             return Err(self.wrong(node, ErrorKind::Unsupported("fields of values")));
         };
-        let at = self.name_place(node, &name);
+        let at = self.place(node);
         let fact = self.fact(&name, at.clone())?;
         if test {
             return Ok(Typed::Truth(Truth::Has(fact)));
@@ -192,17 +201,6 @@ impl Compiler<'_> {
             return Ok(fact);
         };
         Err(ExpressionError { at, kind })
-    }
-
-    /// Where a dotted name stands as a whole.
-    fn name_place(&self, node: &IdedExpr, name: &str) -> Range<usize> {
-        let start = self.place(first_of(node)).start;
-        let end = start.saturating_add(name.len());
-        if self.text.get(start..end) == Some(name) {
-            start..end
-        } else {
-            self.place(node)
-        }
     }
 
     fn call(&self, node: &IdedExpr, call: &CallExpr, depth: usize) -> Result<Typed, ExpressionError> {

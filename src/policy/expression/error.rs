@@ -27,7 +27,7 @@ pub enum ErrorKind {
     #[error("an expression is at most {} bytes long", super::MAX_LENGTH)]
     TooLong,
     /// Too deeply nested.
-    #[error("an expression nests at most {} deep", super::MAX_DEPTH)]
+    #[error("an expression nests at most {} deep", super::MAX_NESTING)]
     TooDeep,
     /// A name that is no fact.
     #[error("there is no fact `{0}`")]

@@ -26,8 +26,10 @@ use tree::Truth;
 
 /// Longest expression, in bytes.
 pub const MAX_LENGTH: usize = 2_048;
-/// Deepest nesting, of parentheses and of operators.
-pub const MAX_DEPTH: usize = 24;
+/// Deepest nesting of parentheses, lists and choices: the parser takes much stack for each.
+pub const MAX_NESTING: usize = 8;
+/// Deepest tree of operators.
+const MAX_DEPTH: usize = 24;
 /// Functions that expressions may call.
 pub const FUNCTIONS: [&str; 8] = [
     "contains",
