@@ -215,6 +215,7 @@ fn tls_facts(info: &TlsInfo) -> Tls {
         version: info.version,
         cipher: info.cipher,
         resumed: info.resumed,
+        ja4: info.ja4.as_ref().map(|ja4| ja4.as_str().into()),
         server_name: info.sni.as_deref().map(Into::into),
         subject: certificate.map(|certificate| certificate.subject.as_str().into()),
     }

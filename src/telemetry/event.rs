@@ -71,6 +71,8 @@ pub struct Tls {
     pub cipher: &'static str,
     /// True where an earlier session was resumed.
     pub resumed: bool,
+    /// The client's JA4 fingerprint.
+    pub ja4: Option<Box<str>>,
     /// The server name asked for; peer text, cleaned when shown.
     pub server_name: Option<Box<str>>,
     /// The verified client certificate's subject.
@@ -183,6 +185,7 @@ impl Event {
         self.set(Field::TlsVersion, tls.version)
             .set(Field::TlsCipher, tls.cipher)
             .set(Field::TlsResumed, tls.resumed)
+            .peer_text(Field::TlsJa4, tls.ja4.as_deref())
             .peer_text(Field::TlsServerName, tls.server_name.as_deref())
             .peer_text(Field::TlsSubject, tls.subject.as_deref())
     }
@@ -384,6 +387,7 @@ mod tests {
             version: "1.3",
             cipher: "TLS13_AES_256_GCM_SHA384",
             resumed: false,
+            ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".into()),
             server_name: Some("mail.example.org".into()),
             subject: None,
         });
@@ -420,6 +424,10 @@ mod tests {
             "alice opens her own account"
         );
         assert_eq!(json["tls"]["client"]["server_name"], "mail.example.org");
+        assert_eq!(
+            json["tls"]["client"]["ja4"],
+            "t13d1516h2_8daaf6152771_e5627efa2ab1"
+        );
         assert_eq!(json["session"]["id"], "0000000000000abc");
         assert_eq!(json["imapwarden"]["mechanism"], "plain");
     }

@@ -59,6 +59,7 @@ fields! {
     TlsCipher = "tls.cipher" "The cipher suite.";
     TlsResumed = "tls.resumed" "True where an earlier TLS session was resumed.";
     TlsServerName = "tls.client.server_name" "The server name that the client asked for (SNI).";
+    TlsJa4 = "tls.client.ja4" "The JA4 fingerprint of the client's TLS: which program or library it is, whatever it says.";
     TlsSubject = "tls.client.subject" "The subject of the client's certificate, where one was verified.";
     SessionId = "session.id" "The connection: 16 hexadecimal digits, the same in every event of one connection.";
     RuleName = "rule.name" "The list, rule or limit that decided.";
