@@ -7,6 +7,9 @@
 
 mod support;
 
+use std::fs;
+use std::process::Command;
+
 use serde_json::Value;
 use support::client::Client;
 use support::client::start_tls;
@@ -34,7 +37,7 @@ async fn events_of_a_session(proxy: Proxy) -> Vec<Value> {
     assert!(answer.last().unwrap().starts_with("b OK"), "{answer:?}");
     client.command("c", "COMPRESS DEFLATE").await.unwrap();
     client.command("d", "LOGOUT").await.unwrap();
-    client.rest().await.unwrap();
+    drop(client);
     let events = proxy.stop().await.all();
     let of_connections: Vec<Value> = events
         .into_iter()
@@ -57,6 +60,78 @@ async fn every_event_behind_the_hand_shake_has_the_fingerprint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_event_of_a_connection_says_where_it_comes_from() {
+    let backend = backend().await;
+    let here = std::env::current_dir().unwrap().join("tests/geo");
+    let here = here.display();
+    let more = format!("geoip: {{country_file: '{here}/country.mmdb', asn_file: '{here}/asn.mmdb'}}");
+    let proxy = Proxy::start(backend.addr, &more).await;
+    for event in events_of_a_session(proxy).await {
+        assert_eq!(text(&event, "source.geo.country_iso_code"), "CH", "{event}");
+        assert_eq!(text(&event, "source.as.number"), "64500");
+        assert_eq!(text(&event, "source.as.organization.name"), "Example Loopback AG");
+    }
+}
+
+/// Sends SIGHUP to this process: every proxy in it reads its files again.
+fn hang_up() {
+    let pid = std::process::id().to_string();
+    let sent = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_the_databases_again_and_a_bad_one_changes_nothing() {
+    let backend = backend().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("country.mmdb");
+    let good = fs::read("tests/geo/country.mmdb").unwrap();
+    fs::write(&file, &good).unwrap();
+    let more = format!("geoip: {{country_file: '{}'}}", file.display());
+    let proxy = Proxy::start(backend.addr, &more).await;
+    // Before this the signal would end the process.
+    proxy.events.wait(0, "started").await.unwrap();
+    let country = async |from| {
+        let mut client = proxy.connect().await;
+        client.command("a", "LOGOUT").await.unwrap();
+        drop(client);
+        let (at, ended) = proxy.events.wait(from, "connection_ended").await.unwrap();
+        (at + 1, text(&ended, "source.geo.country_iso_code"))
+    };
+    let (at, found) = country(0).await;
+    assert_eq!(found, "CH");
+    fs::write(&file, &good[..good.len() / 2]).unwrap();
+    hang_up();
+    let (_, rejected) = proxy.events.wait(at, "databases_rejected").await.unwrap();
+    assert!(
+        text(&rejected, "error.message").contains("country.mmdb"),
+        "{rejected}"
+    );
+    let (at, found) = country(at).await;
+    assert_eq!(found, "CH");
+    let other: Vec<u8> = good
+        .windows(2)
+        .map(|pair| if pair == b"CH" { b'A' } else { pair[0] })
+        .collect();
+    fs::write(&file, [&other[..], &good[good.len() - 1..]].concat()).unwrap();
+    hang_up();
+    proxy.events.wait(at, "databases_reloaded").await.unwrap();
+    assert_eq!(country(at).await.1, "AH");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_databases_events_do_not_say_where_a_client_is() {
+    let backend = backend().await;
+    let proxy = Proxy::start(backend.addr, "").await;
+    for event in events_of_a_session(proxy).await {
+        assert!(
+            event["source"].get("geo").is_none() && event["source"].get("as").is_none(),
+            "{event}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn starttls_has_a_fingerprint_as_well() {
     let backend = backend().await;
     let text_of = |addr| {
@@ -72,7 +147,7 @@ async fn starttls_has_a_fingerprint_as_well() {
     let tcp = plain.into_inner().into_inner();
     let mut client = Client::new(start_tls(tcp, &proxy.certificate, "localhost").await.unwrap());
     client.command("b", "LOGOUT").await.unwrap();
-    client.rest().await.unwrap();
+    drop(client);
     let (_, ended) = proxy.events.wait(0, "connection_ended").await.unwrap();
     assert_eq!(text(&ended, "tls.client.ja4").len(), 36, "{ended}");
 }

@@ -77,6 +77,7 @@ impl Conversation {
     async fn greet(&mut self, tcp: TcpStream) -> Result<(Box<Session>, ConnectionPermit), EndReason> {
         let mut tcp = tcp;
         self.facts.addr = self.client_of(&mut tcp).await?;
+        self.facts.origin = self.shared.geo.origin_of(self.facts.addr.ip());
         let seat = self.shared.admit(&self.listener, &self.facts.addr)?;
         let (stream, channel) = if self.listener.starts_plain {
             (Stream::from(tcp), Channel::PlainBeforeStartTls)

@@ -18,6 +18,7 @@ use crate::telemetry::text::clean;
 use crate::types::ClientAddr;
 use crate::types::EndReason;
 use crate::types::Mechanism;
+use crate::types::Origin;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
 use crate::types::SessionId;
@@ -34,6 +35,8 @@ pub struct Connection {
     pub session: SessionId,
     /// Who is at the other end.
     pub addr: ClientAddr,
+    /// Where that is.
+    pub origin: Origin,
     /// The listener's name.
     pub listener: Arc<str>,
     /// The TLS session, once there is one.
@@ -53,6 +56,7 @@ impl Connection {
         Self {
             session,
             addr,
+            origin: Origin::default(),
             listener,
             tls: None,
             user_agent: None,
@@ -143,6 +147,7 @@ impl Event {
         let mut event = self
             .session(of.session)
             .source(&of.addr)
+            .origin(&of.origin)
             .set(Field::Listener, clean(of.listener.as_bytes()));
         if let Some(tls) = &of.tls {
             event = event.tls(tls);
@@ -178,6 +183,17 @@ impl Event {
         event
             .set(Field::NatIp, addr.peer.ip().to_string())
             .set(Field::NatPort, addr.peer.port())
+    }
+
+    /// The country and the network operator of the client's address, as far as they are known.
+    pub fn origin(self, origin: &Origin) -> Self {
+        let event = self
+            .peer_text(Field::SourceCountry, origin.country.as_deref())
+            .peer_text(Field::SourceAsOrganization, origin.as_organization.as_deref());
+        match origin.as_number {
+            Some(number) => event.set(Field::SourceAsNumber, number),
+            None => event,
+        }
     }
 
     /// What was agreed in the TLS hand-shake.

@@ -48,6 +48,9 @@ fields! {
     SourcePort = "source.port" "The client's port.";
     NatIp = "source.nat.ip" "The other end of our socket, where it is a load balancer.";
     NatPort = "source.nat.port" "Its port.";
+    SourceCountry = "source.geo.country_iso_code" "The country that the client's address belongs to, where a database knows it.";
+    SourceAsNumber = "source.as.number" "The number of its autonomous system, where a database knows it.";
+    SourceAsOrganization = "source.as.organization.name" "Who runs that.";
     SourceBytes = "source.bytes" "Bytes that the client sent, inside TLS.";
     DestinationBytes = "destination.bytes" "Bytes that were sent to the client, inside TLS.";
     NetworkProtocol = "network.protocol" "Always `imap`, on events of a connection.";
