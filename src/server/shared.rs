@@ -25,6 +25,7 @@ use crate::limits::bans::Bans;
 use crate::limits::connections::ConnectionPermit;
 use crate::limits::connections::Connections;
 use crate::limits::sessions::Sessions as SessionLimits;
+use crate::net::geo::Geo;
 use crate::net::tls;
 use crate::policy::access::Lists;
 use crate::policy::access::Scope;
@@ -77,6 +78,7 @@ pub(super) struct Shared {
     pub(super) access: Lists,
     pub(super) limits: Limits,
     pub(super) tls: tls::Server,
+    pub(super) geo: Geo,
     pub(super) preauth: Arc<preauth::Options>,
     pub(super) relay: Arc<relay::Options>,
     pub(super) store: Arc<dyn Store>,
@@ -131,6 +133,20 @@ impl Shared {
             done = work => Ok(done),
             // An error means that the process is gone: that is a stop, too.
             _ = shutdown.wait_for(|down| *down) => Err(EndReason::Shutdown),
+        }
+    }
+
+    /// Reads the databases of countries and networks again, where there are any.
+    pub(super) fn reload_databases(&self) {
+        if !self.geo.is_on() {
+            return;
+        }
+        match self.geo.reload() {
+            Ok(()) => self.emit(Event::new(Kind::DatabasesReloaded, clock::wall())),
+            Err(error) => {
+                tracing::error!(%error, "the new databases cannot be used; the old ones stay in force");
+                self.emit(Event::new(Kind::DatabasesRejected, clock::wall()).error(&error));
+            }
         }
     }
 
