@@ -28,6 +28,7 @@ use crate::auth::lease::Lease;
 use crate::auth::window;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
+use crate::store::Habit;
 use crate::store::LastUse;
 use crate::store::Lookup;
 use crate::store::Note;
@@ -240,7 +241,8 @@ impl Gate {
             Outcome::Accepted => {}
         }
         let source = self.keys.source(&pending.user, pending.from);
-        self.store.note(Note::SourceSeen(pending.user, source, now));
+        let network = Habit::Network(source);
+        self.store.note(Note::Came(pending.user, network, now));
         match pending.open {
             Open::Nothing => {}
             Open::AppPassword(id, last_use) => self.store.note(Note::AppPasswordUsed(id, last_use)),

@@ -5,6 +5,8 @@ use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::store::AppPassword;
+use crate::store::LastUse;
+use crate::store::address_text;
 use crate::store::sqlite::rows;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -89,4 +91,19 @@ pub(super) fn reseal(
         replaced += u32::from(changed == 1);
     }
     Ok(replaced)
+}
+
+/// The newest use stays.
+pub(super) fn used(db: &Connection, id: u32, last_use: &LastUse) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE app_passwords SET last_used = ?2, last_from = ?3, last_client = ?4
+         WHERE id = ?1 AND (last_used IS NULL OR last_used <= ?2)",
+    )?
+    .execute(params![
+        id,
+        last_use.at.0,
+        address_text(last_use.from),
+        last_use.client
+    ])?;
+    Ok(())
 }

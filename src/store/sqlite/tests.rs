@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::Habit;
 use crate::store::LastUse;
 
 const NOW: UnixTime = UnixTime(1_000_000);
@@ -97,13 +98,13 @@ async fn notes_are_written_without_being_asked_for_and_when_the_store_is_dropped
     for at in [1, 2] {
         written.mark_unchanged();
         let alice = user("alice").name;
-        daemon.note(Note::SourceSeen(alice.clone(), [at; 32], NOW));
+        daemon.note(Note::Came(alice.clone(), Habit::Network([at; 32]), NOW));
         soon(written.changed()).await.unwrap();
         assert!(command.knows_source(&alice, [at; 32], NOW).await.unwrap());
     }
     let alice = user("alice").name;
     written.mark_unchanged();
-    daemon.note(Note::SourceSeen(alice.clone(), [3; 32], NOW));
+    daemon.note(Note::Came(alice.clone(), Habit::Network([3; 32]), NOW));
     drop(daemon);
     soon(written.changed()).await.unwrap();
     assert!(command.knows_source(&alice, [3; 32], NOW).await.unwrap());
@@ -121,7 +122,7 @@ async fn a_locked_file_is_unavailable_and_heals() {
         store.user(&user("alice").name).await.unwrap().is_none(),
         "reading goes on"
     );
-    let note = Note::SourceSeen(user("alice").name, [1; 32], NOW);
+    let note = Note::Came(user("alice").name, Habit::Network([1; 32]), NOW);
     store.note(note);
     assert!(store.flush().await.is_err());
     other.execute_batch("ROLLBACK").unwrap();
