@@ -12,7 +12,7 @@ import yaml
 from support.certificates import self_signed
 from support.manifests import breaches_of_restricted, judge, of_kind, pod_of, render
 from support.programs import REPOSITORY, imapwarden, run
-from support.proxy import Proxy
+from support.proxy import Client, Proxy
 
 EXAMPLES = REPOSITORY / "examples"
 COMPOSE = yaml.safe_load((EXAMPLES / "docker/docker-compose.yaml").read_text())
@@ -101,7 +101,6 @@ def test_the_programs_system_calls_are_on_the_units_list(tmp_path):
     with proxy:
         run(["setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", imapwarden(), "user", "list", "--config",
              proxy.config])
-        from support.proxy import Client
         client = Client(proxy.port)
         assert client.login("nobody", "nothing").startswith("NO ")
         client.close()
