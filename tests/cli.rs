@@ -157,6 +157,10 @@ fn users_are_added_listed_shown_disabled_and_enabled() {
             "192.0.2.0/24",
             "--enrol-by",
             "2030-01-31",
+            "--group",
+            "staff",
+            "--group",
+            "sales",
             "--json",
         ])
         .value();
@@ -176,9 +180,11 @@ fn users_are_added_listed_shown_disabled_and_enabled() {
     assert_eq!(names, ["alice@example.org", "bob"]);
     assert_eq!(listed[0]["networks"], json!(["192.0.2.0/24"]));
     assert_eq!(listed[0]["mfa"], "required");
+    assert_eq!(listed[0]["groups"], json!(["sales", "staff"]));
+    assert_eq!(listed[1]["groups"], json!([]));
     let table = place.run(&["user", "list"]).out;
     assert!(
-        table.starts_with("NAME ") && table.lines().count() == 3,
+        table.starts_with("NAME ") && table.lines().count() == 3 && table.contains("sales,staff"),
         "{table}"
     );
 
@@ -190,6 +196,9 @@ fn users_are_added_listed_shown_disabled_and_enabled() {
     assert_eq!(place.run(&["user", "enable", "bob"]).code, 0);
     let shown = place.run(&["user", "show", "bob"]).out;
     assert!(shown.contains("status          enabled"), "{shown}");
+    assert!(shown.contains("groups          -"), "{shown}");
+    let shown = place.run(&["user", "show", "alice@example.org"]).out;
+    assert!(shown.contains("groups          sales,staff"), "{shown}");
 }
 
 #[test]
@@ -213,6 +222,7 @@ fn what_is_missing_or_malformed_has_its_exit_code() {
         &["user", "add"],
         &["user", "add", "alice*master"],
         &["user", "add", "alice", "--mfa", "maybe"],
+        &["user", "add", "alice", "--group", "two words"],
         &["user", "add", "alice", "--password", "x"],
         &["app-password", "create", "alice", "--expires", "soon"],
         &["app-password", "revoke", "x"],

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 
 use crate::auth::app_password;
 use crate::store::MfaSetting;
+use crate::types::Group;
 use crate::types::SessionId;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -45,6 +46,10 @@ pub(super) fn user(text: &str) -> Result<UserName, String> {
 
 pub(super) fn mfa(text: &str) -> Result<MfaSetting, String> {
     MfaSetting::parse(text).ok_or_else(|| "write `required`, `optional` or `exempt`".to_owned())
+}
+
+pub(super) fn group(text: &str) -> Result<Group, String> {
+    Group::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn app_password_id(text: &str) -> Result<u32, String> {

@@ -54,15 +54,33 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// One that ended as it was opened.
+    #[must_use]
+    pub fn nothing(network: Network, now: UnixTime) -> Self {
+        Self {
+            opened: now,
+            left: 0,
+            network,
+            family: None,
+            ended: Some(now),
+        }
+    }
+
     /// True while there is something left to spend.
     #[must_use]
     pub fn is_open(&self, options: &Options, now: UnixTime) -> bool {
         self.ended.is_none() && self.left > 0 && self.is_in_time(options, now)
     }
 
+    /// When it is over, spent or not.
+    #[must_use]
+    pub fn end(&self, options: &Options) -> UnixTime {
+        self.opened.plus(options.life)
+    }
+
     fn is_in_time(&self, options: &Options, now: UnixTime) -> bool {
         // A clock that was set back must not make it longer than it is.
-        now < self.opened.plus(options.life) && now >= self.opened.minus(CLOCK_SLACK)
+        now < self.end(options) && now >= self.opened.minus(CLOCK_SLACK)
     }
 
     /// Takes bytes that were sent. What is beyond it is not owed: it ends the allowance.

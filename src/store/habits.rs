@@ -96,6 +96,14 @@ pub struct Habits {
     pub averages: Averages,
 }
 
+impl Habits {
+    /// Seconds since the user's last login; `None` where none is remembered.
+    #[must_use]
+    pub fn unseen_for(&self, now: UnixTime) -> Option<u64> {
+        self.last_login.map(|last| seconds(last, now))
+    }
+}
+
 /// What is remembered of an app password's use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppPasswordUse {
@@ -105,6 +113,31 @@ pub struct AppPasswordUse {
     pub last_used: Option<UnixTime>,
     /// What its first use opened.
     pub allowance: Option<Allowance>,
+}
+
+impl AppPasswordUse {
+    /// Seconds since it was made.
+    #[must_use]
+    pub fn age(&self, now: UnixTime) -> u64 {
+        seconds(self.created, now)
+    }
+
+    /// Seconds since its last use; `None` where it was never used.
+    #[must_use]
+    pub fn unused_for(&self, now: UnixTime) -> Option<u64> {
+        self.last_used.map(|last| seconds(last, now))
+    }
+
+    /// The family of clients that used it first, as far as that is known.
+    #[must_use]
+    pub fn first_family(&self) -> Option<Arc<str>> {
+        self.allowance.as_ref()?.family.clone()
+    }
+}
+
+/// Zero where the clock was set back.
+fn seconds(since: UnixTime, now: UnixTime) -> u64 {
+    u64::try_from(now.0.saturating_sub(since.0)).unwrap_or_default()
 }
 
 /// What a user does on an average day with any activity, of the last 7, 14 and 30 days. Small enough for each session.
