@@ -6,9 +6,11 @@ mod build;
 pub mod clock;
 mod connection;
 mod control;
+mod entry;
 mod listener;
 mod login;
 mod relay;
+mod rules;
 mod sessions;
 mod shared;
 mod watch;
@@ -43,6 +45,7 @@ use crate::net::tls::ServerOptions;
 use crate::net::tls::TlsError;
 use crate::server::control::Control;
 use crate::server::listener::Listener;
+use crate::server::rules::RulesError;
 use crate::server::shared::Shared;
 use crate::store::StoreError;
 use crate::telemetry::event::Event;
@@ -109,6 +112,9 @@ pub enum StartError {
     /// Events cannot be written.
     #[error(transparent)]
     Events(#[from] SinkError),
+    /// Rules have mistakes.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// Metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -178,6 +184,7 @@ impl Server {
             ));
         }
         services.spawn(watch::run(Arc::clone(&shared)));
+        services.spawn(rules::collect(Arc::clone(&shared)));
         services.spawn(control.serve(Arc::clone(&shared)));
         if let Some(admin) = admin {
             services.spawn(admin::serve(admin, Arc::clone(&shared)));
@@ -191,6 +198,7 @@ impl Server {
             }
         }
         shut_down(&shared, &connections, drain).await;
+        shared.policy.memory.collect(clock::unix());
         if let Err(error) = shared.store.flush().await {
             shared.store_failed(&error);
         }
@@ -214,6 +222,7 @@ fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
         }
     }
     shared.reload_databases();
+    shared.reload_rules();
 }
 
 /// Ends every connection: those that have not logged in at once, sessions spread over time so that their clients do not all

@@ -35,6 +35,7 @@ use crate::session::inspect::command::Read;
 use crate::session::inspect::role::role_of;
 use crate::session::inspect::stats::Stats;
 use crate::types::EndReason;
+use crate::types::Measure;
 
 /// The rules in force; a reload replaces them for all sessions at once.
 pub type Rules = Arc<ArcSwap<Engine>>;
@@ -51,8 +52,16 @@ pub struct Parties {
     pub user: User,
     /// What the user is used to do.
     pub baselines: Option<Box<dyn Baselines + Send + Sync>>,
-    /// Whether the session may draw on the allowance for a first sync.
-    pub is_first_sync: bool,
+}
+
+/// Whoever keeps what outlives the session.
+pub trait Ledger: Send + Sync {
+    /// Whether the session draws on the allowance for a first sync.
+    fn is_first_sync(&self) -> bool;
+    /// Messages were sent to the client.
+    fn fetched(&self, bytes: u64, messages: u64);
+    /// Something else was done.
+    fn count(&self, measure: Measure, amount: u64);
 }
 
 impl Parties {
@@ -120,6 +129,7 @@ impl Moment<'_> {
 pub struct Inspector {
     rules: Rules,
     parties: Arc<Parties>,
+    ledger: Box<dyn Ledger>,
     counters: SessionCounters,
     stats: Stats,
     judged: Tally,
@@ -141,10 +151,16 @@ impl std::fmt::Debug for Inspector {
 impl Inspector {
     /// The inspector of a session that begins now. `counters` are those that judged its login.
     #[must_use]
-    pub fn new(rules: Rules, parties: Arc<Parties>, counters: SessionCounters, now_ms: u64) -> Self {
+    pub fn new(
+        rules: Rules,
+        (parties, ledger): (Arc<Parties>, Box<dyn Ledger>),
+        counters: SessionCounters,
+        now_ms: u64,
+    ) -> Self {
         Self {
             rules,
             parties,
+            ledger,
             counters,
             stats: Stats::new(now_ms),
             judged: Tally::default(),
@@ -207,6 +223,7 @@ impl Inspector {
             return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
         }
         self.stats.command(self.now_ms);
+        self.ledger.count(Measure::Commands, 1);
         self.stats.seen_set |= read.sets_seen();
         self.stats.searches += u64::from(matches!(facts.verb, "SEARCH" | "SORT" | "THREAD" | "ESEARCH"));
         Ok(read.deed())
@@ -226,6 +243,8 @@ impl Inspector {
             }
             Deed::Appended { size, mailbox } => {
                 self.stats.appended += 1;
+                self.ledger.count(Measure::AppendedMessages, 1);
+                self.ledger.count(Measure::AppendedBytes, size);
                 let name = mailbox.as_ref().map_or("", MailboxName::as_str);
                 let appended = Appended {
                     size,
@@ -262,7 +281,9 @@ impl Inspector {
             body: messages > 0,
         };
         let before = std::mem::replace(&mut self.judged, *tally);
-        self.judge(&Moment::Fetched(&fetched), &before)
+        let judged = self.judge(&Moment::Fetched(&fetched), &before);
+        self.ledger.fetched(bytes, messages);
+        judged
     }
 
     /// The session is over.
@@ -288,7 +309,7 @@ impl Inspector {
         if !rules.looks_at(event) {
             return Decisions::default();
         }
-        let mut session = self.stats.facts(tally, self.parties.is_first_sync, self.now_ms);
+        let mut session = self.stats.facts(tally, self.ledger.is_first_sync(), self.now_ms);
         let mut facts = self.parties.facts(event);
         match moment {
             Moment::Command(command) => facts.command = Some(command),
