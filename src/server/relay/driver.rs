@@ -5,7 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -17,7 +16,6 @@ use tokio::time::sleep_until;
 use super::Deadlines;
 use super::Order;
 use super::Outcome;
-use super::timing::last_word;
 use super::transfer::Pending;
 use super::transfer::fill;
 use super::transfer::is_close;
@@ -32,12 +30,6 @@ const CHUNK: usize = 64 * 1024;
 
 /// Unwritten bytes for one side beyond which nothing more is read from the other.
 const STUCK: usize = CHUNK;
-
-/// How long a last word may take to reach the client.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// How long it may take once the time to drain is over.
-const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
@@ -195,26 +187,6 @@ where
                 Err(_) => {}
             }
         }
-    }
-
-    /// Begins the end: a last word where one may stand, then nothing more is read.
-    pub(super) fn end(&mut self, reason: EndReason, now: Instant) {
-        if self.ending.is_some() {
-            return;
-        }
-        if let Some(text) = last_word(reason) {
-            let mut output = Output::default();
-            self.relay.farewell(text, &mut output);
-            output
-                .client
-                .slices(&[])
-                .for_each(|slice| self.to_client.push(slice));
-        }
-        let mut until = now + FAREWELL;
-        if let Some(drained) = self.drain {
-            until = until.min(drained.max(now) + LAST_MOMENT);
-        }
-        self.ending = Some((reason, until));
     }
 
     /// Ends a session that drains, or whose client has closed its side, once no answer is owed any more.

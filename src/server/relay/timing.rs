@@ -3,19 +3,47 @@
 use std::future::Future;
 use std::task::Context;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::driver::Driver;
+use crate::session::relay::Output;
 use crate::types::EndReason;
+
+/// How long a last word may take to reach the client.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long it may take once the time to drain is over.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 impl<C, B> Driver<C, B>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
+    /// Begins the end: a last word where one may stand, then nothing more is read.
+    pub(super) fn end(&mut self, reason: EndReason, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        if let Some(text) = last_word(reason) {
+            let mut output = Output::default();
+            self.relay.farewell(text, &mut output);
+            output
+                .client
+                .slices(&[])
+                .for_each(|slice| self.to_client.push(slice));
+        }
+        let mut until = now + FAREWELL;
+        if let Some(drained) = self.drain {
+            until = until.min(drained.max(now) + LAST_MOMENT);
+        }
+        self.ending = Some((reason, until));
+    }
+
     /// Nothing moves: find what has taken too long, and sleep until something else would have.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<EndReason> {
         loop {
@@ -74,7 +102,7 @@ where
 }
 
 /// What the client is told, where there is something to tell.
-pub(super) fn last_word(reason: EndReason) -> Option<&'static str> {
+fn last_word(reason: EndReason) -> Option<&'static str> {
     match reason {
         EndReason::Shutdown => Some("[UNAVAILABLE] Server is shutting down"),
         EndReason::Revoked | EndReason::Killed | EndReason::PolicyChanged => {
