@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
@@ -48,7 +49,11 @@ use crate::telemetry::sink;
 use crate::types::Networks;
 
 /// Everything for a server, with every address bound.
-pub(super) async fn server(config: &Config, events: sink::Options) -> Result<Server, StartError> {
+pub(super) async fn server(
+    config: &Config,
+    events: sink::Options,
+    hangups: Signal,
+) -> Result<Server, StartError> {
     let now = clock::unix();
     let (store, keys) = open_store(config).await?;
     let first_sync = config.rules.first_sync.clone();
@@ -103,6 +108,7 @@ pub(super) async fn server(config: &Config, events: sink::Options) -> Result<Ser
         writer,
         drain: config.drain,
         tls_options,
+        hangups,
     })
 }
 

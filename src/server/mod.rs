@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::task::JoinSet;
@@ -132,6 +133,7 @@ pub struct Server {
     writer: Writer,
     drain: Drain,
     tls_options: ServerOptions,
+    hangups: Signal,
 }
 
 impl Server {
@@ -140,7 +142,9 @@ impl Server {
     /// # Errors
     /// What cannot be had; nothing is left behind then but files that a next start uses.
     pub async fn start(config: &Config, events: sink::Options) -> Result<Self, StartError> {
-        build::server(config, events).await
+        // First of all: without a handler a hangup would end the process.
+        let hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        build::server(config, events, hangups).await
     }
 
     /// The addresses that clients can connect to, as bound: port 0 has become a port.
@@ -159,10 +163,7 @@ impl Server {
     }
 
     /// Serves until `stop` is ready, then drains: no new connections, every owed answer, BYE, and an end in bounded time.
-    ///
-    /// # Errors
-    /// Signals cannot be watched; nothing has been served then.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+    pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             shared,
             listeners,
@@ -171,8 +172,8 @@ impl Server {
             writer,
             drain,
             tls_options,
+            mut hangups,
         } = self;
-        let mut hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
         let connections = TaskTracker::new();
         let mut services = JoinSet::new();
         for (listener, acceptor) in listeners {
@@ -207,7 +208,6 @@ impl Server {
         if !writer.close(LAST_EVENTS) {
             tracing::warn!("the last events could not be written");
         }
-        Ok(())
     }
 }
 
