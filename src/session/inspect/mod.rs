@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 
 use crate::imap::command::Command;
 use crate::imap::mailbox::MailboxName;
+use crate::imap::set::Mailbox;
 use crate::imap::tally::Tally;
 use crate::imap::verb::Verb;
 use crate::policy::decision::Decisions;
@@ -133,6 +134,8 @@ pub struct Inspector {
     counters: SessionCounters,
     stats: Stats,
     judged: Tally,
+    /// What the backend said of the mailbox that is open, or about to be.
+    uid_next: Option<u32>,
     throttle: Option<Hold<NonZeroU64>>,
     read_only: Option<Hold<()>>,
     told: Vec<Decisions>,
@@ -164,6 +167,7 @@ impl Inspector {
             counters,
             stats: Stats::new(now_ms),
             judged: Tally::default(),
+            uid_next: None,
             throttle: None,
             read_only: None,
             told: Vec::new(),
@@ -216,7 +220,11 @@ impl Inspector {
         tally: &Tally,
     ) -> Result<Deed, Objection> {
         let mailbox = self.stats.mailbox().map(ToOwned::to_owned);
-        let read = Read::of(command, bytes, mailbox.as_deref(), tally);
+        let of = Mailbox {
+            exists: mailbox.as_ref().map(|_| tally.exists),
+            uid_next: self.uid_next,
+        };
+        let read = Read::of(command, bytes, mailbox.as_deref(), of);
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
         if self.is_read_only() && !is_harmless(command.verb) {
@@ -261,6 +269,11 @@ impl Inspector {
     /// A command was answered BAD by us.
     pub(in crate::session) fn refused(&mut self) {
         self.stats.bad_commands += 1;
+    }
+
+    /// The backend has said which identifier the next message of the mailbox will have.
+    pub(in crate::session) fn uid_next(&mut self, uid_next: Option<u32>) {
+        self.uid_next = uid_next;
     }
 
     /// Another mailbox is selected, or none.
