@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from support.certificates import self_signed
+from support.clients import Client
 from support.manifests import breaches_of_restricted, judge, of_kind, pod_of, render
 from support.programs import REPOSITORY, imapwarden, run
-from support.proxy import Client, Proxy
+from support.proxy import Proxy
 
 EXAMPLES = REPOSITORY / "examples"
 COMPOSE = yaml.safe_load((EXAMPLES / "docker/docker-compose.yaml").read_text())

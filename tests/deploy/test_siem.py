@@ -1,14 +1,10 @@
 """Rules and snippets for a SIEM: read by pySigma, held to docs/events.md, and tried on events of the program."""
 
-import base64
-import hashlib
-import hmac
 import json
 import os
 import re
 import signal
 import socket
-import struct
 import time
 
 import pytest
@@ -18,10 +14,12 @@ from sigma.validation import SigmaValidator
 from sigma.validators.core import validators
 
 from support import sigma
+from support.backend import PASSWORD, Backend
 from support.certificates import self_signed
+from support.clients import attempt, code, enrol
 from support.documented import events, fields, reasons
 from support.programs import REPOSITORY
-from support.proxy import PASSWORD, Backend, Client, Proxy
+from support.proxy import Proxy
 
 SIEM = REPOSITORY / "examples/siem"
 #: These ask a web server for lists of tags.
@@ -69,34 +67,6 @@ def test_every_code_field_and_reason_of_a_rule_is_documented(path, rule):
                 assert f"`{value}`" in (REPOSITORY / "docs/events.md").read_text()
     # Without a code, a rule would change its meaning with every new kind of event.
     assert "event.code" in rule["detection"]["selection"]
-
-
-def code(secret, at):
-    """RFC 6238: six digits, SHA-1, 30 s."""
-    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
-    digest = hmac.new(key, struct.pack(">Q", int(at) // 30), hashlib.sha1).digest()
-    start = digest[-1] & 15
-    return f"{(struct.unpack('>I', digest[start:start + 4])[0] & 0x7FFFFFFF) % 10**6:06}"
-
-
-def enrol(proxy, user):
-    """One-time codes for a user; returns the secret."""
-    proxy.cli("user", "add", user)
-    begun = json.loads(proxy.cli("user", "enroll-totp", user, "--begin", "--json").stdout)
-    secret = re.search(r"[?&]secret=([A-Z2-7]+)", json.dumps(begun))[1]
-    # The step that is told here is used up.
-    proxy.cli("user", "enroll-totp", user, "--confirm", "--code-stdin", stdin=code(secret, time.time()) + "\n")
-    return secret
-
-
-def attempt(proxy, user, password, program=None):
-    client = Client(proxy.port)
-    if program:
-        client.command(f'ID ("name" "{program}")')
-    answer = client.login(user, password)
-    if not answer.startswith("OK"):
-        client.close()
-    return answer, client
 
 
 @pytest.fixture(scope="module")
