@@ -51,13 +51,13 @@ def code(secret, at):
 
 
 def enrol(proxy, user):
-    """One-time codes for a user; returns the secret."""
+    """One-time codes for a user; returns the secret, and the code that enrolling has used up."""
     proxy.cli("user", "add", user)
     begun = json.loads(proxy.cli("user", "enroll-totp", user, "--begin", "--json").stdout)
     secret = re.search(r"[?&]secret=([A-Z2-7]+)", json.dumps(begun))[1]
-    # The step that is told here is used up.
-    proxy.cli("user", "enroll-totp", user, "--confirm", "--code-stdin", stdin=code(secret, time.time()) + "\n")
-    return secret
+    used = code(secret, time.time())
+    proxy.cli("user", "enroll-totp", user, "--confirm", "--code-stdin", stdin=used + "\n")
+    return secret, used
 
 
 def attempt(proxy, user, password, program=None):

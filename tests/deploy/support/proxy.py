@@ -28,7 +28,7 @@ class Proxy:
         config = {
             "data_directory": str(self.data), "listeners": [{"address": f"127.0.0.1:{self.port}"}],
             "backends": [{"address": f"127.0.0.1:{backend_port}"}], "metrics": {"address": f"127.0.0.1:{self.metrics}"},
-            "events": {"file": str(directory / "events.jsonl")}, "limits": {"exempt": ["loopback"]},
+            "events": {"file": str(directory / "events.jsonl")}, "limits": {"exempt": ["loopback"], "longest_delay": "1s"},
             "login": {"refusal_delay": "1s"}, **(settings or {})}
         self.config.write_text(yaml.safe_dump(config))
         self.process = None
@@ -56,10 +56,10 @@ class Proxy:
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.05)
 
-    def probe(self, path):
-        """The status of a probe; 0 where nobody answers."""
+    def probe(self, path, within=12.0):
+        """The status of a probe; 0 where nobody answers in time."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/{path}", timeout=12) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/{path}", timeout=within) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
