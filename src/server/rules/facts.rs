@@ -10,6 +10,8 @@ use crate::policy::facts::Login;
 use crate::policy::facts::Source;
 use crate::policy::facts::Tls;
 use crate::policy::facts::User;
+use crate::policy::family::Family;
+use crate::policy::family::Identity;
 use crate::server::rules::Policy;
 use crate::session::inspect::Parties;
 use crate::session::preauth::ClientId;
@@ -52,8 +54,16 @@ pub(super) fn tls(tls: &event::Tls) -> Tls {
 
 /// What the client says it is.
 pub(super) fn client(id: Option<&ClientId>) -> Client {
-    let field = |name| id.and_then(|id| id.field(name)).map(bounded);
+    let said = |name| id.and_then(|id| id.field(name));
+    let family = Family::of(&Identity {
+        name: said("name"),
+        vendor: said("vendor"),
+        os: said("os"),
+        version: said("version"),
+    });
+    let field = |name| said(name).map(bounded);
     Client {
+        family: (family != Family::None).then(|| family.as_str().into()),
         name: field("name"),
         version: field("version"),
         os: field("os"),

@@ -34,6 +34,10 @@ impl Ledger for Kept {
         self.0.fetched(bytes, messages, clock::unix());
     }
 
+    fn client_is(&self, family: &str) {
+        self.0.client_is(Some(family), clock::unix());
+    }
+
     fn count(&self, measure: Measure, amount: u64) {
         self.0.count(measure, amount);
     }

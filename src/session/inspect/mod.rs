@@ -4,6 +4,7 @@
 //! search term, and nothing of a message.
 
 mod command;
+mod identity;
 mod role;
 mod stats;
 
@@ -61,6 +62,8 @@ pub trait Ledger: Send + Sync {
     fn is_first_sync(&self) -> bool;
     /// Messages were sent to the client.
     fn fetched(&self, bytes: u64, messages: u64);
+    /// The client has said after the login what it is.
+    fn client_is(&self, family: &str);
     /// Something else was done.
     fn count(&self, measure: Measure, amount: u64);
 }
@@ -131,6 +134,8 @@ pub struct Inspector {
     rules: Rules,
     parties: Arc<Parties>,
     ledger: Box<dyn Ledger>,
+    /// What the client said after the login, which replaces what it said before.
+    client: Option<Box<Client>>,
     counters: SessionCounters,
     stats: Stats,
     judged: Tally,
@@ -164,6 +169,7 @@ impl Inspector {
             rules,
             parties,
             ledger,
+            client: None,
             counters,
             stats: Stats::new(now_ms),
             judged: Tally::default(),
@@ -229,6 +235,9 @@ impl Inspector {
         self.judge(&Moment::Command(&facts), tally)?;
         if self.is_read_only() && !is_harmless(command.verb) {
             return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
+        }
+        if command.verb == Verb::Id {
+            self.identify(command, bytes);
         }
         self.stats.command(self.now_ms);
         self.ledger.count(Measure::Commands, 1);
@@ -324,6 +333,7 @@ impl Inspector {
         }
         let mut session = self.stats.facts(tally, self.ledger.is_first_sync(), self.now_ms);
         let mut facts = self.parties.facts(event);
+        facts.client = self.client.as_deref().or(facts.client);
         match moment {
             Moment::Command(command) => facts.command = Some(command),
             Moment::Fetched(fetched) => facts.fetched = Some(fetched),
@@ -332,6 +342,17 @@ impl Inspector {
         }
         facts.session = Some(&session);
         rules.judge(&facts, &mut self.counters, self.now_ms)
+    }
+
+    /// Many clients say only after the login what they are.
+    fn identify(&mut self, command: &Command<'_>, bytes: &[u8]) {
+        let known = &self.parties.client;
+        if let Some(client) = identity::client(command, bytes, known) {
+            if let Some(family) = client.family.as_deref() {
+                self.ledger.client_is(family);
+            }
+            self.client = Some(Box::new(client));
+        }
     }
 
     /// Puts in force what was decided.
