@@ -485,6 +485,7 @@ pub(in crate::policy) mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one case for each way")]
     fn a_rule_whose_parts_do_not_fit_together_is_refused() {
         let counting = |change: fn(&mut Rule)| {
             let mut made = rule(Event::Fetched);

@@ -159,6 +159,7 @@ mod tests {
 
     /// A fact outside its events would never be known, and the table would promise it.
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one value for each fact")]
     fn a_fact_is_known_at_the_events_that_the_table_names() {
         let text: std::sync::Arc<str> = "x".into();
         let some = || Some(std::sync::Arc::clone(&text));
