@@ -9,6 +9,7 @@ pub mod lexer;
 mod line;
 pub mod literal;
 pub mod mailbox;
+pub mod mailboxes;
 pub mod response;
 pub mod tally;
 pub mod verb;

@@ -22,6 +22,7 @@ use crate::limits::admission::Clock;
 use crate::limits::attempts::Attempts;
 use crate::limits::bans::Ban;
 use crate::limits::bans::Bans;
+use crate::limits::budgets::Budgets;
 use crate::limits::connections::ConnectionPermit;
 use crate::limits::connections::Connections;
 use crate::limits::sessions::Sessions as SessionLimits;
@@ -68,6 +69,7 @@ pub(super) struct Limits {
     pub(super) sessions: Arc<SessionLimits>,
     pub(super) attempts: Arc<Attempts>,
     pub(super) bans: Bans,
+    pub(super) budgets: Budgets,
 }
 
 /// What every connection of the process shares.

@@ -101,6 +101,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     let monotonic = Instant::now().into_std();
     shared.limits.connections.sweep(monotonic);
     shared.limits.attempts.sweep(monotonic);
+    shared.limits.budgets.sweep(clock::millis(Instant::now()));
     Ok(())
 }
 

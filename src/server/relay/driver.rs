@@ -26,6 +26,7 @@ use super::transfer::fill;
 use super::transfer::is_close;
 use super::transfer::send;
 use super::transfer::write;
+use crate::server::clock;
 use crate::session::relay::Output;
 use crate::session::relay::Relay;
 use crate::types::EndReason;
@@ -121,6 +122,7 @@ where
 
     /// What came with the logins is relayed first.
     pub(super) fn begin(&mut self, welcome: &[u8], early: &[u8]) {
+        self.relay.tell_time(clock::millis(Instant::now()));
         self.to_client.push(welcome);
         self.heard_from_backend += count(early.len());
         let mut output = Output::default();
@@ -140,6 +142,7 @@ where
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
         let now = Instant::now();
+        self.relay.tell_time(clock::millis(now));
         self.take_order(cx, now);
         loop {
             let mut moved = self.write_client(cx, now);

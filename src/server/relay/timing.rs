@@ -80,6 +80,7 @@ pub(super) fn last_word(reason: EndReason) -> Option<&'static str> {
         EndReason::Revoked | EndReason::Killed | EndReason::PolicyChanged => {
             Some("Session ended by the server")
         }
+        EndReason::BudgetExceeded => Some("[LIMIT] This app password has downloaded what it may in an hour"),
         EndReason::IdleTimeout => Some("Idle for too long"),
         EndReason::BackendClosed
         | EndReason::BackendIo

@@ -23,6 +23,13 @@ use crate::imap::verb::Kind;
 use crate::imap::verb::Verb;
 use crate::types::EndReason;
 
+/// An answer of ours.
+struct Own {
+    bytes: Vec<u8>,
+    /// The command was one, and is not allowed.
+    denied: bool,
+}
+
 impl Relay {
     /// Takes bytes from the client and says how many: fewer than all where the backend has to answer first. Call it again
     /// with the rest after the backend has spoken.
@@ -78,9 +85,13 @@ impl Relay {
                 return self.refuse_literal(literal, answer, output);
             }
         };
-        if let Verdict::Refuse(word, text) = self.guard.judge(&command) {
-            let answer = refusal(self.collector.bytes(), word, &text);
-            return self.refuse_literal(literal, answer, output);
+        match self.guard.judge(&command) {
+            // What goes on under another verb has no message in it: it is judged again when it is complete.
+            Verdict::Pass | Verdict::PassAs(_) => {}
+            Verdict::Refuse(word, text) => {
+                let answer = refusal(self.collector.bytes(), word, &text);
+                return self.refuse_literal(literal, answer, output);
+            }
         }
         match command.awaits {
             Some(Awaited::Message(_)) if literal.size > self.options.max_message => {
@@ -113,7 +124,7 @@ impl Relay {
     fn refuse_literal(
         &mut self,
         literal: Announcement,
-        answer: Vec<u8>,
+        answer: Own,
         output: &mut Output,
     ) -> Result<(), EndReason> {
         self.answer(answer, output)?;
@@ -153,6 +164,12 @@ impl Relay {
                 Verdict::Refuse(word, text) => refusal(bytes, word, &text),
                 Verdict::Pass => {
                     let sent = sent(&command);
+                    self.hand_over(sent, output);
+                    return Ok(());
+                }
+                Verdict::PassAs(verb) => {
+                    let (sent, word) = (sent(&command), command.word.clone());
+                    self.collector.substitute(word, verb);
                     self.hand_over(sent, output);
                     return Ok(());
                 }
@@ -242,6 +259,10 @@ impl Relay {
                 self.farewell("Message is too large", output);
                 Err(EndReason::ClientLimit)
             }
+            Ok(_) if !self.guard.passes_tail(self.collector.bytes()) => {
+                self.farewell("Not allowed with this app password", output);
+                Err(EndReason::ClientProtocol)
+            }
             Ok(_) => {
                 self.send_segment(0, 0, output);
                 Ok(())
@@ -266,10 +287,15 @@ impl Relay {
     }
 
     /// Answers a command ourselves, in its turn.
-    fn answer(&mut self, answer: Vec<u8>, output: &mut Output) -> Result<(), EndReason> {
+    fn answer(&mut self, answer: Own, output: &mut Output) -> Result<(), EndReason> {
         self.counts.refused += 1;
-        self.bad_in_a_row += 1;
-        self.in_flight.push_back(InFlight::Answer(answer));
+        if answer.denied {
+            // What is not allowed is no sign of a client that does not speak IMAP: it may well try again.
+            self.counts.denied += 1;
+        } else {
+            self.bad_in_a_row += 1;
+        }
+        self.in_flight.push_back(InFlight::Answer(answer.bytes));
         self.flush_own(output);
         if self.bad_in_a_row > self.options.max_bad_commands {
             self.farewell("Too many bad commands", output);
@@ -306,7 +332,10 @@ fn sent(command: &Command<'_>) -> Sent {
 }
 
 /// A tagged answer of ours; untagged where the command has no tag.
-fn refusal(command: &[u8], word: &str, text: &str) -> Vec<u8> {
+fn refusal(command: &[u8], word: &str, text: &str) -> Own {
     let tag = tag_of(command).unwrap_or(b"*");
-    [tag, b" ", word.as_bytes(), b" ", text.as_bytes(), b"\r\n"].concat()
+    Own {
+        bytes: [tag, b" ", word.as_bytes(), b" ", text.as_bytes(), b"\r\n"].concat(),
+        denied: word == "NO",
+    }
 }

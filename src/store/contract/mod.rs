@@ -22,6 +22,7 @@ use crate::store::User;
 use crate::store::WindowState;
 use crate::store::sqlite;
 use crate::types::Networks;
+use crate::types::Restrictions;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -67,6 +68,7 @@ contract! {
     ;
     app_passwords:
         app_passwords_are_kept_listed_and_bounded,
+        restrictions_are_kept_as_they_were_given,
         app_passwords_are_revoked_once_and_go_with_their_owner,
         sealed_passwords_are_replaced_for_live_app_passwords_of_the_account,
         a_look_up_finds_all_that_belongs_together,
@@ -104,6 +106,7 @@ fn app_password(id: u32, user: &UserName) -> AppPassword {
         created: NOW,
         expires: None,
         networks: None,
+        restrictions: Restrictions::default(),
         revoked: None,
         last_use: None,
     }

@@ -293,6 +293,7 @@ async fn last_uses_survive_a_clean_end() {
         created: NOW,
         expires: None,
         networks: None,
+        restrictions: crate::types::Restrictions::default(),
         revoked: None,
         last_use: None,
     };
