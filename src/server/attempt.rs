@@ -24,15 +24,12 @@ use crate::server::clock;
 use crate::server::connection::Conversation;
 use crate::server::login::Session;
 use crate::server::sessions::Facts;
-use crate::server::shared::Shared;
 use crate::session::backend_login::LoginFailure;
 use crate::session::preauth::ClientId;
 use crate::session::preauth::PreAuth;
-use crate::session::relay::Relay;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::types::Credentials;
-use crate::types::LoggedIn;
 use crate::types::Mechanism;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
@@ -373,7 +370,7 @@ pub(super) fn enter(
     };
     let (place, orders) = shared.sessions.enter(facts, lease);
     shared.recheck_since(as_of);
-    let relay = relay_of(&shared, &logged_in);
+    let relay = shared.relay_for(&logged_in);
     Some(Box::new(Session {
         client,
         pipelined: handover.pipelined,
@@ -386,17 +383,4 @@ pub(super) fn enter(
         orders,
         permit,
     }))
-}
-
-/// The session's relay, restricted as the credential is.
-fn relay_of(shared: &Shared, logged_in: &LoggedIn) -> Relay {
-    let restrictions = logged_in.restrictions();
-    let budget = match logged_in.factor() {
-        SecondFactor::AppPassword { id, .. } => {
-            let now = clock::millis(Instant::now());
-            shared.limits.budgets.of(*id, restrictions.allowance, now)
-        }
-        _ => None,
-    };
-    Relay::new(Arc::clone(&shared.relay)).restricted(restrictions, budget)
 }

@@ -36,6 +36,7 @@ use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
 use crate::session::preauth;
 use crate::session::relay;
+use crate::session::relay::Relay;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::telemetry::event::Event;
@@ -45,6 +46,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Events;
 use crate::types::ClientAddr;
 use crate::types::EndReason;
+use crate::types::LoggedIn;
+use crate::types::SecondFactor;
 use crate::types::UnixTime;
 
 /// Who bans for guessing.
@@ -134,6 +137,19 @@ impl Shared {
             // An error means that the process is gone: that is a stop, too.
             _ = shutdown.wait_for(|down| *down) => Err(EndReason::Shutdown),
         }
+    }
+
+    /// The relay of a session that begins, restricted as its credential is.
+    pub(super) fn relay_for(&self, logged_in: &LoggedIn) -> Relay {
+        let restrictions = logged_in.restrictions();
+        let budget = match logged_in.factor() {
+            SecondFactor::AppPassword { id, .. } => {
+                let now = clock::millis(tokio::time::Instant::now());
+                self.limits.budgets.of(*id, restrictions.allowance, now)
+            }
+            _ => None,
+        };
+        Relay::new(Arc::clone(&self.relay)).restricted(restrictions, budget)
     }
 
     /// The store's change number.
