@@ -23,11 +23,11 @@ use std::process::Stdio;
 
 use imapwarden::auth::totp;
 use imapwarden::server::clock;
-use imapwarden::types::Secret;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use serde_json::json;
+use support::base32;
 use support::client::Client;
 use support::memory::Mail;
 use support::memory::Server;
@@ -157,6 +157,10 @@ fn users_are_added_listed_shown_disabled_and_enabled() {
             "192.0.2.0/24",
             "--enrol-by",
             "2030-01-31",
+            "--group",
+            "staff",
+            "--group",
+            "sales",
             "--json",
         ])
         .value();
@@ -176,9 +180,11 @@ fn users_are_added_listed_shown_disabled_and_enabled() {
     assert_eq!(names, ["alice@example.org", "bob"]);
     assert_eq!(listed[0]["networks"], json!(["192.0.2.0/24"]));
     assert_eq!(listed[0]["mfa"], "required");
+    assert_eq!(listed[0]["groups"], json!(["sales", "staff"]));
+    assert_eq!(listed[1]["groups"], json!([]));
     let table = place.run(&["user", "list"]).out;
     assert!(
-        table.starts_with("NAME ") && table.lines().count() == 3,
+        table.starts_with("NAME ") && table.lines().count() == 3 && table.contains("sales,staff"),
         "{table}"
     );
 
@@ -190,6 +196,9 @@ fn users_are_added_listed_shown_disabled_and_enabled() {
     assert_eq!(place.run(&["user", "enable", "bob"]).code, 0);
     let shown = place.run(&["user", "show", "bob"]).out;
     assert!(shown.contains("status          enabled"), "{shown}");
+    assert!(shown.contains("groups          -"), "{shown}");
+    let shown = place.run(&["user", "show", "alice@example.org"]).out;
+    assert!(shown.contains("groups          sales,staff"), "{shown}");
 }
 
 #[test]
@@ -213,6 +222,7 @@ fn what_is_missing_or_malformed_has_its_exit_code() {
         &["user", "add"],
         &["user", "add", "alice*master"],
         &["user", "add", "alice", "--mfa", "maybe"],
+        &["user", "add", "alice", "--group", "two words"],
         &["user", "add", "alice", "--password", "x"],
         &["app-password", "create", "alice", "--expires", "soon"],
         &["app-password", "revoke", "x"],
@@ -337,7 +347,7 @@ fn an_authenticator_app_is_enrolled_with_a_first_code_and_once() {
         .run(&["user", "enroll-totp", "alice", "--begin", "--json"])
         .value();
     assert!(begun["url"].as_str().unwrap().starts_with("otpauth://totp/"));
-    let secret = Secret::new(support::base32(begun["secret"].as_str().unwrap()));
+    let secret = base32::decode(begun["secret"].as_str().unwrap());
     let confirm = [
         "user",
         "enroll-totp",

@@ -2,6 +2,7 @@
 //! known attack has its test.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot read the docs must fail"
 )]
@@ -97,6 +98,21 @@ fn every_known_attack_names_tests_that_exist() {
     let wanted = (1..=26).map(|n| format!("B{n}"));
     for id in wanted.chain((1..=7).map(|n| format!("P{n}"))) {
         assert!(seen.contains(&id), "nothing is said about {id}");
+    }
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let rows = table("../SECURITY.md", "promise");
+    assert!(rows.len() > 20);
+    for row in &rows {
+        let [promise, tests] = row.as_slice() else {
+            panic!("{row:?}: a promise and its tests");
+        };
+        assert!(!tests.is_empty(), "{promise}");
+        for test in tests.split_whitespace() {
+            assert!(is_test(test), "{promise}: there is no test {test}");
+        }
     }
 }
 

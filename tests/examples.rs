@@ -41,6 +41,10 @@ fn place_files(root: &Path) {
     ] {
         fs::copy(&made.files.certificate, root.join(copy)).unwrap();
     }
+    fs::create_dir(root.join("geo")).unwrap();
+    for database in ["geo/country.mmdb", "geo/asn.mmdb"] {
+        fs::copy(Path::new("tests").join(database), root.join(database)).unwrap();
+    }
     let password = root.join("master.password");
     fs::write(&password, "correct horse\n").unwrap();
     fs::set_permissions(&password, fs::Permissions::from_mode(0o640)).unwrap();

@@ -23,6 +23,7 @@ use imapwarden::types::Secret;
 use imapwarden::types::UserName;
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
+use support::base32;
 use support::client::Client;
 use support::events::text;
 use support::memory::Mail;
@@ -587,8 +588,7 @@ async fn enrol(place: &Place, name: &str) -> Secret {
         .await
         .unwrap()
         .typed;
-    let secret = support::base32(std::str::from_utf8(typed.expose()).unwrap());
-    let secret = Secret::new(secret);
+    let secret = base32::decode(std::str::from_utf8(typed.expose()).unwrap());
     // The code of the step before: the present one stays unused.
     let before = imapwarden::types::UnixTime(clock::unix().0 - 30);
     let code = totp::code_at(&secret, before).unwrap();

@@ -7,6 +7,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use support::client::Client;
 use support::dialog::Dialog;
 use support::dialog::Stage;
@@ -299,6 +301,8 @@ async fn dialogs_are_played_line_by_line() {
 option second_factor exempt
 client> a LOGIN {5}\r\nalice pw\x21
 backend< {tag} LOGIN {5}\r\nalice pw!
+client> {3 x ab} {base64 a\x00{tag}}
+backend< ababab YQBh
 backend> * OK hello
 backend> {tag} OK done
 client< * OK …
@@ -326,13 +330,38 @@ async fn a_dialog_that_goes_otherwise_says_where() {
         ),
         ("client> x y\nbackend< {t} y\nclient> z\nbackend< {t}", "line 4"),
         ("client> a\nbackend< a\nbackend: close\nclient< x", "line 4"),
+        ("backend: unasked\nclient> a\nbackend: unasked", "line 3"),
+        ("client> a\nclient: tls", "line 2: Tls: nobody is trusted"),
     ] {
         let error = through_a_pipe(&Dialog::parse(text).unwrap()).await.unwrap_err();
         assert!(error.contains(problem), "{error}");
     }
-    for wrong in ["client a", "nobody> a", "client> \\q", "client: dance"] {
+    for wrong in [
+        "client a",
+        "nobody> a",
+        "client> \\q",
+        "client: dance",
+        "backend: tls",
+        "include x",
+    ] {
         assert!(Dialog::parse(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn a_dialog_that_includes_nonsense_says_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    file("some.part", "client> a\n");
+    file("wrong.part", "client> a\nnonsense\n");
+    assert!(Dialog::load(&file("good.dialog", "include some\nclient> b\n")).is_ok());
+    let error = Dialog::load(&file("bad.dialog", "\ninclude wrong\n")).unwrap_err();
+    assert_eq!(error, "line 2, wrong line 2 is not a step: nonsense");
+    assert!(Dialog::load(&file("lost.dialog", "include nothing\n")).is_err());
 }
 
 #[tokio::test]
@@ -364,8 +393,10 @@ async fn through_a_pipe(dialog: &Dialog) -> Result<(), String> {
     let addr = backend.local_addr().unwrap();
     let stage = Stage {
         connect: || TcpStream::connect(addr),
+        trusted: None,
         backend,
         events: Recorder::default(),
+        words: BTreeMap::new(),
     };
     play(dialog, stage).await
 }

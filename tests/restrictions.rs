@@ -7,7 +7,7 @@
 
 mod support;
 
-use imapwarden::types::Allowance;
+use imapwarden::types::BudgetLimits;
 use imapwarden::types::Commands;
 use imapwarden::types::MailboxPattern;
 use imapwarden::types::Restrictions;
@@ -223,7 +223,7 @@ async fn an_append_only_credential_puts_in_and_reads_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_stops_the_download_and_is_kept_across_reconnects() {
     let restrictions = Restrictions {
-        allowance: Allowance {
+        budget: BudgetLimits {
             bytes: Some(100_000),
             messages: None,
         },

@@ -7,6 +7,9 @@
 
 mod support;
 
+use std::time::Duration;
+use std::time::Instant;
+
 use support::memory::Mail;
 use support::memory::Server;
 use support::proxy::Proxy;
@@ -61,4 +64,25 @@ async fn an_app_password_opens_the_mailbox_and_the_session_works() {
             "stopped"
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_is_over_when_its_last_session_is() {
+    let backend = backend().await;
+    let proxy = Proxy::start(backend.addr, "").await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    let begun = Instant::now();
+    let leaves = tokio::spawn(async move {
+        assert_eq!(
+            client.response().await.unwrap(),
+            "* BYE [UNAVAILABLE] Server is shutting down"
+        );
+    });
+    let events = proxy.stop().await;
+    leaves.await.unwrap();
+    // Goodbyes are spread over ten seconds, but not those of nobody.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let (_, ended) = events.wait(0, "session_ended").await.unwrap();
+    assert_eq!(support::events::text(&ended, "event.reason"), "shutdown");
 }

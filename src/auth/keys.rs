@@ -86,7 +86,10 @@ pub struct Keys {
     public_key: hmac::Key,
     window: hmac::Key,
     source: hmac::Key,
+    network: hmac::Key,
+    first_sync: hmac::Key,
     guess: hmac::Key,
+    spray: hmac::Key,
     totp: LessSafeKey,
     check: [u8; 32],
 }
@@ -109,7 +112,10 @@ impl Keys {
             public_key: mac_key("app password public key")?,
             window: mac_key("trusted window")?,
             source: mac_key("known source")?,
+            network: mac_key("known network")?,
+            first_sync: mac_key("first sync network")?,
             guess: mac_key("guess")?,
+            spray: mac_key("password spray")?,
             totp: LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, totp.as_slice())?),
             check: *expand(&root, "store check")?,
         })
@@ -175,11 +181,27 @@ impl Keys {
         )
     }
 
+    /// How the store names a network that anybody has logged in from.
+    pub(super) fn network(&self, from: Prefix) -> [u8; 32] {
+        mac(&self.network, &[from.to_string().as_bytes()])
+    }
+
+    /// How the store names the network that an app password was first used from: the address, or the site of an IPv6 one.
+    pub(super) fn first_sync(&self, app_password: u32, from: Prefix) -> [u8; 32] {
+        let site = from.site().to_string();
+        mac(&self.first_sync, &[&app_password.to_be_bytes(), site.as_bytes()])
+    }
+
+    /// A fingerprint of a password that is the same whoever presents it, so that rules see one password tried on many users.
+    /// Never stored, and worthless without the key file.
+    pub(super) fn spray(&self, secret: &Secret) -> u64 {
+        first_64_bits(&mac(&self.spray, &[secret.expose()]))
+    }
+
     /// A fingerprint of a wrong password, so that limits can tell the same guess from a new one. Kept in memory only.
     #[must_use]
     pub fn guess(&self, secret: &Secret) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = mac(&self.guess, &[secret.expose()]);
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        first_64_bits(&mac(&self.guess, &[secret.expose()]))
     }
 
     /// Seals a one-time secret for the store. Only this user's row opens it again.
@@ -207,6 +229,11 @@ impl Keys {
         let opened = self.totp.open_in_place(nonce, aad, &mut boxed).ok()?;
         Some(Secret::from(&*opened))
     }
+}
+
+fn first_64_bits(tag: &[u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *tag;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn totp_context(user: &UserName) -> Vec<u8> {
@@ -254,6 +281,39 @@ mod tests {
         ];
         assert_ne!(tags[0], tags[1]);
         assert_ne!(tags[0], tags[2]);
+    }
+
+    #[test]
+    fn a_password_has_one_fingerprint_for_rules_and_another_for_limits() {
+        let keys = Keys::derive(&[1; 32]).unwrap();
+        let (one, other) = (Secret::from("Winter2026!"), Secret::from("Winter2026?"));
+        assert_eq!(keys.spray(&one), keys.spray(&one.clone()));
+        assert_ne!(keys.spray(&one), keys.spray(&other));
+        assert_ne!(keys.spray(&one), keys.guess(&one));
+        let another = Keys::derive(&[2; 32]).unwrap();
+        assert_ne!(keys.spray(&one), another.spray(&one));
+    }
+
+    #[test]
+    fn names_of_networks_say_nothing_about_each_other() {
+        let keys = Keys::derive(&[1; 32]).unwrap();
+        let at = |text: &str| Prefix::of(text.parse().unwrap());
+        let home = at("2001:db8:1:2::1");
+        let names = [
+            keys.source(&name("alice"), home),
+            keys.source(&name("bob"), home),
+            keys.network(home),
+            keys.first_sync(1, home),
+            keys.first_sync(2, home),
+        ];
+        for (place, one) in names.iter().enumerate() {
+            assert!(!names[place + 1..].contains(one));
+        }
+        assert_eq!(
+            keys.first_sync(1, home),
+            keys.first_sync(1, at("2001:db8:1:3::1"))
+        );
+        assert_ne!(keys.network(home), keys.network(at("2001:db8:1:3::1")));
     }
 
     #[test]

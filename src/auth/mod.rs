@@ -9,6 +9,8 @@ pub mod gate;
 pub mod key_file;
 pub mod keys;
 pub mod lease;
+pub mod memory;
+pub mod meter;
 pub mod seal;
 pub mod totp;
 pub mod window;

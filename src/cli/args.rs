@@ -13,6 +13,7 @@ use crate::cli::values;
 use crate::cli::values::Lifetime;
 use crate::config::address::Endpoint;
 use crate::store::MfaSetting;
+use crate::types::Group;
 use crate::types::SessionId;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -129,6 +130,9 @@ pub(super) struct AddUser {
     /// Until when the user may log in without a second factor: a date (its midnight in UTC) or an RFC 3339 time.
     #[arg(long, value_name = "DATE", value_parser = values::time)]
     pub(super) enrol_by: Option<UnixTime>,
+    /// A group the user is in, for rules; may be given several times.
+    #[arg(long, value_name = "NAME", value_parser = values::group)]
+    pub(super) group: Vec<Group>,
     /// A name for people.
     #[arg(long, value_name = "NAME", value_parser = values::text)]
     pub(super) display: Option<String>,

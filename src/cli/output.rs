@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::telemetry::text;
+use crate::types::Groups;
 use crate::types::Networks;
 use crate::types::UnixTime;
 
@@ -131,6 +132,15 @@ pub(super) fn networks_json(networks: Option<&Networks>) -> Value {
             .map(|net| Value::String(net.to_string()))
             .collect()
     })
+}
+
+/// Groups with commas, or a dash.
+pub(super) fn groups(groups: &Groups) -> String {
+    if groups.is_empty() {
+        return "-".to_owned();
+    }
+    let all: Vec<String> = groups.iter().map(|group| shown(group.as_str())).collect();
+    all.join(",")
 }
 
 /// The networks of repeated arguments: none is no restriction.

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::cli::values;
-use crate::types::Allowance;
+use crate::types::BudgetLimits;
 use crate::types::Commands;
 use crate::types::MailboxPattern;
 use crate::types::Restrictions;
@@ -54,7 +54,7 @@ impl RestrictionArguments {
             read_only: self.read_only,
             mailboxes: (!self.mailbox.is_empty()).then(|| self.mailbox.clone().into()),
             commands: self.profile.clone().unwrap_or_default(),
-            allowance: Allowance {
+            budget: BudgetLimits {
                 bytes: self.budget_bytes,
                 messages: self.budget_messages,
             },
@@ -82,10 +82,10 @@ pub(super) fn shown(restrictions: &Restrictions) -> String {
     if restrictions.commands != Commands::Any {
         all.push(restrictions.commands.to_string());
     }
-    if let Some(bytes) = restrictions.allowance.bytes {
+    if let Some(bytes) = restrictions.budget.bytes {
         all.push(format!("{} an hour", values::size_text(bytes)));
     }
-    if let Some(messages) = restrictions.allowance.messages {
+    if let Some(messages) = restrictions.budget.messages {
         all.push(format!("{messages} messages an hour"));
     }
     if restrictions.service {
@@ -111,8 +111,8 @@ pub(super) fn as_json(restrictions: &Restrictions) -> Value {
         "read_only": restrictions.read_only,
         "mailboxes": patterns,
         "profile": profile,
-        "budget_bytes": restrictions.allowance.bytes,
-        "budget_messages": restrictions.allowance.messages,
+        "budget_bytes": restrictions.budget.bytes,
+        "budget_messages": restrictions.budget.messages,
         "service": restrictions.service,
     })
 }

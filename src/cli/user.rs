@@ -15,6 +15,8 @@ use crate::cli::output;
 use crate::cli::place::Opened;
 use crate::cli::proof;
 use crate::store::User;
+use crate::types::Group;
+use crate::types::Groups;
 use crate::types::UserName;
 
 /// Users read at once.
@@ -41,6 +43,7 @@ async fn add(cx: &mut Context<'_>, asked: AddUser) -> Result<(), CliError> {
     user.mfa = asked.mfa;
     user.enrol_by = asked.enrol_by;
     user.networks = output::restriction(&asked.network);
+    user.groups = Groups::new(asked.group).map_err(|error| CliError::Usage(error.to_string()))?;
     let value = as_json(&user);
     let text = format!("User {} is added.", user.name);
     cx.open().await?.accounts().add_user(user).await?;
@@ -71,11 +74,14 @@ async fn list(cx: &mut Context<'_>) -> Result<(), CliError> {
             user.mfa.map_or("-", |mfa| mfa.as_str()).to_owned(),
             output::time_or_dash(user.enrol_by),
             output::networks(user.networks.as_ref()),
+            output::groups(&user.groups),
             output::time(user.created),
         ]
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    let head = ["NAME", "STATUS", "MFA", "ENROL BY", "NETWORKS", "CREATED"];
+    let head = [
+        "NAME", "STATUS", "MFA", "ENROL BY", "NETWORKS", "GROUPS", "CREATED",
+    ];
     Ok(cx
         .out
         .table(&head, &rows, "No users; add one with `imapwarden user add NAME`.")?)
@@ -123,6 +129,7 @@ async fn show(cx: &mut Context<'_>, name: &UserName) -> Result<(), CliError> {
         ),
         ("enrol by", output::time_or_dash(user.enrol_by)),
         ("networks", output::networks(user.networks.as_ref())),
+        ("groups", output::groups(&user.groups)),
         ("created", output::time(user.created)),
         ("one-time codes", totp),
     ] {
@@ -190,6 +197,7 @@ fn as_json(user: &User) -> Value {
         "mfa": user.mfa.map(|mfa| mfa.as_str()),
         "enrol_by": user.enrol_by.map(output::time),
         "networks": output::networks_json(user.networks.as_ref()),
+        "groups": user.groups.iter().map(Group::as_str).collect::<Vec<_>>(),
         "created": output::time(user.created),
     })
 }

@@ -13,6 +13,7 @@ use crate::imap::verb::Kind;
 use crate::imap::verb::Verb;
 use crate::store::MfaSetting;
 use crate::types::Commands;
+use crate::types::Group;
 use crate::types::MailboxPattern;
 use crate::types::SessionId;
 use crate::types::UnixTime;
@@ -52,6 +53,10 @@ pub(super) fn user(text: &str) -> Result<UserName, String> {
 
 pub(super) fn mfa(text: &str) -> Result<MfaSetting, String> {
     MfaSetting::parse(text).ok_or_else(|| "write `required`, `optional` or `exempt`".to_owned())
+}
+
+pub(super) fn group(text: &str) -> Result<Group, String> {
+    Group::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn app_password_id(text: &str) -> Result<u32, String> {

@@ -1,5 +1,6 @@
 //! Looks at the files that a configuration names, so that a wrong one is found at `check` and not at three in the morning.
 
+use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -16,6 +17,8 @@ use crate::config::section::Section;
 use crate::net::certificate;
 use crate::net::certificate::CertificateError;
 use crate::net::certificate::CertificateFiles;
+use crate::net::geo;
+use crate::net::geo::Geo;
 use crate::net::tls::Client;
 use crate::net::tls::ClientOptions;
 use crate::net::tls::Trust;
@@ -98,6 +101,37 @@ pub(super) fn check_pair(section: &Section<'_>, pair: &CertificateFiles, cx: &Co
         _ => "file_unusable",
     };
     section.problem(Problem::new(code, place, error.to_string()));
+}
+
+/// The databases must be readable and have in them what they are used for.
+pub(super) fn check_databases(section: &Section<'_>, databases: &geo::Options, cx: &Context<'_>) {
+    if cx.files == Files::Ignore {
+        return;
+    }
+    for key in ["country_file", "asn_file"] {
+        // One at a time, so that each mistake stands at its own key.
+        let mut only = databases.clone();
+        let example = if key == "country_file" {
+            only.asn_file = None;
+            "GeoLite2-Country"
+        } else {
+            only.country_file = None;
+            "GeoLite2-ASN"
+        };
+        let Some(file) = only.country_file.clone().or(only.asn_file.clone()) else {
+            continue;
+        };
+        if let Err(error) = mode_of(&file) {
+            section.problem(unreadable(section.place(key), &file, &error));
+        } else if let Err(error) = Geo::new(only) {
+            let cause = error.source().map(|cause| format!(": {cause}"));
+            let message = format!("{error}{}", cause.unwrap_or_default());
+            section.problem(
+                Problem::new("file_unusable", section.place(key), message)
+                    .help(format!("`{key}` wants a file such as {example}.mmdb, unpacked")),
+            );
+        }
+    }
 }
 
 /// The file must hold one password and be closed to others.

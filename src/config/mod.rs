@@ -7,6 +7,7 @@ pub mod address;
 pub mod backend;
 pub mod factor;
 mod files;
+mod geoip;
 mod into;
 mod kind;
 pub mod limits;
@@ -19,6 +20,7 @@ pub mod output;
 mod problem;
 pub mod relay;
 pub mod route;
+pub mod rules;
 mod section;
 pub mod state;
 mod suggest;
@@ -52,6 +54,7 @@ use crate::config::relay::Relay;
 use crate::config::route::Route;
 use crate::config::section::Section;
 use crate::config::state::State;
+use crate::net::geo;
 use crate::policy::access::Lists;
 use crate::telemetry::log;
 use crate::types::UnixTime;
@@ -73,6 +76,8 @@ pub struct Config {
     pub networks: NetworkSets,
     /// Who may connect at all.
     pub access: Lists,
+    /// Countries and network operators of addresses.
+    pub geoip: geo::Options,
     /// The conversation before a login.
     pub login: Login,
     /// How much one network, one user and everybody may have.
@@ -141,6 +146,7 @@ impl Config {
             tls: Tls::default(),
             networks: NetworkSets::default(),
             access: Lists::default(),
+            geoip: geo::Options::default(),
             login: Login::default(),
             limits: Limits::default(),
             second_factor: SecondFactor::default(),
@@ -213,6 +219,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
     let mut access = root.section("access");
     let lists = listener::read_lists(&mut access, &cx);
     access.finish();
+    let geoip = geoip::read(root.section("geoip"), &cx);
     let login = Login::read(root.section("login"));
     let limits = Limits::read(root.section("limits"), &cx);
     let second_factor = SecondFactor::read(root.section("second_factor"), &cx);
@@ -236,6 +243,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
         tls,
         networks,
         access: lists,
+        geoip,
         login,
         limits,
         second_factor,

@@ -44,6 +44,11 @@ impl Node {
         found
     }
 
+    /// All of it in the file, with its quotes or indentation.
+    pub(super) fn whole(&self) -> Range<usize> {
+        self.whole.clone()
+    }
+
     fn collect_secrets(&self, secret: bool, found: &mut Vec<Range<usize>>) {
         match &self.value {
             Value::Empty => {}

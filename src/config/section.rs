@@ -124,6 +124,30 @@ impl<'n> Section<'n> {
         self.entry(key).map(|entry| entry.value)
     }
 
+    /// A value of a kind of its own, to be read by the caller.
+    pub(super) fn raw(&mut self, key: &'static str, kind: &str, absent: &str) -> Option<&'n Node> {
+        self.notes.key(&self.path_of(key), kind, absent.to_owned());
+        self.node(key)
+    }
+
+    /// The keys that nobody has asked for so far: those that the file makes up.
+    pub(super) fn others(&mut self) -> Vec<(At<&'n str>, &'n Node)> {
+        let asked = std::mem::take(&mut self.asked);
+        let all = std::mem::take(&mut self.entries);
+        let (known, others) = all.into_iter().partition(|entry| asked.contains(&entry.key));
+        self.entries = known;
+        self.asked = asked;
+        let other = |entry: Entry<'n>| {
+            let name = At {
+                value: entry.key,
+                span: entry.key_span,
+            };
+            (name, entry.value)
+        };
+        let others: Vec<Entry<'n>> = others;
+        others.into_iter().map(other).collect()
+    }
+
     /// A value with a default.
     pub(super) fn value<T>(&mut self, key: &'static str, kind: &Kind<'_, T>, default: T) -> T {
         let path = self.path_of(key);

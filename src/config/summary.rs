@@ -33,6 +33,10 @@ impl Config {
             lines.push(("backend", describe(backend)));
         }
         lines.push(("second factor", self.describe_factor()));
+        let databases = [&self.geoip.country_file, &self.geoip.asn_file];
+        for database in databases.into_iter().flatten() {
+            lines.push(("database", database.display().to_string()));
+        }
         lines.push(("store", self.state.store().display().to_string()));
         let metrics = self
             .metrics

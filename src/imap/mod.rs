@@ -5,6 +5,7 @@ pub mod capability;
 pub mod codec;
 pub mod collect;
 pub mod command;
+pub mod items;
 pub mod lexer;
 mod line;
 pub mod literal;

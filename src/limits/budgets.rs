@@ -10,7 +10,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use crate::session::relay::Budget;
-use crate::types::Allowance;
+use crate::types::BudgetLimits;
 
 /// App passwords whose totals are kept at once; 300 bytes each.
 const CAPACITY: usize = 65_536;
@@ -32,17 +32,17 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// The budget of an app password; nothing where all is allowed. The allowance of an app password never changes.
+    /// The budget of an app password; nothing where all is allowed. What an app password may never changes.
     #[must_use]
-    pub fn of(&self, id: u32, allowance: Allowance, now_ms: u64) -> Option<Arc<Budget>> {
-        if allowance.is_unlimited() {
+    pub fn of(&self, id: u32, limits: BudgetLimits, now_ms: u64) -> Option<Arc<Budget>> {
+        if limits.is_unlimited() {
             return None;
         }
         let mut by_id = self.lock();
         if let Some(known) = by_id.get(&id) {
             return Some(Arc::clone(known));
         }
-        let budget = Arc::new(Budget::new(allowance));
+        let budget = Arc::new(Budget::new(limits));
         if by_id.len() >= self.capacity {
             forget(&mut by_id, now_ms);
         }
@@ -77,8 +77,8 @@ mod tests {
 
     const HOUR_AND_SLOT: u64 = 65 * 60 * 1000;
 
-    fn allowance(bytes: u64) -> Allowance {
-        Allowance {
+    fn limits(bytes: u64) -> BudgetLimits {
+        BudgetLimits {
             bytes: Some(bytes),
             messages: None,
         }
@@ -94,28 +94,28 @@ mod tests {
     #[test]
     fn sessions_of_one_app_password_share_a_budget_across_reconnects() {
         let budgets = Budgets::default();
-        let first = budgets.of(1, allowance(2), 0).unwrap();
-        let second = budgets.of(1, allowance(2), 0).unwrap();
+        let first = budgets.of(1, limits(2), 0).unwrap();
+        let second = budgets.of(1, limits(2), 0).unwrap();
         assert!(first.spend(one(), 0) && second.spend(one(), 0));
         drop((first, second));
         budgets.sweep(1);
-        assert!(!budgets.of(1, allowance(2), 1).unwrap().has_left(1));
+        assert!(!budgets.of(1, limits(2), 1).unwrap().has_left(1));
         assert!(
-            budgets.of(2, allowance(2), 1).unwrap().has_left(1),
+            budgets.of(2, limits(2), 1).unwrap().has_left(1),
             "another has its own"
         );
     }
 
     #[test]
     fn without_limits_there_is_no_budget() {
-        assert!(Budgets::default().of(1, Allowance::default(), 0).is_none());
+        assert!(Budgets::default().of(1, BudgetLimits::default(), 0).is_none());
     }
 
     #[test]
     fn what_is_not_used_is_forgotten_and_what_is_held_is_not() {
         let budgets = Budgets::default();
-        let held = budgets.of(1, allowance(2), 0).unwrap();
-        assert!(budgets.of(2, allowance(2), 0).unwrap().spend(one(), 0));
+        let held = budgets.of(1, limits(2), 0).unwrap();
+        assert!(budgets.of(2, limits(2), 0).unwrap().spend(one(), 0));
         budgets.sweep(HOUR_AND_SLOT);
         assert_eq!(budgets.lock().len(), 1);
         drop(held);
@@ -129,9 +129,7 @@ mod tests {
             capacity: 2,
             ..Budgets::default()
         };
-        let held: Vec<_> = (0..3)
-            .map(|id| budgets.of(id, allowance(1), 0).unwrap())
-            .collect();
+        let held: Vec<_> = (0..3).map(|id| budgets.of(id, limits(1), 0).unwrap()).collect();
         assert_eq!(budgets.lock().len(), 2);
         let third = held.last().unwrap();
         assert!(third.spend(one(), 0) && !third.has_left(0));

@@ -25,6 +25,14 @@ pub(super) struct Metered {
     tcp: TcpStream,
     left: usize,
     allowance: usize,
+    first: Option<Box<First>>,
+}
+
+/// Bytes that were read before the TLS engine was there, and how many of them have been given out.
+#[derive(Debug)]
+struct First {
+    bytes: Vec<u8>,
+    given: usize,
 }
 
 impl Metered {
@@ -34,6 +42,19 @@ impl Metered {
             tcp,
             left: handshake,
             allowance: ALLOWANCE,
+            first: None,
+        }
+    }
+
+    /// The same, where the first bytes have been read already: they come out first, and count like all others.
+    pub(super) fn behind(first: Vec<u8>, tcp: TcpStream, handshake: usize) -> Self {
+        let first = First {
+            bytes: first,
+            given: 0,
+        };
+        Self {
+            first: (!first.bytes.is_empty()).then(|| Box::new(first)),
+            ..Self::new(tcp, handshake)
         }
     }
 
@@ -63,6 +84,18 @@ impl AsyncRead for Metered {
             return Poll::Ready(Err(error));
         }
         let room = buf.remaining().min(self.left);
+        if let Some(first) = &mut self.first {
+            let bytes = first.bytes.get(first.given..).unwrap_or_default();
+            let bytes = bytes.get(..room).unwrap_or(bytes);
+            buf.put_slice(bytes);
+            let count = bytes.len();
+            first.given = first.given.saturating_add(count);
+            if first.given == first.bytes.len() {
+                self.first = None;
+            }
+            self.left = self.left.saturating_sub(count);
+            return Poll::Ready(Ok(()));
+        }
         let mut limited = ReadBuf::new(buf.initialize_unfilled_to(room));
         ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut limited))?;
         let count = limited.filled().len();
@@ -123,5 +156,23 @@ mod tests {
         );
         metered.refill();
         assert_eq!(metered.read_to_end(&mut got).await.unwrap(), 0);
+    }
+    #[tokio::test]
+    async fn what_was_read_before_comes_first_and_counts() {
+        let (ours, mut theirs) = pair().await;
+        theirs.write_all(b"there").await.unwrap();
+        theirs.shutdown().await.unwrap();
+        let mut metered = Metered::behind(b"hello ".to_vec(), ours, 8);
+        let mut two = [0; 2];
+        metered.read_exact(&mut two).await.unwrap();
+        let mut got = two.to_vec();
+        let error = metered.read_to_end(&mut got).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), &got[..]),
+            (io::ErrorKind::InvalidData, &b"hello th"[..])
+        );
+        metered.refill();
+        metered.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"hello there");
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod certificate;
+pub mod geo;
 mod metered;
 pub mod proxy_header;
 pub mod socket;

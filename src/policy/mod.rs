@@ -1,6 +1,20 @@
-//! Facts in, verdict out: who may connect from where, and which second factor a login needs.
+//! Facts in, verdict out: who may connect from where, which second factor a login needs, and what the rules say about what
+//! a session does.
 //!
 //! Pure: no clock, no store, no network. Whoever asks brings the facts and the time.
 
 pub mod access;
+mod counters;
+pub mod decision;
+pub mod engine;
+pub mod expression;
 pub mod factor;
+pub mod facts;
+pub mod first_sync;
+mod index;
+pub mod rules;
+pub mod table;
+mod units;
+mod window;
+
+pub use counters::Counters;

@@ -25,6 +25,7 @@ use crate::limits::connections::Connections;
 use crate::limits::sessions::Sessions as SessionLimits;
 use crate::net::accept::Acceptor;
 use crate::net::certificate;
+use crate::net::geo::Geo;
 use crate::net::socket;
 use crate::net::tls;
 use crate::net::tls::ServerOptions;
@@ -58,6 +59,7 @@ pub(super) async fn server(config: &Config, events: sink::Options) -> Result<Ser
         access: config.access.clone(),
         limits: limits(config),
         tls: tls::Server::new(&tls_options, now)?,
+        geo: Geo::new(config.geoip.clone())?,
         preauth: Arc::new(config.preauth_options()),
         relay: Arc::new(config.relay_options()),
         gate: Gate::new(

@@ -1,11 +1,9 @@
 //! Where the program reads clocks and draws chance: everything below gets both as arguments.
 
-use std::sync::OnceLock;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::rand;
-use tokio::time::Instant;
 
 use crate::types::SessionId;
 use crate::types::UnixTime;
@@ -20,13 +18,6 @@ pub fn wall() -> SystemTime {
 pub fn unix() -> UnixTime {
     let since = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// A moment as milliseconds since the process first asked: the same scale for all sessions, whatever the wall clock does.
-pub(super) fn millis(now: Instant) -> u64 {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    let origin = ORIGIN.get_or_init(|| now);
-    u64::try_from(now.saturating_duration_since(*origin).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A name for a session. A random source that fails gives up uniqueness, not safety: the name is no secret.

@@ -77,6 +77,7 @@ impl Conversation {
     async fn greet(&mut self, tcp: TcpStream) -> Result<(Box<Session>, ConnectionPermit), EndReason> {
         let mut tcp = tcp;
         self.facts.addr = self.client_of(&mut tcp).await?;
+        self.facts.origin = self.shared.geo.origin_of(self.facts.addr.ip());
         let seat = self.shared.admit(&self.listener, &self.facts.addr)?;
         let (stream, channel) = if self.listener.starts_plain {
             (Stream::from(tcp), Channel::PlainBeforeStartTls)
@@ -151,7 +152,7 @@ impl Conversation {
         let relaying = relay::run(
             (client, pipelined),
             (backend, early),
-            (relay, welcome),
+            (relay, welcome, Box::new(|_| {})),
             orders,
             deadlines,
         );
@@ -215,6 +216,7 @@ fn tls_facts(info: &TlsInfo) -> Tls {
         version: info.version,
         cipher: info.cipher,
         resumed: info.resumed,
+        ja4: info.ja4.as_ref().map(|ja4| ja4.as_str().into()),
         server_name: info.sni.as_deref().map(Into::into),
         subject: certificate.map(|certificate| certificate.subject.as_str().into()),
     }

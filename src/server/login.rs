@@ -31,8 +31,8 @@ use crate::types::EndReason;
 /// How much is read at once before login: a command is rarely longer.
 const CHUNK: usize = 1024;
 
-/// Largest TLS record before login: a hand-shake is over, and a command is small. Keeps a connection under 32 KiB.
-const RECORD: usize = 8 * 1024;
+/// Largest TLS record before login: the longest line and TLS around it. Keeps a connection under 32 KiB.
+const RECORD: usize = 9 * 1024;
 
 /// How long a last word may take to reach a client that has not logged in.
 const LAST_WORD: Duration = Duration::from_secs(5);

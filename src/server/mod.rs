@@ -26,7 +26,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +37,7 @@ use crate::config::SecretFileError;
 use crate::config::output::Drain;
 use crate::net::accept::Acceptor;
 use crate::net::certificate::CertificateError;
+use crate::net::geo::GeoError;
 use crate::net::socket::ListenError;
 use crate::net::tls::ServerOptions;
 use crate::net::tls::TlsError;
@@ -84,6 +85,9 @@ pub enum StartError {
     /// The certificates do not make a TLS server.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A database of countries or networks cannot be used.
+    #[error(transparent)]
+    Geo(#[from] GeoError),
     /// The backends cannot be used as configured.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -199,7 +203,7 @@ impl Server {
     }
 }
 
-/// SIGHUP: the event file is opened anew, and certificates are read again; open sessions keep theirs.
+/// SIGHUP: the event file is opened anew, certificates and databases are read again; open sessions keep what they have.
 fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
     shared.events.reopen();
     match shared.tls.reload(tls_options, clock::unix()) {
@@ -209,6 +213,7 @@ fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
             shared.emit(event(Kind::CertificatesRejected).error(&error));
         }
     }
+    shared.reload_databases();
 }
 
 /// Ends every connection: those that have not logged in at once, sessions spread over time so that their clients do not all
@@ -225,9 +230,8 @@ async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
     for order in orders {
         // The session may have ended by itself meanwhile.
         let _ = order.send(relay::Order::Drain(deadline));
-        if !pause.is_zero() && !connections.is_empty() {
-            sleep(pause).await;
-        }
+        // No longer than there is somebody left to spread.
+        let _ = timeout(pause, connections.wait()).await;
     }
     if timeout_at(over, connections.wait()).await.is_err() {
         tracing::warn!(

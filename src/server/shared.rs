@@ -26,12 +26,14 @@ use crate::limits::budgets::Budgets;
 use crate::limits::connections::ConnectionPermit;
 use crate::limits::connections::Connections;
 use crate::limits::sessions::Sessions as SessionLimits;
+use crate::net::geo::Geo;
 use crate::net::tls;
 use crate::policy::access::Lists;
 use crate::policy::access::Scope;
 use crate::server::clock;
 use crate::server::listener::Listener;
 use crate::server::relay::Deadlines;
+use crate::server::relay::monotonic_ms;
 use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
 use crate::session::preauth;
@@ -82,6 +84,7 @@ pub(super) struct Shared {
     pub(super) access: Lists,
     pub(super) limits: Limits,
     pub(super) tls: tls::Server,
+    pub(super) geo: Geo,
     pub(super) preauth: Arc<preauth::Options>,
     pub(super) relay: Arc<relay::Options>,
     pub(super) store: Arc<dyn Store>,
@@ -144,12 +147,26 @@ impl Shared {
         let restrictions = logged_in.restrictions();
         let budget = match logged_in.factor() {
             SecondFactor::AppPassword { id, .. } => {
-                let now = clock::millis(tokio::time::Instant::now());
-                self.limits.budgets.of(*id, restrictions.allowance, now)
+                let now = monotonic_ms(tokio::time::Instant::now());
+                self.limits.budgets.of(*id, restrictions.budget, now)
             }
             _ => None,
         };
         Relay::new(Arc::clone(&self.relay)).restricted(restrictions, budget)
+    }
+
+    /// Reads the databases of countries and networks again, where there are any.
+    pub(super) fn reload_databases(&self) {
+        if !self.geo.is_on() {
+            return;
+        }
+        match self.geo.reload() {
+            Ok(()) => self.emit(Event::new(Kind::DatabasesReloaded, clock::wall())),
+            Err(error) => {
+                tracing::error!(%error, "the new databases cannot be used; the old ones stay in force");
+                self.emit(Event::new(Kind::DatabasesRejected, clock::wall()).error(&error));
+            }
+        }
     }
 
     /// The store's change number.

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::limits::bans::Ban;
 use crate::server::clock;
+use crate::server::relay::monotonic_ms;
 use crate::server::shared::GUESSING;
 use crate::server::shared::Shared;
 use crate::store;
@@ -101,7 +102,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     let monotonic = Instant::now().into_std();
     shared.limits.connections.sweep(monotonic);
     shared.limits.attempts.sweep(monotonic);
-    shared.limits.budgets.sweep(clock::millis(Instant::now()));
+    shared.limits.budgets.sweep(monotonic_ms(Instant::now()));
     Ok(())
 }
 

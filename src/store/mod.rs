@@ -1,9 +1,10 @@
-//! What must outlive a restart: users, second factors, trusted windows, bans. One trait; the engines stand beside it.
+//! What must outlive a restart: users, second factors, trusted windows, bans, habits. One trait; the engines stand beside it.
 //!
 //! A store keeps what it is given and never sees a secret in clear: hashes are keyed and secrets are sealed before they
 //! come here. It must never block the runtime, and never panic: whatever is wrong with it is a [`StoreError`], which
 //! callers answer by refusing (`NO [UNAVAILABLE]`).
 
+mod habits;
 mod records;
 pub mod sqlite;
 
@@ -18,6 +19,13 @@ use tokio::sync::watch;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
+pub use habits::AppPasswordUse;
+pub use habits::Averages;
+pub use habits::Habit;
+pub use habits::Habits;
+pub use habits::Note;
+pub use habits::Visit;
+pub use habits::day_of;
 pub use records::AppPassword;
 pub use records::Ban;
 pub use records::Consumption;
@@ -26,7 +34,6 @@ pub use records::LastUse;
 pub use records::Lookup;
 pub use records::MfaSetting;
 pub use records::NewWindow;
-pub use records::Note;
 pub use records::Standing;
 pub use records::Subject;
 pub use records::Totp;
@@ -147,12 +154,16 @@ pub trait Store: Send + Sync {
     /// True where the user has logged in from this source since `since`. `source` is a keyed hash.
     fn knows_source(&self, user: &UserName, source: [u8; 32], since: UnixTime) -> Answer<'_, bool>;
 
+    /// What is remembered of a visitor, in one read whose cost does not depend on who comes: each statement runs, and an
+    /// unknown user is looked for as a known one is.
+    fn habits(&self, visit: Visit) -> Answer<'_, Habits>;
+
     /// Something worth remembering that nobody waits for. Collected, and written within seconds in one transaction.
     fn note(&self, note: Note);
     /// Writes all notes now: at shutdown, and before an exact answer is needed.
     fn flush(&self) -> Answer<'_, ()>;
-    /// Deletes what is over: windows, bans, abandoned enrolments; sources unseen for half a year; app passwords that ended a
-    /// year ago. To be called every few minutes.
+    /// Deletes what is over: windows, bans, abandoned enrolments; what users did more than 90 days ago; what they have not
+    /// come with for a year; app passwords that ended a year ago. To be called every few minutes.
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()>;
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::types::Groups;
 use crate::types::Networks;
 use crate::types::Restrictions;
 use crate::types::UnixTime;
@@ -55,6 +56,8 @@ pub struct User {
     pub enrol_by: Option<UnixTime>,
     /// The only networks the user may log in from; `None` is anywhere, an empty set is nowhere.
     pub networks: Option<Networks>,
+    /// The groups the user is in, for rules.
+    pub groups: Groups,
     /// When the user was added.
     pub created: UnixTime,
     /// Moves whenever sessions that stand on older state must end: disabling, resetting, a new one-time secret.
@@ -72,6 +75,7 @@ impl User {
             mfa: None,
             enrol_by: None,
             networks: None,
+            groups: Groups::default(),
             created,
             epoch: 0,
         }
@@ -268,15 +272,4 @@ impl Ban {
     pub fn is_in_force(&self, now: UnixTime) -> bool {
         self.until.is_none_or(|end| now < end)
     }
-}
-
-/// Something to remember that nobody waits for.
-#[derive(Debug, Clone)]
-pub enum Note {
-    /// An app password let somebody in.
-    AppPasswordUsed(u32, LastUse),
-    /// A window let somebody in.
-    WindowUsed([u8; 32], UnixTime),
-    /// A user logged in from a source (a keyed hash of its prefix).
-    SourceSeen(UserName, [u8; 32], UnixTime),
 }

@@ -18,6 +18,7 @@ use crate::telemetry::text::clean;
 use crate::types::ClientAddr;
 use crate::types::EndReason;
 use crate::types::Mechanism;
+use crate::types::Origin;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
 use crate::types::SessionId;
@@ -34,6 +35,8 @@ pub struct Connection {
     pub session: SessionId,
     /// Who is at the other end.
     pub addr: ClientAddr,
+    /// Where that is.
+    pub origin: Origin,
     /// The listener's name.
     pub listener: Arc<str>,
     /// The TLS session, once there is one.
@@ -53,6 +56,7 @@ impl Connection {
         Self {
             session,
             addr,
+            origin: Origin::default(),
             listener,
             tls: None,
             user_agent: None,
@@ -71,6 +75,8 @@ pub struct Tls {
     pub cipher: &'static str,
     /// True where an earlier session was resumed.
     pub resumed: bool,
+    /// The client's JA4 fingerprint.
+    pub ja4: Option<Box<str>>,
     /// The server name asked for; peer text, cleaned when shown.
     pub server_name: Option<Box<str>>,
     /// The verified client certificate's subject.
@@ -143,6 +149,7 @@ impl Event {
         let mut event = self
             .session(of.session)
             .source(&of.addr)
+            .origin(&of.origin)
             .set(Field::Listener, clean(of.listener.as_bytes()));
         if let Some(tls) = &of.tls {
             event = event.tls(tls);
@@ -180,11 +187,23 @@ impl Event {
             .set(Field::NatPort, addr.peer.port())
     }
 
+    /// The country and the network operator of the client's address, as far as they are known.
+    pub fn origin(self, origin: &Origin) -> Self {
+        let event = self
+            .peer_text(Field::SourceCountry, origin.country.as_deref())
+            .peer_text(Field::SourceAsOrganization, origin.as_organization.as_deref());
+        match origin.as_number {
+            Some(number) => event.set(Field::SourceAsNumber, number),
+            None => event,
+        }
+    }
+
     /// What was agreed in the TLS hand-shake.
     pub fn tls(self, tls: &Tls) -> Self {
         self.set(Field::TlsVersion, tls.version)
             .set(Field::TlsCipher, tls.cipher)
             .set(Field::TlsResumed, tls.resumed)
+            .peer_text(Field::TlsJa4, tls.ja4.as_deref())
             .peer_text(Field::TlsServerName, tls.server_name.as_deref())
             .peer_text(Field::TlsSubject, tls.subject.as_deref())
     }
@@ -387,6 +406,7 @@ mod tests {
             version: "1.3",
             cipher: "TLS13_AES_256_GCM_SHA384",
             resumed: false,
+            ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".into()),
             server_name: Some("mail.example.org".into()),
             subject: None,
         });
@@ -423,6 +443,10 @@ mod tests {
             "alice opens her own account"
         );
         assert_eq!(json["tls"]["client"]["server_name"], "mail.example.org");
+        assert_eq!(
+            json["tls"]["client"]["ja4"],
+            "t13d1516h2_8daaf6152771_e5627efa2ab1"
+        );
         assert_eq!(json["session"]["id"], "0000000000000abc");
         assert_eq!(json["imapwarden"]["mechanism"], "plain");
     }

@@ -48,6 +48,9 @@ fields! {
     SourcePort = "source.port" "The client's port.";
     NatIp = "source.nat.ip" "The other end of our socket, where it is a load balancer.";
     NatPort = "source.nat.port" "Its port.";
+    SourceCountry = "source.geo.country_iso_code" "The country that the client's address belongs to, where a database knows it.";
+    SourceAsNumber = "source.as.number" "The number of its autonomous system, where a database knows it.";
+    SourceAsOrganization = "source.as.organization.name" "Who runs that.";
     SourceBytes = "source.bytes" "Bytes that the client sent, inside TLS.";
     DestinationBytes = "destination.bytes" "Bytes that were sent to the client, inside TLS.";
     NetworkProtocol = "network.protocol" "Always `imap`, on events of a connection.";
@@ -59,6 +62,7 @@ fields! {
     TlsCipher = "tls.cipher" "The cipher suite.";
     TlsResumed = "tls.resumed" "True where an earlier TLS session was resumed.";
     TlsServerName = "tls.client.server_name" "The server name that the client asked for (SNI).";
+    TlsJa4 = "tls.client.ja4" "The JA4 fingerprint of the client's TLS: which program or library it is, whatever it says.";
     TlsSubject = "tls.client.subject" "The subject of the client's certificate, where one was verified.";
     SessionId = "session.id" "The connection: 16 hexadecimal digits, the same in every event of one connection.";
     RuleName = "rule.name" "The list, rule or limit that decided.";

@@ -121,6 +121,10 @@ kinds! {
         "New certificates cannot be used; the old ones stay in force.";
     EventsDropped = "IW1008" "events_dropped" Error Failure ["process"] ["error"]
         "Events were lost because they could not be written fast enough.";
+    DatabasesReloaded = "IW1009" "databases_reloaded" Info Success ["configuration"] ["change"]
+        "New databases of countries and networks are in force.";
+    DatabasesRejected = "IW1010" "databases_rejected" Error Failure ["configuration"] ["change", "error"]
+        "New databases of countries and networks cannot be used; the old ones stay in force.";
     ConnectionDenied = "IW2001" "connection_denied" Info Failure ["network"] ["connection", "denied"]
         "A connection was closed before TLS.";
     TlsFailed = "IW2002" "tls_failed" Info Failure ["network"] ["connection", "error"]

@@ -19,10 +19,11 @@ const FIRST: [Field; 5] = [
 ];
 
 /// What only machines look for.
-const FOR_MACHINES: [Field; 4] = [
+const FOR_MACHINES: [Field; 5] = [
     Field::NetworkProtocol,
     Field::TlsCipher,
     Field::TlsResumed,
+    Field::TlsJa4,
     Field::NatPort,
 ];
 

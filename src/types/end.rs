@@ -108,6 +108,8 @@ end_reasons! {
     Killed = "killed", Proxy;
     /// The app password has downloaded what it may in an hour.
     BudgetExceeded = "budget_exceeded", Proxy;
+    /// A rule ended the session.
+    PolicyDenied = "policy_denied", Proxy;
     /// The policy in force no longer allows the session.
     PolicyChanged = "policy_changed", Proxy;
     /// The proxy is shutting down.

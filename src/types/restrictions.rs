@@ -22,7 +22,7 @@ pub struct Restrictions {
     /// The only commands it may use.
     pub commands: Commands,
     /// How much it may download.
-    pub allowance: Allowance,
+    pub budget: BudgetLimits,
     /// Declared to be a program's, not a person's: a migration, an archiver, a scanner.
     pub service: bool,
 }
@@ -41,14 +41,14 @@ impl Restrictions {
 
 /// How much may be downloaded in any 60 minutes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Allowance {
+pub struct BudgetLimits {
     /// Bytes of FETCH responses.
     pub bytes: Option<u64>,
     /// Messages whose bodies are fetched.
     pub messages: Option<u64>,
 }
 
-impl Allowance {
+impl BudgetLimits {
     /// True where everything is allowed.
     #[must_use]
     pub fn is_unlimited(self) -> bool {

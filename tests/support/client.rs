@@ -49,11 +49,11 @@ impl Client<TlsStream<TcpStream>> {
 }
 
 /// A TLS hand-shake as mail clients do it: TLS 1.2 or 1.3, a server name, no ALPN.
-pub async fn start_tls(
-    stream: TcpStream,
+pub async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     trusted: &CertificateDer<'_>,
     name: &str,
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<TlsStream<S>> {
     let mut roots = RootCertStore::empty();
     roots
         .add(trusted.clone().into_owned())

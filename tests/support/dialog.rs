@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! # a comment
-//! option second_factor exempt          what the test that starts imapwarden should set
+//! option second_factor.default exempt  what the test that starts imapwarden should set
+//! include logged-in                    the steps of logged-in.part come first
 //! client> a LOGIN alice secret         the client sends
 //! backend> * OK ready                  the backend sends; it accepts a connection first
 //! backend< {t} LOGIN "alice" "secret"  the backend must hear; {t} stands for a run without spaces, the same from now on
@@ -10,15 +11,21 @@
 //! client< a OK …                       the client must hear; … at the end: whatever follows in the line
 //! event<  login_succeeded user.name=alice
 //! client: close                        or `closed`: the other side must have closed; `next`: a new connection
+//! client: tls                          the client begins TLS, with nothing heard that it has not been told of
+//! backend: unasked                     nobody has connected to the backend
 //! ```
 //! Escapes in what is said: `\r`, `\n`, `\\`, `\x00`. A line ends in CRLF unless its last character is `\`. A text to be
-//! heard may hold `\r\n` inside, as literals do.
+//! heard may hold `\r\n` inside, as literals do. `{base64 TEXT}` is the text in base64, `{50 x TEXT}` the text fifty times.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
@@ -28,7 +35,9 @@ use tokio::io::BufReader;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use super::client::start_tls;
 use super::events;
 use super::events::Recorder;
 
@@ -36,20 +45,23 @@ use super::events::Recorder;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A dialog that was read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Dialog {
     /// `option` lines: name and value.
     pub options: Vec<(String, String)>,
-    steps: Vec<(usize, Step)>,
+    /// Each with where it stands.
+    steps: Vec<(String, Step)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    Send(Who, Vec<u8>),
+    Send(Who, String),
     Hear(Who, String),
     Close(Who),
     Closed(Who),
     Next(Who),
+    Tls,
+    Unasked,
     Event(String, Vec<(String, String)>),
 }
 
@@ -60,29 +72,51 @@ enum Who {
 }
 
 impl Dialog {
-    /// Reads a dialog.
+    /// Reads a dialog that includes nothing.
     ///
     /// # Errors
     /// Says which line is not one.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut dialog = Self {
-            options: Vec::new(),
-            steps: Vec::new(),
-        };
+        let mut dialog = Self::default();
+        dialog.add("", text, None)?;
+        Ok(dialog)
+    }
+
+    /// Reads a dialog's file, and those that it includes.
+    ///
+    /// # Errors
+    /// Says which file cannot be read, or which line is not one.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let mut dialog = Self::default();
+        dialog.add("", &read(path)?, path.parent())?;
+        Ok(dialog)
+    }
+
+    fn add(&mut self, part: &str, text: &str, directory: Option<&Path>) -> Result<(), String> {
         for (line, number) in text.lines().zip(1..) {
+            let place = format!("{part}line {number}");
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
             if let Some(option) = line.strip_prefix("option ") {
                 let (name, value) = option.trim().split_once(' ').unwrap_or((option.trim(), ""));
-                dialog.options.push((name.to_owned(), value.trim().to_owned()));
+                self.options.push((name.to_owned(), value.trim().to_owned()));
                 continue;
             }
-            let step = step(line).ok_or_else(|| format!("line {number} is not a step: {line}"))?;
-            dialog.steps.push((number, step));
+            if let (Some(name), Some(directory)) = (line.strip_prefix("include "), directory) {
+                let text = read(&directory.join(format!("{}.part", name.trim())))?;
+                self.add(&format!("{place}, {} ", name.trim()), &text, None)?;
+                continue;
+            }
+            let step = step(line).ok_or_else(|| format!("{place} is not a step: {line}"))?;
+            self.steps.push((place, step));
         }
-        Ok(dialog)
+        Ok(())
     }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn step(line: &str) -> Option<Step> {
@@ -94,11 +128,13 @@ fn step(line: &str) -> Option<Step> {
         _ => return None,
     };
     match (&head[head.len() - 1..], text.trim()) {
-        (">", _) => Some(Step::Send(who, said(text)?)),
+        (">", _) => said(text).map(|_| Step::Send(who, text.to_owned())),
         ("<", _) => Some(Step::Hear(who, text.to_owned())),
         (":", "close") => Some(Step::Close(who)),
         (":", "closed") => Some(Step::Closed(who)),
         (":", "next") => Some(Step::Next(who)),
+        (":", "tls") if who == Who::Client => Some(Step::Tls),
+        (":", "unasked") if who == Who::Backend => Some(Step::Unasked),
         _ => None,
     }
 }
@@ -149,14 +185,50 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// `{base64 TEXT}` and `{50 x TEXT}` written out, the former with its text's escapes resolved.
+fn expanded(text: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((plain, behind)) = rest.split_once('{') {
+        out.push_str(plain);
+        rest = behind;
+        let Some((form, behind)) = behind.split_once('}') else {
+            out.push('{');
+            continue;
+        };
+        let repeated = form
+            .split_once(" x ")
+            .and_then(|(n, text)| Some((n.parse().ok()?, text)));
+        if let Some(text) = form.strip_prefix("base64 ") {
+            out.push_str(&STANDARD.encode(unescaped(text)?));
+        } else if let Some((times, text)) = repeated {
+            out.push_str(&str::repeat(text, times));
+        } else {
+            out.push('{');
+            continue;
+        }
+        rest = behind;
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+/// A connection of the client's, before TLS or in it.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for S {}
+
 /// Everybody who takes part in a dialog besides imapwarden.
 pub struct Stage<C> {
     /// Makes a connection to imapwarden: with TLS and past it, or without.
     pub connect: C,
+    /// Whom the client trusts when it begins TLS itself.
+    pub trusted: Option<CertificateDer<'static>>,
     /// Where imapwarden expects its backend.
     pub backend: TcpListener,
     /// Its events.
     pub events: Recorder,
+    /// What names in braces stand for from the start: passwords that were made for this dialog.
+    pub words: BTreeMap<String, String>,
 }
 
 /// Plays a dialog to its end.
@@ -167,59 +239,60 @@ pub async fn play<C, F, S>(dialog: &Dialog, stage: Stage<C>) -> Result<(), Strin
 where
     C: Fn() -> F,
     F: Future<Output = io::Result<S>>,
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut players = Players {
+        bound: stage.words.clone(),
         stage,
         client: None,
         backend: None,
-        bound: BTreeMap::new(),
         events_heard: 0,
     };
-    for (number, step) in &dialog.steps {
+    for (place, step) in &dialog.steps {
         let result = timeout(PATIENCE, players.play(step)).await;
         let problem = match result {
             Ok(Ok(())) => continue,
             Ok(Err(problem)) => problem,
             Err(_) => "nothing happened".to_owned(),
         };
-        return Err(format!("line {number}: {step:?}: {problem}"));
+        return Err(format!("{place}: {step:?}: {problem}"));
     }
     Ok(())
 }
 
-struct Players<C, S> {
+struct Players<C> {
     stage: Stage<C>,
-    client: Option<BufReader<S>>,
+    client: Option<BufReader<Box<dyn Wire>>>,
     backend: Option<BufReader<TcpStream>>,
     /// What the names in braces stand for.
     bound: BTreeMap<String, String>,
     events_heard: usize,
 }
 
-impl<C, F, S> Players<C, S>
+impl<C, F, S> Players<C>
 where
     C: Fn() -> F,
     F: Future<Output = io::Result<S>>,
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     async fn play(&mut self, step: &Step) -> Result<(), String> {
         self.arrive(step).await.map_err(|error| error.to_string())?;
         match step {
-            Step::Send(who, bytes) => {
-                let bytes = self.filled(bytes);
+            Step::Send(who, text) => {
+                let bytes = said(&self.filled(text)?).ok_or("cannot be said")?;
                 match who {
                     Who::Client => send(self.client.as_mut(), &bytes).await,
                     Who::Backend => send(self.backend.as_mut(), &bytes).await,
                 }
             }
             Step::Hear(who, expected) => {
+                let expected = expanded(expected).ok_or("cannot be heard")?;
                 let lines = expected.matches("\\n").count() + 1;
                 let heard = match who {
                     Who::Client => hear(self.client.as_mut(), lines).await,
                     Who::Backend => hear(self.backend.as_mut(), lines).await,
                 }?;
-                self.compare(expected, &heard)
+                self.compare(&expected, &heard)
             }
             Step::Close(Who::Client) => {
                 self.client = None;
@@ -229,9 +302,14 @@ where
                 self.backend = None;
                 Ok(())
             }
-            Step::Closed(Who::Client) => closed(self.client.as_mut()).await,
-            Step::Closed(Who::Backend) => closed(self.backend.as_mut()).await,
+            // Whoever has heard the end closes as well: nobody waits for anybody.
+            Step::Closed(Who::Client) => closed(self.client.take()).await,
+            Step::Closed(Who::Backend) => closed(self.backend.take()).await,
             Step::Next(_) => Ok(()),
+            Step::Tls => self.begin_tls().await,
+            Step::Unasked => unasked(&self.stage.backend)
+                .await
+                .map_err(|error| error.to_string()),
             Step::Event(action, fields) => self.hear_event(action, fields).await,
         }
     }
@@ -247,7 +325,8 @@ where
             Step::Send(Who::Client, _) | Step::Hear(Who::Client, _) | Step::Next(Who::Client)
                 if self.client.is_none() =>
             {
-                self.client = Some(BufReader::new((self.stage.connect)().await?));
+                let stream: Box<dyn Wire> = Box::new((self.stage.connect)().await?);
+                self.client = Some(BufReader::new(stream));
             }
             Step::Send(Who::Backend, _) | Step::Hear(Who::Backend, _) | Step::Next(Who::Backend)
                 if self.backend.is_none() =>
@@ -261,14 +340,25 @@ where
         Ok(())
     }
 
-    /// Puts what names in braces stand for in their place.
-    fn filled(&self, bytes: &[u8]) -> Vec<u8> {
-        // Only names that were bound are replaced, so that bytes which are no text stay as they are.
-        let mut text = bytes.to_vec();
-        for (name, value) in &self.bound {
-            text = super::scripted::replace(&text, format!("{{{name}}}").as_bytes(), value.as_bytes());
+    async fn begin_tls(&mut self) -> Result<(), String> {
+        let stream = self.client.take().ok_or("there is no connection")?;
+        if !stream.buffer().is_empty() {
+            return Err(format!("heard before TLS: {}", shown(stream.buffer())));
         }
-        text
+        let trusted = self.stage.trusted.as_ref().ok_or("nobody is trusted")?;
+        let stream = start_tls(stream.into_inner(), trusted, "localhost").await;
+        let stream: Box<dyn Wire> = Box::new(stream.map_err(|error| error.to_string())?);
+        self.client = Some(BufReader::new(stream));
+        Ok(())
+    }
+
+    /// Puts what names in braces stand for in their place; other braces stay as they are.
+    fn filled(&self, text: &str) -> Result<String, String> {
+        let mut text = text.to_owned();
+        for (name, value) in &self.bound {
+            text = text.replace(&format!("{{{name}}}"), value);
+        }
+        expanded(&text).ok_or_else(|| "cannot be said".to_owned())
     }
 
     fn compare(&mut self, expected: &str, heard: &[u8]) -> Result<(), String> {
@@ -311,13 +401,24 @@ where
     }
 }
 
+/// Connections are accepted in the order in which they were made: if ours is the first, there was none.
+async fn unasked(backend: &TcpListener) -> io::Result<()> {
+    let ours = TcpStream::connect(backend.local_addr()?).await?;
+    let (_, first) = backend.accept().await?;
+    if first == ours.local_addr()? {
+        Ok(())
+    } else {
+        Err(io::Error::other("somebody has connected to the backend"))
+    }
+}
+
 /// The first name in braces, with what stands before and behind it. `{12}` is a literal, not a name.
 fn next_name(pattern: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     loop {
         let open = from + pattern[from..].find('{')?;
         let (name, behind) = pattern[open + 1..].split_once('}')?;
-        if name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        if name.starts_with(|c: char| c.is_ascii_alphabetic()) && !name.contains(' ') {
             return Some((&pattern[..open], name, behind));
         }
         from = open + 1;
@@ -373,7 +474,7 @@ async fn hear(
     Ok(heard)
 }
 
-async fn closed(stream: Option<&mut BufReader<impl AsyncRead + Unpin>>) -> Result<(), String> {
+async fn closed(stream: Option<BufReader<impl AsyncRead + Unpin>>) -> Result<(), String> {
     let mut rest = Vec::new();
     // However it was closed; what matters is that nothing was said before.
     let _ = stream

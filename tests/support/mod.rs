@@ -13,6 +13,7 @@
     reason = "shared by several tests, each of which uses a part; a fault here must fail the test"
 )]
 
+pub mod base32;
 pub mod client;
 pub mod dialog;
 pub mod events;
@@ -20,22 +21,3 @@ pub mod memory;
 pub mod program;
 pub mod proxy;
 pub mod scripted;
-
-/// The raw bytes of a secret in base 32.
-pub fn base32(text: &str) -> Vec<u8> {
-    let (mut bits, mut count, mut bytes) = (0u32, 0, Vec::new());
-    for c in text.bytes() {
-        let five = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'2'..=b'7' => c - b'2' + 26,
-            _ => panic!("{text} is not base 32"),
-        };
-        bits = (bits << 5 | u32::from(five)) & 0xffff;
-        count += 5;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).unwrap());
-        }
-    }
-    bytes
-}

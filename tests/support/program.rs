@@ -140,8 +140,8 @@ impl Place {
         open_store(&self.config).await.unwrap()
     }
 
-    /// A user with an app password that opens the account with the mail password given.
-    pub async fn app_password(&self, name: &str, mail_password: &str) -> (String, String) {
+    /// A user with an app password that opens the account with the mail password given, or by a master user.
+    pub async fn app_password(&self, name: &str, mail_password: impl Into<Option<&str>>) -> (String, String) {
         let user = UserName::parse(name.as_bytes()).unwrap();
         let (store, keys) = self.open().await;
         let accounts = Accounts::new(&*store, &keys);
@@ -158,7 +158,7 @@ impl Place {
             expires: None,
             networks: None,
             restrictions: Restrictions::default(),
-            mail_password: Some(Secret::from(mail_password)),
+            mail_password: mail_password.into().map(Secret::from),
         };
         let created = accounts.create_app_password(&new, clock::unix()).await.unwrap();
         store.flush().await.unwrap();

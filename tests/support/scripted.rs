@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncReadExt;
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// One move of the backend.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub enum Move {
     ExpectBytes(usize),
     /// Sends the same bytes many times, without end for `usize::MAX`.
     Flood(Vec<u8>, usize),
+    /// Nothing may come for so long.
+    Quiet(Duration),
     /// Waits until the value is true.
     Gate(watch::Receiver<bool>),
     /// Reads nothing and says nothing any more; the connection stays open.
@@ -167,6 +171,11 @@ async fn play(stream: TcpStream, script: &[Move], seen: &Seen) -> io::Result<Out
             Move::Flood(bytes, times) => {
                 for _ in 0..*times {
                     stream.write_all(bytes).await?;
+                }
+            }
+            Move::Quiet(time) => {
+                if let Ok(read) = timeout(*time, stream.fill_buf()).await {
+                    return Ok(Outcome::Unexpected(read?.escape_ascii().to_string()));
                 }
             }
             Move::Gate(open) => {

@@ -16,7 +16,6 @@ mod by_password;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use thiserror::Error;
 
@@ -25,9 +24,11 @@ use crate::auth::app_password::Typed;
 use crate::auth::keys::KeyError;
 use crate::auth::keys::Keys;
 use crate::auth::lease::Lease;
+use crate::auth::memory;
 use crate::auth::window;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
+use crate::store::Habit;
 use crate::store::LastUse;
 use crate::store::Lookup;
 use crate::store::Note;
@@ -41,9 +42,6 @@ use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::UnixTime;
 use crate::types::UserName;
-
-/// How long a source counts as one the user has logged in from.
-const SOURCE_LIFE: Duration = Duration::from_hours(90 * 24);
 
 /// How the gate works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,7 +222,8 @@ impl Gate {
         }
     }
 
-    /// After the backend has spoken: opens or closes the window, notes the use and the source.
+    /// After the backend has spoken: opens or closes the window, notes the use and the source. What rules ask the
+    /// [`Memory`](crate::auth::memory::Memory) about a login must be asked before.
     ///
     /// # Errors
     /// Where the store does not answer: a window then stays pending and ends by itself. The session may go on.
@@ -240,7 +239,8 @@ impl Gate {
             Outcome::Accepted => {}
         }
         let source = self.keys.source(&pending.user, pending.from);
-        self.store.note(Note::SourceSeen(pending.user, source, now));
+        let network = Habit::Network(source);
+        self.store.note(Note::Came(pending.user, network, now));
         match pending.open {
             Open::Nothing => {}
             Open::AppPassword(id, last_use) => self.store.note(Note::AppPasswordUsed(id, last_use)),
@@ -273,7 +273,7 @@ impl Gate {
     ) -> Result<bool, StoreError> {
         let source = self.keys.source(user, from);
         self.store
-            .knows_source(user, source, now.minus(SOURCE_LIFE))
+            .knows_source(user, source, now.minus(memory::LATELY))
             .await
     }
 
@@ -281,6 +281,15 @@ impl Gate {
     #[must_use]
     pub fn guess(&self, credentials: &Credentials) -> u64 {
         self.keys.guess(&credentials.secret)
+    }
+
+    /// A fingerprint of the password that was presented, the same whoever presents it, for rules about one password that is
+    /// tried on many users. Never stored. `None` for a well-formed app password, which nobody guesses, and for nothing at all.
+    #[must_use]
+    pub fn password_hash(&self, credentials: &Credentials) -> Option<u64> {
+        let secret = &credentials.secret;
+        let is_app_password = matches!(app_password::read(secret.expose()), Typed::AppPassword(_));
+        (!is_app_password && !secret.is_empty()).then(|| self.keys.spray(secret))
     }
 
     /// The store behind the gate.

@@ -18,6 +18,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod tried;
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -36,6 +37,7 @@ pub use self::options::PairOptions;
 pub use self::options::SourceOptions;
 pub use self::ticket::Settled;
 pub use self::ticket::Ticket;
+pub use self::tried::Tried;
 
 use crate::limits::attempts::record::Lane;
 use crate::limits::attempts::state::Keys;
@@ -145,6 +147,8 @@ pub struct Usage {
     pub prefixes: usize,
     /// Sites.
     pub sites: usize,
+    /// Users who somebody failed to log in as.
+    pub users: usize,
     /// Memory of all of them, in bytes.
     pub bytes: usize,
     /// How often a prefix found no room and was counted with others, since the start.
@@ -189,6 +193,17 @@ impl Attempts {
         }
     }
 
+    /// What was tried at a user's account since somebody last got in: for rules. To be asked before an attempt's own ticket is
+    /// settled.
+    #[must_use]
+    pub fn tried(&self, user: &UserName, now: Instant) -> Tried {
+        let now = self.origin.tick(now);
+        let user = self.hash_name(user);
+        let state = self.lock();
+        let account = state.tables.users.get(&user);
+        account.map_or_else(Tried::default, |account| account.tried(now))
+    }
+
     /// Forgets what no longer counts. To be called every half minute or so.
     pub fn sweep(&self, now: Instant) {
         let now = self.origin.tick(now);
@@ -196,6 +211,7 @@ impl Attempts {
         self.lock().tables.pairs.sweep(now);
         self.lock().tables.prefixes.sweep(now);
         self.lock().tables.sites.sweep(now);
+        self.lock().tables.users.sweep(now);
     }
 
     /// What the counters hold.
@@ -207,6 +223,7 @@ impl Attempts {
             pairs: tables.pairs.len(),
             prefixes: tables.prefixes.len(),
             sites: tables.sites.len(),
+            users: tables.users.len(),
             bytes: tables.bytes(),
             crowded: tables.crowded,
         }
@@ -221,6 +238,7 @@ impl Attempts {
             site: attempt.ip.to_canonical().is_ipv6().then(|| prefix.site()),
             user,
             account_slot: stripe(user, ACCOUNT_SLOTS),
+            network: self.hash_network(prefix.site()),
             shared_source: stripe(self.hasher.hash_one(prefix), SHARED_SOURCES),
             // Zero is the empty place in an entry.
             secret: attempt.secret.max(1),
@@ -243,6 +261,12 @@ impl Attempts {
             hasher.write_u32(u32::from(letter));
         }
         hasher.finish().max(1)
+    }
+
+    /// Never zero.
+    fn hash_network(&self, site: Prefix) -> u32 {
+        let low = self.hasher.hash_one(site) & u64::from(u32::MAX);
+        u32::try_from(low).unwrap_or_default().max(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

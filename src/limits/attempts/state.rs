@@ -24,6 +24,8 @@ pub(super) struct Keys {
     pub(super) site: Option<Prefix>,
     /// Keyed hash of the user's name, never zero.
     pub(super) user: u64,
+    /// Keyed hash of the network, of IPv6 of the site; never zero.
+    pub(super) network: u32,
     pub(super) account_slot: usize,
     pub(super) shared_source: usize,
     /// Keyed hash of the secret, never zero.
@@ -73,6 +75,7 @@ impl State {
         tables.pairs.set_capacity(options.capacity);
         tables.prefixes.set_capacity(options.capacity);
         tables.sites.set_capacity(options.capacity / 2);
+        tables.users.set_capacity(options.capacity / 2);
         self.options = options;
     }
 
@@ -121,6 +124,9 @@ impl State {
                 pair.penalise(now, &options.pair);
             }
         }
+        if let Some(account) = tables.users.entry(keys.user, keys.rank(), now) {
+            account.failed(keys.network, now);
+        }
         if keys.exempt {
             return Failure {
                 is_new: true,
@@ -160,6 +166,9 @@ impl State {
         if let Some(pair) = tables.pairs.entry(keys.pair(), Rank::Known, now) {
             pair.useful_until = now.plus(memory);
             pair.remember_right(keys.secret, keys.lane, now, memory);
+        }
+        if let Some(account) = tables.users.get_mut(&keys.user) {
+            account.succeeded();
         }
         if keys.exempt {
             return;

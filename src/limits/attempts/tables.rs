@@ -11,6 +11,7 @@ use crate::limits::attempts::record::Queue;
 use crate::limits::attempts::record::Source;
 use crate::limits::attempts::state::Booking;
 use crate::limits::attempts::state::Keys;
+use crate::limits::attempts::tried::Account;
 use crate::limits::bounded::BoundedMap;
 use crate::limits::tick::Tick;
 use crate::types::Prefix;
@@ -29,6 +30,8 @@ pub(super) struct Tables {
     pub(super) pairs: BoundedMap<(Prefix, u64), Pair>,
     pub(super) prefixes: BoundedMap<Prefix, Source>,
     pub(super) sites: BoundedMap<Prefix, Source>,
+    /// Who was tried, by keyed hash of the name.
+    pub(super) users: BoundedMap<u64, Account>,
     shared: Box<[Source]>,
     accounts: Box<[Tick]>,
     /// How often a prefix found no room.
@@ -99,6 +102,7 @@ impl Tables {
             pairs: BoundedMap::new(capacity),
             prefixes: BoundedMap::new(capacity),
             sites: BoundedMap::new(capacity / 2),
+            users: BoundedMap::new(capacity / 2),
             shared: vec![Source::default(); SHARED_SOURCES].into(),
             accounts: vec![Tick::default(); ACCOUNT_SLOTS].into(),
             crowded: 0,
@@ -108,7 +112,7 @@ impl Tables {
     /// The memory of all tables, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let fixed = size_of_val(&*self.shared) + size_of_val(&*self.accounts);
-        self.pairs.bytes() + self.prefixes.bytes() + self.sites.bytes() + fixed
+        self.pairs.bytes() + self.prefixes.bytes() + self.sites.bytes() + self.users.bytes() + fixed
     }
 
     /// When an attempt that is no new guess may be looked at; `None` where it is one. The right secret of a moment ago always

@@ -11,6 +11,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use crate::net::tls::hex;
+use crate::net::tls::ja4::Ja4;
 
 /// A TLS session's parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct TlsInfo {
     pub alpn: Option<String>,
     /// True where the session continues an earlier one.
     pub resumed: bool,
+    /// The client's fingerprint, where we are the server and its ClientHello could be read.
+    pub ja4: Option<Ja4>,
     /// The certificate that the client proved to own, verified.
     pub client_certificate: Option<ClientCertificate>,
 }
@@ -66,6 +69,7 @@ impl TlsInfo {
                 .alpn_protocol()
                 .map(|name| String::from_utf8_lossy(name).into_owned()),
             resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            ja4: None,
             client_certificate,
         })
     }

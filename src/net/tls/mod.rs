@@ -5,7 +5,9 @@
 
 mod client;
 mod client_auth;
+mod hello;
 mod info;
+mod ja4;
 mod pin;
 mod resolver;
 mod server;
@@ -30,6 +32,8 @@ pub use client_auth::ClientCertificateMode;
 pub use client_auth::ClientCertificates;
 pub use info::ClientCertificate;
 pub use info::TlsInfo;
+pub use ja4::Ja4;
+pub use ja4::ja4;
 pub use pin::Pin;
 pub use pin::PinError;
 pub use server::Server;

@@ -1,5 +1,6 @@
 //! The server side, towards mail clients.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ use crate::net::tls::HandshakeError;
 use crate::net::tls::TlsError;
 use crate::net::tls::TlsInfo;
 use crate::net::tls::client_auth::ClientAuth;
+use crate::net::tls::hello;
+use crate::net::tls::ja4::ja4;
 use crate::net::tls::provider;
 use crate::net::tls::resolver::Resolver;
 use crate::net::tls::setup;
@@ -116,14 +119,23 @@ impl Server {
             true => ALLOWANCE,
             false => HANDSHAKE_ALLOWANCE,
         };
-        let accept = acceptor.accept_with(Metered::new(tcp, allowance), |session| {
-            session.set_buffer_limit(Some(BUFFER_LIMIT));
-        });
+        let accept = async {
+            let first = hello::read(&tcp, allowance).await?;
+            let ja4 = ja4(&first);
+            let metered = Metered::behind(first, tcp, allowance);
+            let accept = acceptor.accept_with(metered, |session| {
+                session.set_buffer_limit(Some(BUFFER_LIMIT));
+            });
+            Ok((accept.await?, ja4))
+        };
         let accepted = timeout(state.handshake_timeout, Box::pin(accept)).await;
-        let tls = accepted
+        let (tls, ja4) = accepted
             .map_err(|_| HandshakeError::Timeout)?
-            .map_err(|error| HandshakeError::from_io(&error))?;
-        let info = state.examine(&tls)?;
+            .map_err(|error: io::Error| HandshakeError::from_io(&error))?;
+        let info = TlsInfo {
+            ja4,
+            ..state.examine(&tls)?
+        };
         Ok((
             Stream::Server(Box::new(Session::new(TlsStream::Server(tls)))),
             info,
@@ -244,6 +256,68 @@ mod tests {
             (info.alpn, info.resumed, info.client_certificate),
             (None, false, None)
         );
+    }
+
+    /// A client whose first message comes in records of `record` bytes, and all that it sends in segments of `segment`.
+    async fn met_in_pieces(
+        server: &Server,
+        config: &Arc<ClientConfig>,
+        record: usize,
+        segment: usize,
+    ) -> Accepted {
+        let (ours, mut far) = pair().await;
+        let (mut near, theirs) = tokio::io::duplex(64 * 1024);
+        let name = ServerName::try_from(HOST).unwrap();
+        let carry = async {
+            let mut header = [0; 5];
+            near.read_exact(&mut header).await.unwrap();
+            let mut message = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+            near.read_exact(&mut message).await.unwrap();
+            let mut bytes = Vec::new();
+            for fragment in message.chunks(record) {
+                bytes.extend([22, 3, 1]);
+                bytes.extend(u16::try_from(fragment.len()).unwrap().to_be_bytes());
+                bytes.extend(fragment);
+            }
+            for piece in bytes.chunks(segment) {
+                far.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        };
+        let connect = TlsConnector::from(Arc::clone(config)).connect(name, theirs);
+        let both = async { tokio::join!(server.handshake(ours), connect) };
+        tokio::select! {
+            (accepted, _) = both => accepted,
+            () = carry => panic!("the connection ended before the hand-shake"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_has_one_fingerprint_however_its_hello_is_cut() {
+        let (authority, server) = simple();
+        let config = with_alpn(authority.client(), &["imap"]);
+        let (accepted, _) = meet(&server, &config, HOST).await;
+        let known = accepted.unwrap().1.ja4.unwrap();
+        assert!(known.as_str().starts_with("t13d"), "{known}");
+        assert_eq!(&known.as_str()[8..10], "ip");
+        for (record, segment) in [
+            (16_384, 1),
+            (16_384, 700),
+            (1, 1000),
+            (3, 4),
+            (250, 5),
+            (900, 905),
+        ] {
+            let info = met_in_pieces(&server, &config, record, segment).await.unwrap().1;
+            assert_eq!(
+                info.ja4.unwrap().stable(),
+                known.stable(),
+                "records of {record}, segments of {segment}"
+            );
+        }
+        let (accepted, _) = meet(&server, &with_alpn(authority.client(), &[]), HOST).await;
+        assert_ne!(accepted.unwrap().1.ja4.unwrap().stable(), known.stable());
     }
 
     #[tokio::test]

@@ -253,3 +253,94 @@ pub(in crate::net) async fn meet(
         TlsConnector::from(Arc::clone(config)).connect(name, theirs)
     )
 }
+
+/// A ClientHello that offers what a test says, in the order in which it says it.
+pub(in crate::net) struct Offer {
+    pub(in crate::net) legacy_version: u16,
+    /// What `supported_versions` holds, where it is among the extensions.
+    pub(in crate::net) versions: Vec<u16>,
+    pub(in crate::net) ciphers: Vec<u16>,
+    pub(in crate::net) extensions: Vec<u16>,
+    pub(in crate::net) alpn: Vec<Vec<u8>>,
+    pub(in crate::net) signatures: Vec<u16>,
+}
+
+impl Offer {
+    /// Lists are written as in a raw JA4: four hexadecimal digits each, with commas.
+    pub(in crate::net) fn new(
+        versions: &[u16],
+        ciphers: &str,
+        extensions: &str,
+        alpn: &[&[u8]],
+        signatures: &str,
+    ) -> Self {
+        let numbers = |text: &str| {
+            let parts = text.split(',').filter(|part| !part.is_empty());
+            parts.map(|part| u16::from_str_radix(part, 16).unwrap()).collect()
+        };
+        Self {
+            legacy_version: 0x0303,
+            versions: versions.to_vec(),
+            ciphers: numbers(ciphers),
+            extensions: numbers(extensions),
+            alpn: alpn.iter().map(|name| name.to_vec()).collect(),
+            signatures: numbers(signatures),
+        }
+    }
+
+    /// On the wire, in records of so many bytes.
+    pub(in crate::net) fn records(&self, size: usize) -> Vec<u8> {
+        let mut message = vec![1, 0];
+        message.extend(vector16(self.body()));
+        let mut records = Vec::new();
+        for fragment in message.chunks(size.min(1 << 14)) {
+            records.extend([22, 3, 1]);
+            records.extend(vector16(fragment.to_vec()));
+        }
+        records
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let mut body = self.legacy_version.to_be_bytes().to_vec();
+        body.extend([7; 32]);
+        body.extend([0]);
+        body.extend(vector16(numbers(&self.ciphers)));
+        body.extend([1, 0]);
+        if self.extensions.is_empty() {
+            return body;
+        }
+        let mut extensions = Vec::new();
+        for kind in &self.extensions {
+            extensions.extend(kind.to_be_bytes());
+            extensions.extend(vector16(self.content(*kind)));
+        }
+        body.extend(vector16(extensions));
+        body
+    }
+
+    fn content(&self, kind: u16) -> Vec<u8> {
+        match kind {
+            0x000d if !self.signatures.is_empty() => vector16(numbers(&self.signatures)),
+            0x000d => vec![0, 0],
+            0x0010 => vector16(self.alpn.iter().flat_map(|name| vector8(name.clone())).collect()),
+            0x002b => vector8(numbers(&self.versions)),
+            _ => vec![0, 1, 2],
+        }
+    }
+}
+
+fn numbers(numbers: &[u16]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+}
+
+fn vector8(bytes: Vec<u8>) -> Vec<u8> {
+    let mut vector = vec![u8::try_from(bytes.len()).unwrap()];
+    vector.extend(bytes);
+    vector
+}
+
+fn vector16(bytes: Vec<u8>) -> Vec<u8> {
+    let mut vector = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+    vector.extend(bytes);
+    vector
+}

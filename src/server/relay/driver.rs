@@ -1,10 +1,8 @@
 //! One session's state and its one poll.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -16,17 +14,17 @@ use tokio::time::sleep_until;
 use super::Deadlines;
 use super::Order;
 use super::Outcome;
+use super::rules::Report;
+use super::rules::Ruled;
 use super::scratch::CHUNK;
 use super::scratch::SCRATCH;
 use super::scratch::Scratch;
-use super::timing::last_word;
 use super::transfer::Pending;
 use super::transfer::client_failure;
 use super::transfer::fill;
 use super::transfer::is_close;
 use super::transfer::send;
 use super::transfer::write;
-use crate::server::clock;
 use crate::session::relay::Output;
 use crate::session::relay::Relay;
 use crate::types::EndReason;
@@ -34,17 +32,12 @@ use crate::types::EndReason;
 /// Unwritten bytes for one side beyond which nothing more is read from the other.
 const STUCK: usize = CHUNK;
 
-/// How long a last word may take to reach the client.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// How long it may take once the time to drain is over.
-const LAST_MOMENT: Duration = Duration::from_millis(250);
-
 pub(super) struct Driver<C, B> {
     pub(super) client: C,
     pub(super) backend: B,
     pub(super) relay: Relay,
     pub(super) deadlines: Deadlines,
+    pub(super) ruled: Ruled,
     pub(super) orders: oneshot::Receiver<Order>,
     pub(super) ordered: bool,
     pub(super) drain: Option<Instant>,
@@ -76,7 +69,7 @@ where
     pub(super) fn new(
         (client, unread): (C, Vec<u8>),
         backend: B,
-        relay: Relay,
+        (relay, report): (Relay, Report),
         orders: oneshot::Receiver<Order>,
         deadlines: Deadlines,
     ) -> Self {
@@ -85,6 +78,7 @@ where
             client,
             backend,
             relay,
+            ruled: Ruled::new(report),
             deadlines,
             orders,
             ordered: false,
@@ -108,7 +102,9 @@ where
     }
 
     /// The session's outcome, and the client for a proper goodbye.
-    pub(super) fn finish(self, reason: EndReason) -> (Outcome, C) {
+    pub(super) fn finish(mut self, reason: EndReason) -> (Outcome, C) {
+        self.relay.ended(reason);
+        self.report();
         let outcome = Outcome {
             reason,
             counts: self.relay.counts(),
@@ -122,7 +118,7 @@ where
 
     /// What came with the logins is relayed first.
     pub(super) fn begin(&mut self, welcome: &[u8], early: &[u8]) {
-        self.relay.tell_time(clock::millis(Instant::now()));
+        self.tell_time(Instant::now());
         self.to_client.push(welcome);
         self.heard_from_backend += count(early.len());
         let mut output = Output::default();
@@ -142,7 +138,7 @@ where
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
         let now = Instant::now();
-        self.relay.tell_time(clock::millis(now));
+        self.tell_time(now);
         self.take_order(cx, now);
         loop {
             let mut moved = self.write_client(cx, now);
@@ -165,57 +161,6 @@ where
                 return self.poll_timer(cx, now);
             }
         }
-    }
-
-    fn take_order(&mut self, cx: &mut Context<'_>, now: Instant) {
-        if self.ordered {
-            return;
-        }
-        if let Poll::Ready(order) = Pin::new(&mut self.orders).poll(cx) {
-            self.ordered = true;
-            match order {
-                Ok(Order::End(reason)) => self.end(reason, now),
-                Ok(Order::Drain(deadline)) => self.drain = Some(deadline),
-                // Nobody is left who could order anything.
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Begins the end: a last word where one may stand, then nothing more is read.
-    pub(super) fn end(&mut self, reason: EndReason, now: Instant) {
-        if self.ending.is_some() {
-            return;
-        }
-        if let Some(text) = last_word(reason) {
-            let mut output = Output::default();
-            self.relay.farewell(text, &mut output);
-            output
-                .client
-                .slices(&[])
-                .for_each(|slice| self.to_client.push(slice));
-        }
-        let mut until = now + FAREWELL;
-        if let Some(drained) = self.drain {
-            until = until.min(drained.max(now) + LAST_MOMENT);
-        }
-        self.ending = Some((reason, until));
-    }
-
-    /// Ends a session that drains, or whose client has closed its side, once no answer is owed any more.
-    fn end_if_done(&mut self, now: Instant) -> bool {
-        if self.ending.is_some() {
-            return false;
-        }
-        if self.drain.is_some() && self.relay.is_quiet() && self.unread.is_empty() {
-            self.end(EndReason::Shutdown, now);
-            return true;
-        }
-        if self.client_closed.is_some() && !self.relay.is_owed_answers() {
-            self.end(EndReason::ClientClosed, now);
-            return true;
-        }
-        false
     }
 
     fn write_client(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
@@ -252,8 +197,13 @@ where
         if self.to_client.len() > 0 || self.ending.is_some() {
             return false;
         }
+        let allowed = self.allowed(CHUNK);
+        if allowed == 0 {
+            return false;
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { input, output } = scratch;
+            let input = input.get_mut(..allowed).unwrap_or_default();
             let filled = match fill(&mut self.backend, input, cx) {
                 Ok(None) => return false,
                 Ok(Some(filled)) => filled,
@@ -273,6 +223,7 @@ where
             let bytes = input.get(..filled).unwrap_or_default();
             let result = self.relay.from_backend(bytes, output);
             self.deliver(output, bytes, false, cx, now);
+            self.pause_after(filled, now);
             if let Err(reason) = result {
                 self.end(reason, now);
             }
@@ -386,6 +337,7 @@ where
             self.wrote_backend = now;
         }
         output.clear();
+        self.report();
     }
 }
 

@@ -4,6 +4,8 @@
 //! has not taken yet. Output that is stuck in one direction never stops the other.
 
 mod driver;
+mod ending;
+mod rules;
 mod scratch;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,8 @@ use crate::types::EndReason;
 
 use driver::Driver;
 
+pub(in crate::server) use rules::Report;
+pub(in crate::server) use rules::monotonic_ms;
 pub(in crate::server) use transfer::client_failure;
 
 /// The time limits of a relayed session.
@@ -74,11 +78,11 @@ pub(in crate::server) struct Outcome {
 }
 
 /// Relays until one side, an order or a limit ends it. `unread` is what the client sent behind its login, `early` what the
-/// backend sent behind its answer, `welcome` the tagged OK that the client waits for.
+/// backend sent behind its answer, `welcome` the tagged OK that the client waits for; `report` hears what rules decide.
 pub(in crate::server) async fn run<C, B>(
     (client, unread): (C, Vec<u8>),
     (backend, early): (B, Vec<u8>),
-    (relay, welcome): (Relay, Vec<u8>),
+    (relay, welcome, report): (Relay, Vec<u8>, Report),
     orders: oneshot::Receiver<Order>,
     deadlines: Deadlines,
 ) -> (Outcome, C)
@@ -86,7 +90,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut driver = Driver::new((client, unread), backend, relay, orders, deadlines);
+    let mut driver = Driver::new((client, unread), backend, (relay, report), orders, deadlines);
     driver.begin(&welcome, &early);
     let reason = poll_fn(|cx| driver.poll(cx)).await;
     driver.finish(reason)

@@ -28,7 +28,7 @@ fn start(buffer: usize, deadlines: Deadlines) -> Session {
         let (outcome, _) = run(
             (ours, Vec::new()),
             (theirs, Vec::new()),
-            (relay, Vec::new()),
+            (relay, Vec::new(), Box::new(|_| {})),
             receiver,
             deadlines,
         )

@@ -28,10 +28,17 @@ where
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.timer.deadline() > deadline || self.timer.is_elapsed() {
-                self.timer.as_mut().reset(deadline);
+            let resume_at = self.ruled.resume_at.filter(|_| self.ending.is_none());
+            let wake = resume_at.map_or(deadline, |resume_at| resume_at.min(deadline));
+            if self.timer.deadline() > wake || self.timer.is_elapsed() {
+                self.timer.as_mut().reset(wake);
             }
             if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if resume_at.is_some() {
+                // A slowed session may read again.
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
@@ -81,6 +88,7 @@ pub(super) fn last_word(reason: EndReason) -> Option<&'static str> {
             Some("Session ended by the server")
         }
         EndReason::BudgetExceeded => Some("[LIMIT] This app password has downloaded what it may in an hour"),
+        EndReason::PolicyDenied => Some("Session ended by policy"),
         EndReason::IdleTimeout => Some("Idle for too long"),
         EndReason::BackendClosed
         | EndReason::BackendIo

@@ -45,7 +45,7 @@ pub(super) struct Reply {
 pub(super) struct Dialog {
     plan: Plan,
     is_start_tls_due: bool,
-    /// Beginnings of secrets that have been sent or will be.
+    /// Secrets that have been sent or will be.
     secrets: Vec<Secret>,
     tags: VecDeque<[u8; 8]>,
     /// The tag of the command under way.

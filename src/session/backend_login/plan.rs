@@ -136,17 +136,14 @@ impl Identity {
         }
     }
 
-    /// Beginnings of what a log must not hold: the password as it is, quoted, and in base64. Beginnings, since a server
-    /// may cut off what it repeats.
+    /// What a log must not hold: the password as it is, quoted, and in base64.
     pub(super) fn secrets(&self) -> Vec<Secret> {
         let (authzid, name) = self.names();
         let message = commands::plain_message(authzid.as_bytes(), name.as_bytes(), self.password());
-        let beginning =
-            |secret: &Secret, length| Secret::from(secret.expose().get(..length).unwrap_or(secret.expose()));
         vec![
-            beginning(self.password(), 4),
-            beginning(&commands::quoted(self.password()), 6),
-            beginning(&commands::encode(&message), 12),
+            self.password().clone(),
+            commands::quoted(self.password()),
+            commands::encode(&message),
         ]
     }
 

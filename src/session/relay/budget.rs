@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::types::Allowance;
+use crate::types::BudgetLimits;
 
 /// The length of a slot, in milliseconds.
 const SLOT: u64 = 5 * 60 * 1000;
@@ -17,7 +17,7 @@ const SLOTS: usize = 13;
 /// The running totals of one app password, shared by its sessions.
 #[derive(Debug)]
 pub struct Budget {
-    allowance: Allowance,
+    limits: BudgetLimits,
     window: Mutex<Window>,
 }
 
@@ -40,9 +40,9 @@ struct Window {
 impl Budget {
     /// Nothing used yet.
     #[must_use]
-    pub fn new(allowance: Allowance) -> Self {
+    pub fn new(limits: BudgetLimits) -> Self {
         Self {
-            allowance,
+            limits,
             window: Mutex::default(),
         }
     }
@@ -56,7 +56,7 @@ impl Budget {
             }
         });
         let within = |limit: Option<u64>, used| limit.is_none_or(|limit| used <= limit);
-        within(self.allowance.bytes, total.bytes) && within(self.allowance.messages, total.messages)
+        within(self.limits.bytes, total.bytes) && within(self.limits.messages, total.messages)
     }
 
     /// True where something is left.
@@ -64,7 +64,7 @@ impl Budget {
     pub fn has_left(&self, now_ms: u64) -> bool {
         let total = self.with(now_ms, |_| {});
         let left = |limit: Option<u64>, used| limit.is_none_or(|limit| used < limit);
-        left(self.allowance.bytes, total.bytes) && left(self.allowance.messages, total.messages)
+        left(self.limits.bytes, total.bytes) && left(self.limits.messages, total.messages)
     }
 
     /// True where nothing was used within the hour: nobody misses it.
@@ -119,7 +119,7 @@ mod tests {
     const HOUR: u64 = 60 * 60 * 1000;
 
     fn budget(bytes: u64) -> Budget {
-        Budget::new(Allowance {
+        Budget::new(BudgetLimits {
             bytes: Some(bytes),
             messages: None,
         })
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn messages_are_counted_beside_bytes() {
-        let budget = Budget::new(Allowance {
+        let budget = Budget::new(BudgetLimits {
             bytes: Some(100),
             messages: Some(2),
         });
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_everything_is_left() {
-        let budget = Budget::new(Allowance::default());
+        let budget = Budget::new(BudgetLimits::default());
         assert!(budget.spend(bytes(u64::MAX), 0) && budget.spend(bytes(1), 0) && budget.has_left(0));
     }
 

@@ -19,8 +19,12 @@ use crate::imap::command::tag_of;
 use crate::imap::literal::Announcement;
 use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_of;
+use crate::imap::response::Scanner;
 use crate::imap::verb::Kind;
 use crate::imap::verb::Verb;
+use crate::session::inspect::Deed;
+use crate::session::inspect::Inspector;
+use crate::session::inspect::Objection;
 use crate::types::EndReason;
 
 /// An answer of ours.
@@ -99,10 +103,20 @@ impl Relay {
                 self.refuse_literal(literal, answer, output)
             }
             Some(Awaited::Message(_)) => {
-                let sent = sent(&command);
-                self.counts.messages += 1;
-                self.hand_over(sent, output);
-                Ok(())
+                let bytes = self.collector.bytes();
+                match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
+                    Ok(deed) => {
+                        let sent = sent(&command, deed);
+                        self.counts.messages += 1;
+                        self.hand_over(sent, output);
+                        Ok(())
+                    }
+                    Err(Objection::Deny(text)) => {
+                        let answer = refusal(bytes, "NO", &text);
+                        self.refuse_literal(literal, answer, output)
+                    }
+                    Err(Objection::End) => Err(EndReason::PolicyDenied),
+                }
             }
             _ => match self.collector.fits(literal) {
                 Ok(()) => {
@@ -162,17 +176,18 @@ impl Relay {
             Err(error) => refusal(bytes, "BAD", &error.to_string()),
             Ok(command) => match self.guard.judge(&command) {
                 Verdict::Refuse(word, text) => refusal(bytes, word, &text),
-                Verdict::Pass => {
-                    let sent = sent(&command);
-                    self.hand_over(sent, output);
-                    return Ok(());
-                }
-                Verdict::PassAs(verb) => {
-                    let (sent, word) = (sent(&command), command.word.clone());
-                    self.collector.substitute(word, verb);
-                    self.hand_over(sent, output);
-                    return Ok(());
-                }
+                passes => match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
+                    Ok(deed) => {
+                        let (sent, word) = (sent(&command, deed), command.word.clone());
+                        if let Verdict::PassAs(verb) = passes {
+                            self.collector.substitute(word, verb);
+                        }
+                        self.hand_over(sent, output);
+                        return Ok(());
+                    }
+                    Err(Objection::Deny(text)) => refusal(bytes, "NO", &text),
+                    Err(Objection::End) => return Err(EndReason::PolicyDenied),
+                },
             },
         };
         self.collector.reset();
@@ -182,6 +197,10 @@ impl Relay {
     /// Starts to send the command in the collector: up to its first literal, or all of it.
     fn hand_over(&mut self, sent: Sent, output: &mut Output) {
         let verb = sent.verb;
+        if matches!(verb.kind(), Kind::Select) {
+            // The new mailbox's size comes before its tagged OK.
+            self.scanner.forget_mailbox();
+        }
         self.counts.commands += 1;
         self.bad_in_a_row = 0;
         self.in_flight.push_back(InFlight::Command(sent));
@@ -295,6 +314,9 @@ impl Relay {
         } else {
             self.bad_in_a_row += 1;
         }
+        if let Some(inspector) = &mut self.inspector {
+            inspector.refused();
+        }
         self.in_flight.push_back(InFlight::Answer(answer.bytes));
         self.flush_own(output);
         if self.bad_in_a_row > self.options.max_bad_commands {
@@ -322,12 +344,26 @@ fn is_done(line: &[u8]) -> bool {
 }
 
 /// What to remember of a command until it is answered.
-fn sent(command: &Command<'_>) -> Sent {
+fn sent(command: &Command<'_>, deed: Deed) -> Sent {
     let selects = matches!(command.verb, Verb::Select | Verb::Examine);
     Sent {
         tag: command.tag.into(),
         verb: command.verb,
         mailbox: command.mailbox.clone().filter(|_| selects),
+        deed,
+    }
+}
+
+/// Asks the rules about a command, where there are any.
+fn inspect(
+    inspector: Option<&mut Inspector>,
+    command: &Command<'_>,
+    bytes: &[u8],
+    scanner: &Scanner,
+) -> Result<Deed, Objection> {
+    match inspector {
+        Some(inspector) => inspector.command(command, bytes, &scanner.tally()),
+        None => Ok(Deed::None),
     }
 }
 

@@ -23,6 +23,8 @@ use crate::imap::literal::LiteralMode;
 use crate::imap::mailbox::MailboxName;
 use crate::imap::response::Scanner;
 use crate::imap::verb::Verb;
+use crate::session::inspect::Deed;
+use crate::session::inspect::Inspector;
 use crate::types::EndReason;
 use crate::types::Restrictions;
 
@@ -112,6 +114,8 @@ struct Sent {
     verb: Verb,
     /// What SELECT asked for.
     mailbox: Option<MailboxName>,
+    /// What it will have done once it is answered OK.
+    deed: Deed,
 }
 
 /// What the relay has counted; the caller reads it when a session ends or is listed.
@@ -134,6 +138,7 @@ pub struct Relay {
     collector: Collector,
     awaits: Awaits,
     guard: Guard,
+    inspector: Option<Box<Inspector>>,
     scanner: Scanner,
     in_flight: VecDeque<InFlight>,
     /// A `+` of ours that waits for the end of a response.
@@ -156,6 +161,7 @@ impl Relay {
             scanner: Scanner::new(options.max_response_line),
             awaits: Awaits::Command,
             guard: Guard::default(),
+            inspector: None,
             in_flight: VecDeque::new(),
             go_ahead: false,
             stray_done: false,
@@ -183,9 +189,34 @@ impl Relay {
         self
     }
 
-    /// What time it is, in milliseconds since any moment that is the same for all sessions. To be told before each step.
+    /// The same session, judged by rules.
+    #[must_use]
+    pub fn inspected(self, inspector: Inspector) -> Self {
+        Self {
+            inspector: Some(Box::new(inspector)),
+            ..self
+        }
+    }
+
+    /// Says what time it is, in milliseconds of a clock that does not step back, the same for all sessions; before each
+    /// step.
     pub fn tell_time(&mut self, now_ms: u64) {
         self.guard.now_ms = now_ms;
+        if let Some(inspector) = &mut self.inspector {
+            inspector.tell_time(now_ms);
+        }
+    }
+
+    /// Whoever judges the session by rules.
+    pub fn inspector(&mut self) -> Option<&mut Inspector> {
+        self.inspector.as_deref_mut()
+    }
+
+    /// The session is over: rules about whole sessions are judged.
+    pub fn ended(&mut self, reason: EndReason) {
+        if let Some(inspector) = &mut self.inspector {
+            inspector.ended(reason, &self.scanner.tally());
+        }
     }
 
     /// The tagged answer that ends the login: the backend's capabilities, filtered, ride on it.
@@ -260,6 +291,9 @@ impl Relay {
     /// Gives back what an idle session does not need.
     pub fn release(&mut self) {
         self.collector.release();
+        if let Some(inspector) = &mut self.inspector {
+            inspector.release();
+        }
         if self.in_flight.is_empty() {
             self.in_flight = VecDeque::new();
         }

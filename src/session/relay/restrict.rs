@@ -166,7 +166,7 @@ mod tests {
     use crate::session::relay::Options;
     use crate::session::relay::Output;
     use crate::session::relay::Relay;
-    use crate::types::Allowance;
+    use crate::types::BudgetLimits;
     use crate::types::EndReason;
 
     use super::*;
@@ -466,12 +466,12 @@ mod tests {
     }
 
     fn budget(bytes: Option<u64>, messages: Option<u64>) -> (Restrictions, Arc<Budget>) {
-        let allowance = Allowance { bytes, messages };
+        let budget = BudgetLimits { bytes, messages };
         let restrictions = Restrictions {
-            allowance,
+            budget,
             ..Restrictions::default()
         };
-        (restrictions, Arc::new(Budget::new(allowance)))
+        (restrictions, Arc::new(Budget::new(budget)))
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::profile;
 use crate::imap::capability::filtered;
 use crate::imap::capability::filtered_code;
 use crate::imap::literal::LiteralMode;
+use crate::imap::mailbox::MailboxName;
 use crate::imap::response::Item;
 use crate::imap::response::ResponseError;
 use crate::imap::verb::Kind;
@@ -87,7 +88,13 @@ impl Relay {
                 self.flush_own(output);
             }
         }
-        self.count_downloads()
+        self.count_downloads()?;
+        match &mut self.inspector {
+            Some(inspector) => inspector
+                .fetched(&self.scanner.tally())
+                .map_err(|_| EndReason::PolicyDenied),
+            None => Ok(()),
+        }
     }
 
     /// What has come counts against the budget, and ends the download that exceeds it.
@@ -182,7 +189,7 @@ impl Relay {
         if was_last {
             self.current_answered(status)?;
         }
-        self.take_effect(sent, status);
+        self.take_effect(sent, status)?;
         Ok(filtered_code(line, behind, &self.options.extra_capabilities).map_or(Fate::Pass, Fate::Replace))
     }
 
@@ -209,12 +216,25 @@ impl Relay {
         Ok(())
     }
 
-    fn take_effect(&mut self, sent: Sent, status: Status) {
+    fn take_effect(&mut self, sent: Sent, status: Status) -> Result<(), EndReason> {
         match (sent.verb.kind(), status) {
-            (Kind::Select, Status::Ok) => self.mailbox = sent.mailbox,
-            (Kind::Select, Status::No) | (Kind::Unselect, Status::Ok) => self.mailbox = None,
+            (Kind::Select, Status::Ok) => self.select(sent.mailbox),
+            (Kind::Select, Status::No) | (Kind::Unselect, Status::Ok) => self.select(None),
             _ => {}
         }
+        match &mut self.inspector {
+            Some(inspector) if status == Status::Ok => inspector
+                .done(sent.deed, &self.scanner.tally())
+                .map_err(|_| EndReason::PolicyDenied),
+            _ => Ok(()),
+        }
+    }
+
+    fn select(&mut self, mailbox: Option<MailboxName>) {
+        if let Some(inspector) = &mut self.inspector {
+            inspector.selected(mailbox.as_ref());
+        }
+        self.mailbox = mailbox;
     }
 
     /// LOGOUT's answer is the last thing that is relayed.

@@ -1,6 +1,6 @@
 //! App passwords and what a login looks up.
 
-use crate::types::Allowance;
+use crate::types::BudgetLimits;
 use crate::types::Commands;
 use crate::types::MailboxPattern;
 
@@ -41,7 +41,7 @@ pub(super) async fn restrictions_are_kept_as_they_were_given(store: &Arc<dyn Sto
             read_only: true,
             mailboxes: patterns(&["INBOX", "Entwürfe/*", " a b "]),
             commands: Commands::parse("SELECT,FETCH").unwrap(),
-            allowance: Allowance {
+            budget: BudgetLimits {
                 bytes: Some(5_000_000_000),
                 messages: Some(500),
             },

@@ -33,7 +33,7 @@ pub(super) async fn bans_hold_until_they_end_or_are_lifted(store: &Arc<dyn Store
 pub(super) async fn sources_are_known_after_a_login_and_bounded(store: &Arc<dyn Store>) {
     let (alice, bob) = (name("alice"), name("bob"));
     assert!(!store.knows_source(&alice, [1; 32], UnixTime(0)).await.unwrap());
-    store.note(Note::SourceSeen(alice.clone(), [1; 32], NOW));
+    store.note(Note::Came(alice.clone(), Habit::Network([1; 32]), NOW));
     store.flush().await.unwrap();
     assert!(store.knows_source(&alice, [1; 32], NOW).await.unwrap());
     assert!(!store.knows_source(&bob, [1; 32], NOW).await.unwrap());
@@ -45,9 +45,9 @@ pub(super) async fn sources_are_known_after_a_login_and_bounded(store: &Arc<dyn 
         "too long ago"
     );
     for number in 2..=200_u8 {
-        store.note(Note::SourceSeen(
+        store.note(Note::Came(
             alice.clone(),
-            [number; 32],
+            Habit::Network([number; 32]),
             UnixTime(NOW.0 + i64::from(number)),
         ));
     }

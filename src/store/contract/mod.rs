@@ -2,14 +2,18 @@
 
 mod app_passwords;
 mod codes;
+mod habits;
 mod lists;
 mod users;
 
 use std::sync::Arc;
 
+use crate::policy::first_sync::Allowance;
 use crate::store::AppPassword;
 use crate::store::Ban;
 use crate::store::Consumption;
+use crate::store::Habit;
+use crate::store::Habits;
 use crate::store::LastUse;
 use crate::store::Lookup;
 use crate::store::MfaSetting;
@@ -19,8 +23,14 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Subject;
 use crate::store::User;
+use crate::store::Visit;
 use crate::store::WindowState;
+use crate::store::day_of;
 use crate::store::sqlite;
+use crate::types::Amounts;
+use crate::types::Group;
+use crate::types::Groups;
+use crate::types::Measure;
 use crate::types::Networks;
 use crate::types::Restrictions;
 use crate::types::UnixTime;
@@ -58,6 +68,7 @@ contract! {
         the_epoch_moves_when_a_user_is_disabled,
         the_epoch_moves_with_every_factor_taken_away_or_replaced,
         a_reset_takes_every_factor_away,
+        groups_are_kept_and_changed,
     ;
     codes:
         a_step_is_consumed_once_whoever_races,
@@ -72,6 +83,20 @@ contract! {
         app_passwords_are_revoked_once_and_go_with_their_owner,
         sealed_passwords_are_replaced_for_live_app_passwords_of_the_account,
         a_look_up_finds_all_that_belongs_together,
+    ;
+    habits:
+        nothing_is_new_while_nothing_is_known,
+        what_a_user_came_with_is_known_to_that_user_alone,
+        what_was_long_ago_is_as_good_as_new,
+        habits_are_bounded_for_each_user_and_kind_and_the_longest_unused_goes,
+        a_network_is_known_once_anybody_came_from_it,
+        the_last_login_is_remembered_and_never_moves_back,
+        averages_are_of_the_days_before_today,
+        usage_of_one_day_adds_up_and_saturates,
+        the_first_use_of_an_app_password_stays_and_is_spent_once,
+        an_allowance_goes_with_its_app_password_and_blocks_no_other_note,
+        habits_end_with_their_time_and_with_their_user,
+        a_look_at_habits_reads_the_same_for_everybody,
     ;
     lists:
         bans_hold_until_they_end_or_are_lifted,

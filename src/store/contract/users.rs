@@ -23,6 +23,18 @@ pub(super) async fn users_are_added_once_and_changed(store: &Arc<dyn Store>) {
     );
 }
 
+pub(super) async fn groups_are_kept_and_changed(store: &Arc<dyn Store>) {
+    let groups =
+        |names: &[&str]| Groups::new(names.iter().map(|name| Group::parse(name).unwrap()).collect()).unwrap();
+    let mut user = User::new(name("alice"), NOW);
+    user.groups = groups(&["staff", "Vertrieb-Süd"]);
+    assert!(store.add_user(user.clone()).await.unwrap());
+    assert_eq!(store.user(&user.name).await.unwrap(), Some(user.clone()));
+    user.groups = groups(&[]);
+    assert!(store.change_user(user.clone()).await.unwrap());
+    assert_eq!(store.users(None, 9).await.unwrap(), [user]);
+}
+
 pub(super) async fn users_are_listed_by_name_and_removed(store: &Arc<dyn Store>) {
     let bob = add(store, "bob").await;
     let alice = add(store, "alice").await;
@@ -171,7 +183,7 @@ pub(super) async fn a_reset_takes_every_factor_away(store: &Arc<dyn Store>) {
     enrol(store, &alice, 1).await;
     assert!(store.begin_enrolment(&alice, vec![5; 40], NOW).await.unwrap());
     assert!(store.add_app_password(app_password(1, &alice), 9).await.unwrap());
-    store.note(Note::SourceSeen(alice.clone(), [1; 32], NOW));
+    store.note(Note::Came(alice.clone(), Habit::Network([1; 32]), NOW));
     store.flush().await.unwrap();
     assert!(store.reset_user(&alice, NOW).await.unwrap());
     assert_eq!(store.totp(&alice).await.unwrap(), None);

@@ -5,6 +5,8 @@ use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::store::AppPassword;
+use crate::store::LastUse;
+use crate::store::address_text;
 use crate::store::sqlite::rows;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -31,8 +33,8 @@ pub(super) fn add(db: &Connection, new: &AppPassword) -> rusqlite::Result<bool> 
             new.restrictions.read_only,
             new.restrictions.mailboxes.as_deref().map(rows::patterns_text),
             rows::commands_text(&new.restrictions.commands),
-            new.restrictions.allowance.bytes.map(rows::count_number),
-            new.restrictions.allowance.messages.map(rows::count_number),
+            new.restrictions.budget.bytes.map(rows::count_number),
+            new.restrictions.budget.messages.map(rows::count_number),
             new.restrictions.service,
         ],
     )?;
@@ -97,4 +99,19 @@ pub(super) fn reseal(
         replaced += u32::from(changed == 1);
     }
     Ok(replaced)
+}
+
+/// The newest use stays.
+pub(super) fn used(db: &Connection, id: u32, last_use: &LastUse) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE app_passwords SET last_used = ?2, last_from = ?3, last_client = ?4
+         WHERE id = ?1 AND (last_used IS NULL OR last_used <= ?2)",
+    )?
+    .execute(params![
+        id,
+        last_use.at.0,
+        address_text(last_use.from),
+        last_use.client
+    ])?;
+    Ok(())
 }

@@ -6,6 +6,7 @@ use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::store::Ban;
+use crate::store::sqlite::habits;
 use crate::store::sqlite::rows;
 use crate::types::UnixTime;
 
@@ -17,9 +18,6 @@ const ENROLMENT_LIFE: i64 = 24 * 3600;
 
 /// How long an app password that ended is kept, so that its owner and events can still name it.
 const ENDED_LIFE: i64 = 365 * 24 * 3600;
-
-/// How long a source is remembered after its last login.
-const SOURCE_LIFE: i64 = 180 * 24 * 3600;
 
 /// False where there is no room.
 pub(super) fn add_ban(db: &Connection, ban: &Ban) -> rusqlite::Result<bool> {
@@ -94,9 +92,5 @@ pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
         "DELETE FROM app_passwords WHERE min(ifnull(revoked, expires), ifnull(expires, revoked)) < ?1",
         [now.0.saturating_sub(ENDED_LIFE)],
     )?;
-    db.execute(
-        "DELETE FROM known_sources WHERE last_seen < ?1",
-        [now.0.saturating_sub(SOURCE_LIFE)],
-    )?;
-    Ok(())
+    habits::sweep(db, now)
 }

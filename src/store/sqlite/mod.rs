@@ -3,8 +3,10 @@
 //! Several processes (the daemon and the command line) use the file at once. No query runs on the runtime's threads, and
 //! nothing that is written here was not hashed or sealed before.
 
+mod allowances;
 mod app_passwords;
 mod error;
+mod habits;
 mod lane;
 mod lists;
 mod login;
@@ -34,6 +36,7 @@ use crate::store::AppPassword;
 use crate::store::Ban;
 use crate::store::Consumption;
 use crate::store::Found;
+use crate::store::Habits;
 use crate::store::Lookup;
 use crate::store::Note;
 use crate::store::Standing;
@@ -42,6 +45,7 @@ use crate::store::StoreError;
 use crate::store::Subject;
 use crate::store::Totp;
 use crate::store::User;
+use crate::store::Visit;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -354,7 +358,11 @@ impl Store for SqliteStore {
 
     fn knows_source(&self, user: &UserName, source: [u8; 32], since: UnixTime) -> Answer<'_, bool> {
         let user = user.clone();
-        self.read(move |db| windows::knows_source(db, &user, &source, since))
+        self.read(move |db| habits::knows_source(db, &user, source, since))
+    }
+
+    fn habits(&self, visit: Visit) -> Answer<'_, Habits> {
+        self.read(move |db| habits::of_visit(db, &visit))
     }
 
     fn note(&self, note: Note) {

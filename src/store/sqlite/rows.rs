@@ -7,7 +7,9 @@ use rusqlite::Error;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
+use crate::policy::first_sync::Allowance;
 use crate::store::AppPassword;
+use crate::store::AppPasswordUse;
 use crate::store::Ban;
 use crate::store::LastUse;
 use crate::store::MfaSetting;
@@ -15,8 +17,11 @@ use crate::store::Totp;
 use crate::store::User;
 use crate::store::Window;
 use crate::store::WindowState;
-use crate::types::Allowance;
+use crate::types::BudgetLimits;
 use crate::types::Commands;
+use crate::types::Group;
+use crate::types::GroupError;
+use crate::types::Groups;
 use crate::types::MailboxPattern;
 use crate::types::Networks;
 use crate::types::Restrictions;
@@ -24,7 +29,7 @@ use crate::types::UnixTime;
 use crate::types::UserName;
 
 /// Columns of `users`, in the order `user` reads them.
-pub(super) const USER: &str = "name, display, disabled, mfa, enrol_by, networks, created, epoch";
+pub(super) const USER: &str = "name, display, disabled, mfa, enrol_by, networks, created, epoch, member_of";
 
 /// Columns of `app_passwords`, in the order `app_password` reads them.
 pub(super) const APP_PASSWORD: &str = "id, user, account, label, hash, public_key, public_key_mac, sealed, created, expires, \
@@ -41,6 +46,7 @@ pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
         networks: networks(row, 5)?,
         created: UnixTime(row.get(6)?),
         epoch: row.get(7)?,
+        groups: groups(row, 8)?,
     })
 }
 
@@ -72,9 +78,9 @@ fn restrictions(row: &Row<'_>) -> rusqlite::Result<Restrictions> {
         read_only: row.get(15)?,
         mailboxes: optional(row, 16, patterns)?,
         commands: optional(row, 17, Commands::parse)?.unwrap_or_default(),
-        allowance: Allowance {
-            bytes: count(row, 18)?,
-            messages: count(row, 19)?,
+        budget: BudgetLimits {
+            bytes: maybe_count(row, 18)?,
+            messages: maybe_count(row, 19)?,
         },
         service: row.get(20)?,
     })
@@ -85,6 +91,33 @@ fn last_use(row: &Row<'_>) -> rusqlite::Result<Option<LastUse>> {
     let from = optional(row, 13, str::parse)?;
     let client: Option<String> = row.get(14)?;
     Ok(at.zip(from).map(|(at, from)| LastUse { at, from, client }))
+}
+
+/// `created, last_used, opened, bytes_left, network, family, ended`; the last five are one allowance or none.
+pub(super) fn app_password_use(row: &Row<'_>) -> rusqlite::Result<AppPasswordUse> {
+    let opened = time(row, 2)?;
+    Ok(AppPasswordUse {
+        created: UnixTime(row.get(0)?),
+        last_used: time(row, 1)?,
+        allowance: opened.map(|opened| allowance(row, opened)).transpose()?,
+    })
+}
+
+fn allowance(row: &Row<'_>, opened: UnixTime) -> rusqlite::Result<Allowance> {
+    let family: Option<String> = row.get(5)?;
+    Ok(Allowance {
+        opened,
+        left: count(row, 3)?,
+        network: row.get(4)?,
+        family: family.map(Into::into),
+        ended: time(row, 6)?,
+    })
+}
+
+/// A number that is never negative.
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| unreadable(column))
 }
 
 /// `sealed, confirmed, last_step`.
@@ -146,7 +179,7 @@ pub(super) fn count_number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+fn maybe_count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     let number: Option<i64> = row.get(column)?;
     number
         .map(|number| u64::try_from(number).map_err(|_| unreadable(column)))
@@ -158,6 +191,18 @@ fn networks(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Networks>> 
         let nets: Result<Vec<_>, _> = text.split_whitespace().map(str::parse).collect();
         nets.map(Networks::new)
     })
+}
+
+/// Words with single spaces.
+pub(super) fn groups_text(groups: &Groups) -> String {
+    let words: Vec<&str> = groups.iter().map(Group::as_str).collect();
+    words.join(" ")
+}
+
+fn groups(row: &Row<'_>, column: usize) -> rusqlite::Result<Groups> {
+    let text: String = row.get(column)?;
+    let words: Result<Vec<_>, GroupError> = text.split_whitespace().map(Group::parse).collect();
+    words.and_then(Groups::new).map_err(|_| unreadable(column))
 }
 
 fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {

@@ -7,12 +7,13 @@ use rusqlite::TransactionBehavior;
 
 use crate::store::StoreError;
 use crate::store::sqlite::error::unavailable;
+use crate::store::sqlite::habits;
 
 /// `PRAGMA application_id`: "IMWD". Says whose file this is.
 const APPLICATION_ID: i64 = 0x494d_5744;
 
 /// `PRAGMA user_version` is how many of these have run.
-const MIGRATIONS: &[&str] = &[FIRST, RESTRICTIONS];
+const MIGRATIONS: &[&str] = &[FIRST, habits::MIGRATION, RESTRICTIONS];
 
 /// Times are Unix seconds; `networks` are CIDR words with single spaces, NULL for no restriction.
 const FIRST: &str = "
@@ -163,6 +164,12 @@ mod tests {
     use crate::types::Restrictions;
 
     use super::*;
+    use crate::store::Store;
+    use crate::store::Visit;
+    use crate::store::sqlite::Options;
+    use crate::store::sqlite::SqliteStore;
+    use crate::types::UnixTime;
+    use crate::types::UserName;
 
     fn version(connection: &Connection) -> i64 {
         pragma(connection, "user_version").unwrap()
@@ -195,6 +202,59 @@ mod tests {
             .query_row("SELECT count(*) FROM users", [], |row| row.get(0))
             .unwrap();
         assert_eq!(users, 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_store_of_the_first_schema_knows_of_its_users_is_known_after_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let mut old = Connection::open(&path).unwrap();
+        migrate_by(&mut old, &[FIRST]).unwrap();
+        old.execute_batch(
+            "INSERT INTO users (name, created) VALUES ('alice', 1);
+             INSERT INTO app_passwords (id, user, account, label, hash, public_key, public_key_mac, created, last_used)
+                 VALUES (7, 'alice', 'alice', 'x', x'00', x'00', x'00', 5, 60);
+             INSERT INTO known_sources (user, source, last_seen) VALUES
+                 ('alice', zeroblob(32), 50), ('alice', x'0101', 60), ('unlisted', zeroblob(32), 70);",
+        )
+        .unwrap();
+        drop(old);
+        let store = SqliteStore::open(&path, &Options::default()).unwrap();
+        let name = |text: &str| UserName::parse(text.as_bytes()).unwrap();
+        let alice = store.user(&name("alice")).await.unwrap().unwrap();
+        assert!(alice.groups.is_empty());
+        let mut visit = Visit {
+            user: alice.name,
+            network: [0; 32],
+            anybodys_network: [0; 32],
+            country: Some("DE".into()),
+            asn: None,
+            family: None,
+            app_password: Some(7),
+            since: UnixTime(50),
+            now: UnixTime(100),
+        };
+        let found = store.habits(visit.clone()).await.unwrap();
+        assert_eq!(found.is_new_network, Some(false));
+        assert_eq!(found.is_new_country, None, "no country was kept");
+        assert_eq!(found.last_login, Some(UnixTime(60)));
+        let used = found.app_password.unwrap();
+        assert_eq!((used.last_used, used.allowance), (Some(UnixTime(60)), None));
+        visit.network = [1; 32];
+        assert_eq!(store.habits(visit).await.unwrap().is_new_network, Some(true));
+        let unlisted = name("unlisted");
+        assert!(
+            store
+                .knows_source(&unlisted, [0; 32], UnixTime(70))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !store
+                .knows_source(&unlisted, [0; 32], UnixTime(71))
+                .await
+                .unwrap()
+        );
     }
 
     #[test]

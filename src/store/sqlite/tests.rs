@@ -6,10 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::trace::TraceEvent;
+use rusqlite::trace::TraceEventCodes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::policy::first_sync::Allowance;
+use crate::store::Habit;
 use crate::store::LastUse;
+use crate::types::Amounts;
+use crate::types::Measure;
 
 const NOW: UnixTime = UnixTime(1_000_000);
 
@@ -31,6 +37,25 @@ fn open(path: &Path) -> SqliteStore {
 
 fn user(name: &str) -> User {
     User::new(UserName::parse(name.as_bytes()).unwrap(), NOW)
+}
+
+fn app_password(id: u32) -> AppPassword {
+    AppPassword {
+        id,
+        user: user("alice").name,
+        account: user("alice").name,
+        label: "x".to_owned(),
+        hash: [0; 32],
+        public_key: [0; 32],
+        public_key_mac: [0; 32],
+        sealed: None,
+        created: NOW,
+        expires: None,
+        networks: None,
+        restrictions: crate::types::Restrictions::default(),
+        revoked: None,
+        last_use: None,
+    }
 }
 
 fn ban(network: &str) -> Ban {
@@ -97,13 +122,13 @@ async fn notes_are_written_without_being_asked_for_and_when_the_store_is_dropped
     for at in [1, 2] {
         written.mark_unchanged();
         let alice = user("alice").name;
-        daemon.note(Note::SourceSeen(alice.clone(), [at; 32], NOW));
+        daemon.note(Note::Came(alice.clone(), Habit::Network([at; 32]), NOW));
         soon(written.changed()).await.unwrap();
         assert!(command.knows_source(&alice, [at; 32], NOW).await.unwrap());
     }
     let alice = user("alice").name;
     written.mark_unchanged();
-    daemon.note(Note::SourceSeen(alice.clone(), [3; 32], NOW));
+    daemon.note(Note::Came(alice.clone(), Habit::Network([3; 32]), NOW));
     drop(daemon);
     soon(written.changed()).await.unwrap();
     assert!(command.knows_source(&alice, [3; 32], NOW).await.unwrap());
@@ -121,7 +146,7 @@ async fn a_locked_file_is_unavailable_and_heals() {
         store.user(&user("alice").name).await.unwrap().is_none(),
         "reading goes on"
     );
-    let note = Note::SourceSeen(user("alice").name, [1; 32], NOW);
+    let note = Note::Came(user("alice").name, Habit::Network([1; 32]), NOW);
     store.note(note);
     assert!(store.flush().await.is_err());
     other.execute_batch("ROLLBACK").unwrap();
@@ -281,26 +306,125 @@ async fn last_uses_survive_a_clean_end() {
         from: "::ffff:192.0.2.1".parse().unwrap(),
         client: None,
     };
-    let row = AppPassword {
-        id: 1,
-        user: user("alice").name,
-        account: user("alice").name,
-        label: "x".to_owned(),
-        hash: [0; 32],
-        public_key: [0; 32],
-        public_key_mac: [0; 32],
-        sealed: None,
-        created: NOW,
-        expires: None,
-        networks: None,
-        restrictions: crate::types::Restrictions::default(),
-        revoked: None,
-        last_use: None,
-    };
-    assert!(store.add_app_password(row, 1).await.unwrap());
+    assert!(store.add_app_password(app_password(1), 1).await.unwrap());
     store.note(Note::AppPasswordUsed(1, last_use));
     store.flush().await.unwrap();
     drop(store);
     let row = open(&path).app_password(1).await.unwrap().unwrap();
     assert_eq!(row.last_use.unwrap().from.to_string(), "192.0.2.1");
+}
+
+/// The statements that a read runs, without their parameters.
+fn statements<T>(path: &Path, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Vec<String> {
+    let mut connection = open::connect_to_read(path, &Options::default()).unwrap();
+    let run = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&run);
+    let note = move |event: TraceEvent<'_>| {
+        if let TraceEvent::Stmt(statement, _) = event {
+            seen.lock().unwrap().push(statement.sql().into_owned());
+        }
+    };
+    connection
+        .trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note))
+        .unwrap();
+    read(&connection).unwrap();
+    let run = run.lock().unwrap();
+    run.clone()
+}
+
+#[tokio::test]
+async fn whoever_logs_in_the_same_statements_run() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let alice = user("alice").name;
+    store.add_user(user("alice")).await.unwrap();
+    assert!(store.add_app_password(app_password(1), 9).await.unwrap());
+    for habit in [
+        Habit::Network([1; 32]),
+        Habit::Country("DE".into()),
+        Habit::Asn(1),
+        Habit::Family("k9".into()),
+    ] {
+        store.note(Note::Came(alice.clone(), habit, NOW));
+    }
+    store.note(Note::LoggedIn(alice.clone(), NOW));
+    store.flush().await.unwrap();
+
+    let mut looked_up = Vec::new();
+    let mut remembered = Vec::new();
+    for (name, id, what) in [
+        ("alice", Some(1), Some("DE")),
+        ("alice", None, None),
+        ("nobody", Some(1), None),
+        ("nobody", Some(2), Some("FR")),
+        ("nobody", None, None),
+    ] {
+        let lookup = Lookup {
+            user: user(name).name,
+            app_password: id,
+            window: what.map(|_| [1; 32]),
+            now: NOW,
+        };
+        looked_up.push(statements(&path, |db| login::look_up(db, &lookup)));
+        let visit = Visit {
+            user: user(name).name,
+            network: [1; 32],
+            anybodys_network: [1; 32],
+            country: what.map(Into::into),
+            asn: what.map(|_| 1),
+            family: what.map(Into::into),
+            app_password: id,
+            since: NOW,
+            now: NOW,
+        };
+        remembered.push(statements(&path, |db| habits::of_visit(db, &visit)));
+    }
+    assert_eq!(looked_up[0].len(), 7);
+    assert_eq!(remembered[0].len(), 8);
+    assert!(looked_up.iter().all(|run| *run == looked_up[0]), "{looked_up:#?}");
+    assert!(
+        remembered.iter().all(|run| *run == remembered[0]),
+        "{remembered:#?}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_user_did_survives_a_restart() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let alice = user("alice").name;
+    store.add_user(user("alice")).await.unwrap();
+    assert!(store.add_app_password(app_password(1), 9).await.unwrap());
+    let allowance = Allowance {
+        opened: NOW,
+        left: 100,
+        network: [1; 32],
+        family: Some("k9".into()),
+        ended: None,
+    };
+    let yesterday = crate::store::day_of(NOW) - 1;
+    let commands = Amounts::of(Measure::Commands, 3);
+    store.note(Note::AllowanceOpened(1, allowance));
+    store.note(Note::AllowanceSpent(1, 30, NOW));
+    store.note(Note::Did(alice.clone(), yesterday, commands));
+    store.flush().await.unwrap();
+    store.note(Note::AllowanceSpent(1, 20, NOW));
+    store.note(Note::Did(alice.clone(), yesterday, commands));
+    store.flush().await.unwrap();
+    drop(store);
+    let visit = Visit {
+        user: alice,
+        network: [1; 32],
+        anybodys_network: [1; 32],
+        country: None,
+        asn: None,
+        family: None,
+        app_password: Some(1),
+        since: NOW,
+        now: NOW,
+    };
+    let found = open(&path).habits(visit).await.unwrap();
+    assert_eq!(found.averages.average(Measure::Commands, 7), Some(6));
+    let kept = found.app_password.unwrap().allowance.unwrap();
+    assert_eq!((kept.left, kept.family.as_deref()), (50, Some("k9")));
 }

@@ -7,6 +7,7 @@ use rusqlite::params;
 use crate::store::Consumption;
 use crate::store::Totp;
 use crate::store::User;
+use crate::store::sqlite::habits;
 use crate::store::sqlite::rows;
 use crate::store::sqlite::windows;
 use crate::types::UnixTime;
@@ -14,8 +15,8 @@ use crate::types::UserName;
 
 pub(super) fn add(db: &Connection, user: &User) -> rusqlite::Result<bool> {
     let added = db.execute(
-        "INSERT INTO users (name, display, disabled, mfa, enrol_by, networks, created, epoch)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        "INSERT INTO users (name, display, disabled, mfa, enrol_by, networks, created, epoch, member_of)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
         params![
             user.name.as_str(),
             user.display,
@@ -25,6 +26,7 @@ pub(super) fn add(db: &Connection, user: &User) -> rusqlite::Result<bool> {
             user.networks.as_ref().map(rows::networks_text),
             user.created.0,
             user.epoch,
+            rows::groups_text(&user.groups),
         ],
     )?;
     Ok(added == 1)
@@ -32,7 +34,7 @@ pub(super) fn add(db: &Connection, user: &User) -> rusqlite::Result<bool> {
 
 pub(super) fn change(db: &Connection, user: &User) -> rusqlite::Result<bool> {
     let changed = db.execute(
-        "UPDATE users SET display = ?2, mfa = ?4, enrol_by = ?5, networks = ?6,
+        "UPDATE users SET display = ?2, mfa = ?4, enrol_by = ?5, networks = ?6, member_of = ?7,
              epoch = epoch + (?3 AND NOT disabled), disabled = ?3
          WHERE name = ?1",
         params![
@@ -42,6 +44,7 @@ pub(super) fn change(db: &Connection, user: &User) -> rusqlite::Result<bool> {
             user.mfa.map(|setting| setting.as_str()),
             user.enrol_by.map(|end| end.0),
             user.networks.as_ref().map(rows::networks_text),
+            rows::groups_text(&user.groups),
         ],
     )?;
     if user.disabled {
@@ -51,14 +54,14 @@ pub(super) fn change(db: &Connection, user: &User) -> rusqlite::Result<bool> {
 }
 
 pub(super) fn remove(db: &Connection, name: &UserName) -> rusqlite::Result<bool> {
-    db.execute("DELETE FROM known_sources WHERE user = ?1", [name.as_str()])?;
+    habits::forget(db, name)?;
     let removed = db.execute("DELETE FROM users WHERE name = ?1", [name.as_str()])?;
     Ok(removed == 1)
 }
 
 pub(super) fn reset(db: &Connection, name: &UserName, now: UnixTime) -> rusqlite::Result<bool> {
     forget_totp(db, name)?;
-    db.execute("DELETE FROM known_sources WHERE user = ?1", [name.as_str()])?;
+    habits::forget_habits(db, name)?;
     db.execute(
         "UPDATE app_passwords SET revoked = ?2, sealed = NULL WHERE user = ?1 AND revoked IS NULL",
         params![name.as_str(), now.0],

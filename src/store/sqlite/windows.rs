@@ -1,4 +1,4 @@
-//! Trusted windows and known sources, in SQL.
+//! Trusted windows, in SQL.
 
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
@@ -60,14 +60,11 @@ pub(super) fn close_all(db: &Connection, user: &UserName) -> rusqlite::Result<u3
     Ok(u32::try_from(closed).unwrap_or(u32::MAX))
 }
 
-pub(super) fn knows_source(
-    db: &Connection,
-    user: &UserName,
-    source: &[u8; 32],
-    since: UnixTime,
-) -> rusqlite::Result<bool> {
+/// Never longer than it is: only an open window is touched.
+pub(super) fn used(db: &Connection, key: &[u8; 32], at: UnixTime) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM known_sources WHERE user = ?1 AND source = ?2 AND last_seen >= ?3)",
+        "UPDATE trusted_windows SET last_used = max(last_used, ?2) WHERE key = ?1 AND open = 1",
     )?
-    .query_row(params![user.as_str(), source, since.0], |row| row.get(0))
+    .execute(params![key, at.0])?;
+    Ok(())
 }

@@ -160,3 +160,51 @@ fn an_account_of_ones_own_does_not_clear_ones_record() {
     // One other user logs in from there, so it is twice the limit and no more.
     assert!(looked_at <= 201, "{looked_at}");
 }
+
+#[test]
+fn rules_are_told_what_was_tried_at_an_account_since_somebody_got_in() {
+    let mut world = World::new(Options::default());
+    let name = |text: &str| UserName::parse(text.as_bytes()).unwrap();
+    let tried = |world: &World, user: &str| {
+        let tried = world.attempts.tried(&name(user), world.instant());
+        (tried.failures, tried.networks)
+    };
+    assert_eq!(tried(&world, "alice"), (0, 0));
+    let sources = [
+        OFFICE,
+        ATTACKER,
+        "2001:db8:1:1::1",
+        "2001:db8:1:2::1",
+        "2001:db8:2::1",
+    ];
+    for (secret, ip) in (1..).zip(sources) {
+        assert!(world.fail(guess(ip, "alice", secret)).unwrap().counted);
+        world.pass(MINUTE);
+    }
+    assert_eq!(
+        tried(&world, "alice"),
+        (5, 4),
+        "two prefixes of one site are one network"
+    );
+    assert_eq!(tried(&world, "ALICE"), (5, 4));
+    assert_eq!(tried(&world, "bob"), (0, 0));
+    assert!(!world.fail(guess(OFFICE, "alice", 1)).unwrap().counted);
+    world.pass(MINUTE);
+    world.check(guess(OFFICE, "alice", 9)).unwrap().void();
+    assert_eq!(
+        tried(&world, "alice"),
+        (5, 4),
+        "neither the same again nor trouble of ours"
+    );
+    world.pass(20 * 60 * MINUTE);
+    world.attempts.sweep(world.instant());
+    assert_eq!(tried(&world, "alice"), (5, 4), "slow guessing is guessing");
+    world.succeed(known(OFFICE, "alice", 77)).unwrap();
+    assert_eq!(tried(&world, "alice"), (0, 0));
+
+    assert!(world.fail(guess(OFFICE, "alice", 78)).is_ok());
+    world.pass(24 * 60 * MINUTE);
+    assert_eq!(tried(&world, "alice"), (0, 0), "a day later");
+    assert!(world.fail(guess(ATTACKER, "alice", 79)).is_ok());
+    assert_eq!(tried(&world, "alice"), (1, 1));
+}

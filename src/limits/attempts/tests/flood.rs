@@ -139,6 +139,12 @@ fn a_million_prefixes_stay_within_the_memory_bound_and_lock_nobody_out() {
     world.attempts.sweep(world.instant());
     let usage = world.attempts.usage();
     assert_eq!((usage.pairs, usage.prefixes, usage.sites), (0, 0, 0));
+    assert!(usage.users <= 50_000 && usage.bytes < 16 << 20, "{usage:?}");
+
+    world.pass(24 * 60 * MINUTE);
+    world.attempts.sweep(world.instant());
+    let usage = world.attempts.usage();
+    assert_eq!(usage.users, 0);
     assert!(usage.bytes < 2 << 20, "{usage:?}");
 }
 

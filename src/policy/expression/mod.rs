@@ -1,0 +1,87 @@
+//! Conditions of rules: a part of CEL, checked against the table of facts when a rule is read, and then evaluated without
+//! allocating.
+//!
+//! A fact that is not known makes what depends on it unknown, as in CEL: `!` of it is unknown, `&&` with something false is
+//! false, `||` with something true is true. A condition holds only where it is true. Nothing in here loops: comprehensions
+//! are refused, regular expressions run in linear time, and length and nesting have bounds.
+
+mod compile;
+mod convert;
+mod error;
+mod eval;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::sync::Arc;
+
+use crate::policy::facts::Event;
+use crate::policy::facts::Fact;
+use crate::policy::facts::Lookup;
+
+pub use error::ErrorKind;
+pub use error::ExpressionError;
+
+use tree::Truth;
+
+/// Longest expression, in bytes.
+pub const MAX_LENGTH: usize = 2_048;
+/// Deepest nesting of parentheses, lists and choices: the parser takes much stack for each.
+pub const MAX_NESTING: usize = 8;
+/// Deepest tree of operators.
+const MAX_DEPTH: usize = 24;
+/// Functions that expressions may call.
+pub const FUNCTIONS: [&str; 8] = [
+    "contains",
+    "duration",
+    "endsWith",
+    "has",
+    "lower",
+    "matches",
+    "size",
+    "startsWith",
+];
+
+/// A condition that was checked.
+#[derive(Debug, Clone)]
+pub struct Expression {
+    text: Arc<str>,
+    root: Arc<Truth>,
+}
+
+/// Two conditions are the same where their texts are.
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Expression {
+    /// Reads a condition for a rule that looks at an event.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it, and where.
+    pub fn compile(text: &str, on: Event) -> Result<Self, ExpressionError> {
+        Ok(Self {
+            text: text.into(),
+            root: Arc::new(compile::compile(text, on)?),
+        })
+    }
+
+    /// True where the condition is known to be true.
+    #[must_use]
+    pub fn holds(&self, facts: &dyn Lookup) -> bool {
+        self.root.eval(facts) == Some(true)
+    }
+
+    /// What was compiled.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The texts outside of which a fact cannot be for the condition to hold, where it says so at its top.
+    pub(super) fn texts_that(&self, fact: Fact) -> Option<Vec<&str>> {
+        self.root.texts_that(fact)
+    }
+}

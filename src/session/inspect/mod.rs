@@ -1,0 +1,365 @@
+//! What rules are judged on in a session, and what follows from them: commands into facts, decisions into effects.
+//!
+//! One inspector belongs to one session and shares no lock with others but those of the engine's counters. It never keeps a
+//! search term, and nothing of a message.
+
+mod command;
+mod role;
+mod stats;
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::imap::command::Command;
+use crate::imap::mailbox::MailboxName;
+use crate::imap::tally::Tally;
+use crate::imap::verb::Verb;
+use crate::policy::decision::Decisions;
+use crate::policy::decision::Effect;
+use crate::policy::decision::Hold;
+use crate::policy::engine::Engine;
+use crate::policy::engine::SessionCounters;
+use crate::policy::facts;
+use crate::policy::facts::Appended;
+use crate::policy::facts::Baselines;
+use crate::policy::facts::Client;
+use crate::policy::facts::Event;
+use crate::policy::facts::Facts;
+use crate::policy::facts::Fetched;
+use crate::policy::facts::Source;
+use crate::policy::facts::Tls;
+use crate::policy::facts::User;
+use crate::session::inspect::command::Read;
+use crate::session::inspect::role::role_of;
+use crate::session::inspect::stats::Stats;
+use crate::types::EndReason;
+
+/// The rules in force; a reload replaces them for all sessions at once.
+pub type Rules = Arc<ArcSwap<Engine>>;
+
+/// Who takes part in a session: what stays the same as long as it lasts.
+pub struct Parties {
+    /// Where it comes from.
+    pub source: Source,
+    /// Its TLS.
+    pub tls: Option<Tls>,
+    /// Its client.
+    pub client: Client,
+    /// Its user.
+    pub user: User,
+    /// What the user is used to do.
+    pub baselines: Option<Box<dyn Baselines + Send + Sync>>,
+    /// Whether the session may draw on the allowance for a first sync.
+    pub is_first_sync: bool,
+}
+
+impl Parties {
+    /// The facts of a moment, but for what happens.
+    #[must_use]
+    pub fn facts(&self, event: Event) -> Facts<'_> {
+        let mut facts = Facts::at(event, &self.source);
+        facts.tls = self.tls.as_ref();
+        facts.client = Some(&self.client);
+        facts.user = Some(&self.user);
+        facts.baselines = self.baselines.as_deref().map(|baselines| baselines as _);
+        facts
+    }
+}
+
+/// What becomes of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an objection that nobody reads lets the command pass"]
+pub(in crate::session) enum Objection {
+    /// It is answered NO with this text.
+    Deny(String),
+    /// The session ends.
+    End,
+}
+
+/// What a command will have done once the backend has said OK.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::session) enum Deed {
+    /// Nothing that is counted.
+    #[default]
+    None,
+    /// So many messages are marked `\Deleted`.
+    Deleted(u64),
+    /// So many are in another mailbox.
+    Moved(u64),
+    /// A message is in a mailbox.
+    Appended {
+        /// Its bytes.
+        size: u64,
+        /// Where.
+        mailbox: Option<MailboxName>,
+    },
+}
+
+/// What happens.
+enum Moment<'m> {
+    Command(&'m facts::Command<'m>),
+    Fetched(&'m Fetched),
+    Appended(&'m Appended<'m>),
+    End(EndReason),
+}
+
+impl Moment<'_> {
+    fn event(&self) -> Event {
+        match self {
+            Self::Command(_) => Event::Command,
+            Self::Fetched(_) => Event::Fetched,
+            Self::Appended(_) => Event::Appended,
+            Self::End(_) => Event::SessionEnd,
+        }
+    }
+}
+
+/// The inspector of one session.
+pub struct Inspector {
+    rules: Rules,
+    parties: Arc<Parties>,
+    counters: SessionCounters,
+    stats: Stats,
+    judged: Tally,
+    throttle: Option<Hold<NonZeroU64>>,
+    read_only: Option<Hold<()>>,
+    told: Vec<Decisions>,
+    now_ms: u64,
+}
+
+impl std::fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspector")
+            .field("stats", &self.stats)
+            .field("judged", &self.judged)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inspector {
+    /// The inspector of a session that begins now. `counters` are those that judged its login.
+    #[must_use]
+    pub fn new(rules: Rules, parties: Arc<Parties>, counters: SessionCounters, now_ms: u64) -> Self {
+        Self {
+            rules,
+            parties,
+            counters,
+            stats: Stats::new(now_ms),
+            judged: Tally::default(),
+            throttle: None,
+            read_only: None,
+            told: Vec::new(),
+            now_ms,
+        }
+    }
+
+    /// What a login rule asks of the session from its first moment on.
+    pub fn hold(&mut self, decisions: &Decisions) {
+        let verdict = decisions.verdict();
+        self.throttle = verdict.throttle.or(self.throttle);
+        self.read_only = verdict.read_only.or(self.read_only);
+    }
+
+    /// Says what time it is, in milliseconds of a clock that does not step back, the same for all sessions.
+    pub fn tell_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// How many bytes a second may go to the client now.
+    #[must_use]
+    pub fn throttle(&self) -> Option<NonZeroU64> {
+        self.throttle
+            .filter(|hold| holds(hold, self.now_ms))
+            .map(|hold| hold.what)
+    }
+
+    /// Takes what was decided since the last time, in its order.
+    pub fn take_told(&mut self) -> Vec<Decisions> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// True where there is something to take.
+    #[must_use]
+    pub fn has_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// Gives back what an idle session does not need.
+    pub(in crate::session) fn release(&mut self) {
+        self.counters.sweep(self.now_ms);
+    }
+
+    /// Judges a command that is about to go to the backend; it must be asked once for each. Says what the command will have
+    /// done once the backend has said OK.
+    pub(in crate::session) fn command(
+        &mut self,
+        command: &Command<'_>,
+        bytes: &[u8],
+        tally: &Tally,
+    ) -> Result<Deed, Objection> {
+        let mailbox = self.stats.mailbox().map(ToOwned::to_owned);
+        let read = Read::of(command, bytes, mailbox.as_deref(), tally);
+        let facts = read.facts();
+        self.judge(&Moment::Command(&facts), tally)?;
+        if self.is_read_only() && !is_harmless(command.verb) {
+            return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
+        }
+        self.stats.command(self.now_ms);
+        self.stats.seen_set |= read.sets_seen();
+        self.stats.searches += u64::from(matches!(facts.verb, "SEARCH" | "SORT" | "THREAD" | "ESEARCH"));
+        Ok(read.deed())
+    }
+
+    /// The backend has said OK to a command.
+    pub(in crate::session) fn done(&mut self, deed: Deed, tally: &Tally) -> Result<(), Objection> {
+        match deed {
+            Deed::None => Ok(()),
+            Deed::Deleted(messages) => {
+                self.stats.deleted = self.stats.deleted.saturating_add(messages);
+                Ok(())
+            }
+            Deed::Moved(messages) => {
+                self.stats.moved = self.stats.moved.saturating_add(messages);
+                Ok(())
+            }
+            Deed::Appended { size, mailbox } => {
+                self.stats.appended += 1;
+                let name = mailbox.as_ref().map_or("", MailboxName::as_str);
+                let appended = Appended {
+                    size,
+                    mailbox: name,
+                    mailbox_role: role_of(name),
+                    is_inbox: name == "INBOX",
+                    backdated_by: None,
+                };
+                self.judge(&Moment::Appended(&appended), tally)
+            }
+        }
+    }
+
+    /// A command was answered BAD by us.
+    pub(in crate::session) fn refused(&mut self) {
+        self.stats.bad_commands += 1;
+    }
+
+    /// Another mailbox is selected, or none.
+    pub(in crate::session) fn selected(&mut self, mailbox: Option<&MailboxName>) {
+        self.stats.selected(mailbox);
+    }
+
+    /// The backend has sent data: judged once for all that came at once.
+    pub(in crate::session) fn fetched(&mut self, tally: &Tally) -> Result<(), Objection> {
+        let bytes = tally.fetched.saturating_sub(self.judged.fetched);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let messages = tally.bodies.saturating_sub(self.judged.bodies);
+        let fetched = Fetched {
+            bytes,
+            messages,
+            body: messages > 0,
+        };
+        let before = std::mem::replace(&mut self.judged, *tally);
+        self.judge(&Moment::Fetched(&fetched), &before)
+    }
+
+    /// The session is over.
+    pub fn ended(&mut self, reason: EndReason, tally: &Tally) {
+        let decisions = self.decide(&Moment::End(reason), tally);
+        if !decisions.is_empty() {
+            self.told.push(decisions);
+        }
+    }
+
+    /// Judges a moment, and puts in force what follows.
+    fn judge(&mut self, moment: &Moment<'_>, tally: &Tally) -> Result<(), Objection> {
+        let decisions = self.decide(moment, tally);
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        self.take(decisions)
+    }
+
+    fn decide(&mut self, moment: &Moment<'_>, tally: &Tally) -> Decisions {
+        let rules = self.rules.load();
+        let event = moment.event();
+        if !rules.looks_at(event) {
+            return Decisions::default();
+        }
+        let mut session = self.stats.facts(tally, self.parties.is_first_sync, self.now_ms);
+        let mut facts = self.parties.facts(event);
+        match moment {
+            Moment::Command(command) => facts.command = Some(command),
+            Moment::Fetched(fetched) => facts.fetched = Some(fetched),
+            Moment::Appended(appended) => facts.appended = Some(appended),
+            Moment::End(reason) => session.end_reason = Some(reason.as_str()),
+        }
+        facts.session = Some(&session);
+        rules.judge(&facts, &mut self.counters, self.now_ms)
+    }
+
+    /// Puts in force what was decided.
+    fn take(&mut self, decisions: Decisions) -> Result<(), Objection> {
+        self.hold(&decisions);
+        let effect = decisions.verdict().effect;
+        let text = decisions
+            .cause()
+            .map(|cause| format!("Denied by policy ({})", cause.id));
+        if decisions.iter().any(|decision| decision.is_new) {
+            self.told.push(decisions);
+        }
+        match effect {
+            Effect::Disconnect => Err(Objection::End),
+            Effect::Deny => Err(Objection::Deny(text.unwrap_or_default())),
+            Effect::Pass | Effect::Throttle | Effect::ReadOnly => Ok(()),
+        }
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.read_only.is_some_and(|hold| holds(&hold, self.now_ms))
+    }
+}
+
+fn holds<T>(hold: &Hold<T>, now_ms: u64) -> bool {
+    hold.until_ms.is_none_or(|until| now_ms < until)
+}
+
+/// True for what changes nothing at the backend. Whatever is not known to be so is a change.
+fn is_harmless(verb: Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Capability
+            | Verb::Noop
+            | Verb::Logout
+            | Verb::Enable
+            | Verb::Select
+            | Verb::Examine
+            | Verb::List
+            | Verb::Lsub
+            | Verb::Xlist
+            | Verb::Namespace
+            | Verb::Status
+            | Verb::Idle
+            | Verb::Check
+            | Verb::Unselect
+            | Verb::Search
+            | Verb::UidSearch
+            | Verb::Esearch
+            | Verb::Sort
+            | Verb::UidSort
+            | Verb::Thread
+            | Verb::UidThread
+            | Verb::Fetch
+            | Verb::UidFetch
+            | Verb::Id
+            | Verb::GetQuota
+            | Verb::GetQuotaRoot
+            | Verb::GetAcl
+            | Verb::ListRights
+            | Verb::MyRights
+            | Verb::GetMetadata
+            | Verb::GetAnnotation
+    )
+}

@@ -1,0 +1,206 @@
+//! What a session has done so far, as rules see it: counts, the selected mailbox, and the pace of its commands.
+//!
+//! All of it is bounded whatever the client does.
+
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use crate::imap::mailbox::MailboxName;
+use crate::imap::tally::Tally;
+use crate::policy::facts::Session;
+use crate::session::inspect::role::is_shared;
+use crate::session::inspect::role::role_of;
+
+/// Most different mailboxes that are told apart; further ones count as one more each time.
+const MAX_MAILBOXES: usize = 4096;
+
+/// Least number of pauses between commands that say something about their pace.
+const LEAST_GAPS: u64 = 20;
+
+/// Longest pause that counts: a client that idles says nothing about its pace.
+const LONGEST_GAP_MS: u64 = 60_000;
+
+/// The running totals of one session.
+#[derive(Debug)]
+pub(super) struct Stats {
+    began_ms: u64,
+    mailbox: Option<MailboxName>,
+    seen: HashSet<u64>,
+    hasher: RandomState,
+    pub(super) mailboxes_selected: u32,
+    pub(super) commands: u64,
+    pub(super) bad_commands: u64,
+    pub(super) searches: u64,
+    pub(super) seen_set: bool,
+    pub(super) appended: u64,
+    pub(super) deleted: u64,
+    pub(super) moved: u64,
+    pace: Pace,
+}
+
+impl Stats {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            began_ms: now_ms,
+            mailbox: None,
+            seen: HashSet::new(),
+            hasher: RandomState::new(),
+            mailboxes_selected: 0,
+            commands: 0,
+            bad_commands: 0,
+            searches: 0,
+            seen_set: false,
+            appended: 0,
+            deleted: 0,
+            moved: 0,
+            pace: Pace::default(),
+        }
+    }
+
+    /// Another mailbox is selected, or none.
+    pub(super) fn selected(&mut self, mailbox: Option<&MailboxName>) {
+        self.mailbox = mailbox.cloned();
+        let Some(mailbox) = mailbox else {
+            return;
+        };
+        let is_new = if self.seen.len() < MAX_MAILBOXES {
+            self.seen.insert(self.hasher.hash_one(mailbox))
+        } else {
+            !self.seen.contains(&self.hasher.hash_one(mailbox))
+        };
+        self.mailboxes_selected = self.mailboxes_selected.saturating_add(u32::from(is_new));
+    }
+
+    /// The selected mailbox.
+    pub(super) fn mailbox(&self) -> Option<&str> {
+        self.mailbox.as_ref().map(MailboxName::as_str)
+    }
+
+    /// A command goes to the backend.
+    pub(super) fn command(&mut self, now_ms: u64) {
+        self.commands += 1;
+        self.pace.command(now_ms);
+    }
+
+    /// The facts, as of now.
+    pub(super) fn facts(&self, tally: &Tally, is_first_sync: bool, now_ms: u64) -> Session<'_> {
+        let mailbox = self.mailbox();
+        let (gap_mean_ms, gap_deviation_ms) = self.pace.facts().unzip();
+        Session {
+            age: now_ms.saturating_sub(self.began_ms) / 1000,
+            mailbox,
+            mailbox_role: mailbox.and_then(role_of),
+            mailbox_is_shared: mailbox.is_some_and(is_shared),
+            exists: mailbox.map(|_| tally.exists),
+            mailboxes_selected: self.mailboxes_selected,
+            commands: self.commands,
+            bad_commands: self.bad_commands,
+            searches: self.searches,
+            messages_fetched: tally.bodies,
+            bytes_fetched: tally.fetched,
+            seen_set: self.seen_set,
+            appended: self.appended,
+            deleted: self.deleted,
+            expunged: tally.expunged,
+            moved: self.moved,
+            is_first_sync,
+            gap_mean_ms,
+            gap_deviation_ms,
+            end_reason: None,
+        }
+    }
+}
+
+/// How regularly commands come.
+#[derive(Debug, Default)]
+struct Pace {
+    last_ms: Option<u64>,
+    gaps: u64,
+    sum: u64,
+    squares: u64,
+}
+
+impl Pace {
+    fn command(&mut self, now_ms: u64) {
+        if let Some(last) = self.last_ms {
+            let gap = now_ms.saturating_sub(last);
+            // Commands in one burst are one decision of the client.
+            if (1..=LONGEST_GAP_MS).contains(&gap) {
+                self.gaps += 1;
+                self.sum = self.sum.saturating_add(gap);
+                self.squares = self.squares.saturating_add(gap * gap);
+            }
+        }
+        self.last_ms = Some(now_ms);
+    }
+
+    /// Mean and standard deviation, once there are enough.
+    fn facts(&self) -> Option<(u64, u64)> {
+        if self.gaps < LEAST_GAPS {
+            return None;
+        }
+        let mean = self.sum / self.gaps;
+        let variance = (self.squares / self.gaps).saturating_sub(mean * mean);
+        Some((mean, variance.isqrt()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mailboxes_are_counted_once_and_the_last_is_known() {
+        let mut stats = Stats::new(0);
+        for name in ["INBOX", "Sent", "inbox"] {
+            stats.selected(Some(&MailboxName::from_wire(name.as_bytes())));
+        }
+        let tally = Tally {
+            exists: 7,
+            ..Tally::default()
+        };
+        let facts = stats.facts(&tally, false, 5_000);
+        assert_eq!((facts.mailboxes_selected, facts.age), (2, 5));
+        assert_eq!(
+            (facts.mailbox, facts.mailbox_role, facts.exists),
+            (Some("INBOX"), Some("inbox"), Some(7))
+        );
+        stats.selected(None);
+        assert_eq!(stats.facts(&tally, false, 5_000).exists, None);
+    }
+
+    #[test]
+    fn the_memory_of_mailboxes_is_bounded() {
+        let mut stats = Stats::new(0);
+        for number in 0..10_000 {
+            stats.selected(Some(&MailboxName::from_wire(format!("m{number}").as_bytes())));
+        }
+        assert_eq!(stats.seen.len(), MAX_MAILBOXES);
+        assert_eq!(stats.mailboxes_selected, 10_000);
+    }
+
+    #[test]
+    fn a_machine_keeps_time_and_a_person_does_not() {
+        let pace = |gaps: &mut dyn Iterator<Item = u64>| {
+            let mut stats = Stats::new(0);
+            let mut now = 0;
+            for gap in gaps {
+                now += gap;
+                stats.command(now);
+            }
+            let facts = stats.facts(&Tally::default(), false, now);
+            (facts.gap_mean_ms, facts.gap_deviation_ms)
+        };
+        assert_eq!(pace(&mut std::iter::repeat_n(500, 21)), (Some(500), Some(0)));
+        let (mean, deviation) = pace(&mut (0..40).map(|n| if n % 2 == 0 { 100 } else { 3000 }));
+        assert!(
+            mean > Some(1000) && deviation > Some(1000),
+            "{mean:?} {deviation:?}"
+        );
+        assert_eq!(pace(&mut std::iter::repeat_n(500, 10)), (None, None));
+        // Bursts and long silences say nothing.
+        assert_eq!(pace(&mut std::iter::repeat_n(0, 100)), (None, None));
+        assert_eq!(pace(&mut std::iter::repeat_n(100_000, 100)), (None, None));
+    }
+}

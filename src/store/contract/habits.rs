@@ -1,0 +1,338 @@
+//! How users come and what they do.
+
+use super::*;
+
+const DAY: i64 = 86_400;
+
+fn visit(user: &str) -> Visit {
+    Visit {
+        user: name(user),
+        network: [1; 32],
+        anybodys_network: [101; 32],
+        country: Some("DE".into()),
+        asn: Some(3320),
+        family: Some("thunderbird".into()),
+        app_password: None,
+        since: UnixTime(NOW.0 - 90 * DAY),
+        now: NOW,
+    }
+}
+
+async fn habits(store: &Arc<dyn Store>, visit: Visit) -> Habits {
+    store.habits(visit).await.unwrap()
+}
+
+/// Network, country, asn, family.
+fn new(habits: &Habits) -> [Option<bool>; 4] {
+    [
+        habits.is_new_network,
+        habits.is_new_country,
+        habits.is_new_asn,
+        habits.is_new_family,
+    ]
+}
+
+/// The user came with all that `visit` has.
+async fn came(store: &Arc<dyn Store>, user: &str, at: UnixTime) {
+    for habit in [
+        Habit::Network([1; 32]),
+        Habit::Country("DE".into()),
+        Habit::Asn(3320),
+        Habit::Family("thunderbird".into()),
+    ] {
+        store.note(Note::Came(name(user), habit, at));
+    }
+    store.flush().await.unwrap();
+}
+
+fn allowance() -> Allowance {
+    Allowance {
+        opened: NOW,
+        left: 1_000,
+        network: [1; 32],
+        family: None,
+        ended: None,
+    }
+}
+
+async fn allowance_of(store: &Arc<dyn Store>, id: u32) -> Option<Allowance> {
+    store.flush().await.unwrap();
+    let mut asked = visit("alice");
+    asked.app_password = Some(id);
+    habits(store, asked).await.app_password.unwrap().allowance
+}
+
+pub(super) async fn nothing_is_new_while_nothing_is_known(store: &Arc<dyn Store>) {
+    let alice = add(store, "alice").await;
+    assert_eq!(habits(store, visit("alice")).await, Habits::default());
+    store.note(Note::Came(alice, Habit::Country("DE".into()), NOW));
+    store.flush().await.unwrap();
+    let found = habits(store, visit("alice")).await;
+    assert_eq!(
+        new(&found),
+        [None, Some(false), None, None],
+        "a country says nothing about networks"
+    );
+}
+
+pub(super) async fn what_a_user_came_with_is_known_to_that_user_alone(store: &Arc<dyn Store>) {
+    came(store, "alice", NOW).await;
+    let mut asked = visit("alice");
+    assert_eq!(new(&habits(store, asked.clone()).await), [Some(false); 4]);
+    (asked.network, asked.country, asked.asn) = ([2; 32], Some("thunderbird".into()), Some(332));
+    asked.family = Some("DE".into());
+    assert_eq!(new(&habits(store, asked.clone()).await), [Some(true); 4]);
+    (asked.country, asked.asn, asked.family) = (None, None, None);
+    let found = habits(store, asked).await;
+    assert_eq!(new(&found), [Some(true), None, None, None], "not asked for");
+    assert_eq!(new(&habits(store, visit("bob")).await), [None; 4]);
+}
+
+pub(super) async fn what_was_long_ago_is_as_good_as_new(store: &Arc<dyn Store>) {
+    let long_ago = visit("alice").since;
+    came(store, "alice", long_ago).await;
+    assert_eq!(new(&habits(store, visit("alice")).await), [Some(false); 4]);
+    let mut asked = visit("alice");
+    asked.since = UnixTime(long_ago.0 + 1);
+    assert_eq!(new(&habits(store, asked).await), [Some(true); 4]);
+    came(store, "alice", UnixTime(long_ago.0 - 1)).await;
+    assert_eq!(
+        new(&habits(store, visit("alice")).await),
+        [Some(false); 4],
+        "an older note does not undo a newer one"
+    );
+}
+
+pub(super) async fn habits_are_bounded_for_each_user_and_kind_and_the_longest_unused_goes(
+    store: &Arc<dyn Store>,
+) {
+    came(store, "alice", UnixTime(NOW.0 - 1)).await;
+    came(store, "bob", UnixTime(NOW.0 - 2)).await;
+    for number in 0..64 {
+        let habit = Habit::Asn(number);
+        store.note(Note::Came(
+            name("alice"),
+            habit,
+            UnixTime(NOW.0 + i64::from(number)),
+        ));
+    }
+    store.flush().await.unwrap();
+    let found = habits(store, visit("alice")).await;
+    assert_eq!(new(&found), [Some(false), Some(false), Some(true), Some(false)]);
+    let mut asked = visit("alice");
+    asked.asn = Some(0);
+    assert_eq!(habits(store, asked.clone()).await.is_new_asn, Some(false));
+    // Used again: now another one is the longest unused.
+    store.note(Note::Came(name("alice"), Habit::Asn(0), UnixTime(NOW.0 + 100)));
+    store.note(Note::Came(name("alice"), Habit::Asn(99), UnixTime(NOW.0 + 100)));
+    store.flush().await.unwrap();
+    for (asn, is_new) in [(0, false), (1, true), (2, false), (99, false)] {
+        asked.asn = Some(asn);
+        assert_eq!(
+            habits(store, asked.clone()).await.is_new_asn,
+            Some(is_new),
+            "{asn}"
+        );
+    }
+    assert_eq!(new(&habits(store, visit("bob")).await), [Some(false); 4]);
+}
+
+pub(super) async fn a_network_is_known_once_anybody_came_from_it(store: &Arc<dyn Store>) {
+    assert!(!habits(store, visit("alice")).await.is_known_network);
+    store.note(Note::NetworkSeen([101; 32], NOW));
+    store.flush().await.unwrap();
+    assert!(habits(store, visit("alice")).await.is_known_network);
+    let mut asked = visit("nobody");
+    asked.since = UnixTime(NOW.0 + 1);
+    assert!(!habits(store, asked.clone()).await.is_known_network);
+    asked.since = NOW;
+    asked.anybodys_network = [1; 32];
+    assert!(!habits(store, asked).await.is_known_network);
+}
+
+pub(super) async fn the_last_login_is_remembered_and_never_moves_back(store: &Arc<dyn Store>) {
+    assert_eq!(habits(store, visit("alice")).await.last_login, None);
+    for at in [5, 9, 7] {
+        store.note(Note::LoggedIn(name("alice"), UnixTime(at)));
+    }
+    store.flush().await.unwrap();
+    store.note(Note::LoggedIn(name("alice"), UnixTime(8)));
+    store.flush().await.unwrap();
+    let last = habits(store, visit("alice")).await.last_login;
+    assert_eq!(last, Some(UnixTime(9)));
+    assert_eq!(habits(store, visit("bob")).await.last_login, None);
+}
+
+pub(super) async fn averages_are_of_the_days_before_today(store: &Arc<dyn Store>) {
+    let today = day_of(NOW);
+    for (ago, bytes) in [
+        (0, 999),
+        (1, 10),
+        (7, 20),
+        (8, 60),
+        (14, 30),
+        (30, 5),
+        (31, 1 << 40),
+    ] {
+        let mut amounts = Amounts::of(Measure::FetchedBytes, bytes);
+        amounts.add(Measure::Commands, 1);
+        store.note(Note::Did(name("alice"), today - ago, amounts));
+    }
+    store.flush().await.unwrap();
+    let averages = habits(store, visit("alice")).await.averages;
+    for (days, bytes) in [(7, 15), (14, 30), (30, 25)] {
+        assert_eq!(averages.average(Measure::FetchedBytes, days), Some(bytes));
+        assert_eq!(averages.average(Measure::Commands, days), Some(1));
+        assert_eq!(averages.average(Measure::Logins, days), Some(0));
+    }
+    let others = habits(store, visit("bob")).await.averages;
+    assert_eq!(others.average(Measure::FetchedBytes, 30), None);
+}
+
+pub(super) async fn usage_of_one_day_adds_up_and_saturates(store: &Arc<dyn Store>) {
+    let yesterday = day_of(NOW) - 1;
+    let did = |amount| {
+        Note::Did(
+            name("alice"),
+            yesterday,
+            Amounts::of(Measure::FetchedBytes, amount),
+        )
+    };
+    for amount in [1, 2] {
+        store.note(did(amount));
+    }
+    store.flush().await.unwrap();
+    store.note(did(4));
+    store.flush().await.unwrap();
+    let average = habits(store, visit("alice")).await.averages;
+    assert_eq!(average.average(Measure::FetchedBytes, 7), Some(7));
+    for _ in 0..20 {
+        store.note(did(u64::MAX));
+        store.flush().await.unwrap();
+    }
+    let average = habits(store, visit("alice")).await.averages;
+    assert!(average.average(Measure::FetchedBytes, 7).unwrap() >= 1 << 60);
+}
+
+pub(super) async fn the_first_use_of_an_app_password_stays_and_is_spent_once(store: &Arc<dyn Store>) {
+    let alice = add(store, "alice").await;
+    for id in [1, 2] {
+        assert!(store.add_app_password(app_password(id, &alice), 9).await.unwrap());
+    }
+    assert_eq!(allowance_of(store, 1).await, None);
+    store.note(Note::AppPasswordUsed(1, last_use(77)));
+    store.note(Note::AllowanceOpened(1, allowance()));
+    assert_eq!(allowance_of(store, 1).await, Some(allowance()));
+    let mut asked = visit("alice");
+    asked.app_password = Some(1);
+    let found = habits(store, asked).await.app_password.unwrap();
+    assert_eq!((found.created, found.last_used), (NOW, Some(UnixTime(77))));
+
+    let second = Allowance {
+        left: 5_000,
+        network: [2; 32],
+        ..allowance()
+    };
+    store.note(Note::AllowanceOpened(1, second));
+    store.note(Note::AllowanceSpent(1, 400, NOW));
+    store.note(Note::AllowanceSpent(1, 599, NOW));
+    store.note(Note::FamilyLearnt(1, "k9".into()));
+    let kept = allowance_of(store, 1).await.unwrap();
+    assert_eq!((kept.left, kept.network, kept.ended), (1, [1; 32], None));
+    store.note(Note::AllowanceSpent(1, 1, UnixTime(NOW.0 + 5)));
+    store.note(Note::FamilyLearnt(1, "python".into()));
+    let kept = allowance_of(store, 1).await.unwrap();
+    assert_eq!((kept.left, kept.ended), (0, Some(UnixTime(NOW.0 + 5))));
+    assert_eq!(kept.family.as_deref(), Some("k9"));
+    store.note(Note::AllowanceSpent(1, u64::MAX, UnixTime(NOW.0 + 6)));
+    store.note(Note::AllowanceEnded(1, UnixTime(NOW.0 + 7)));
+    let kept = allowance_of(store, 1).await.unwrap();
+    assert_eq!((kept.left, kept.ended), (0, Some(UnixTime(NOW.0 + 5))));
+    assert_eq!(allowance_of(store, 2).await, None);
+    let mut full = allowance();
+    full.ended = Some(NOW);
+    full.family = Some("k9".into());
+    store.note(Note::AllowanceOpened(2, full.clone()));
+    assert_eq!(allowance_of(store, 2).await, Some(full));
+}
+
+pub(super) async fn an_allowance_goes_with_its_app_password_and_blocks_no_other_note(store: &Arc<dyn Store>) {
+    let alice = add(store, "alice").await;
+    assert!(store.add_app_password(app_password(1, &alice), 9).await.unwrap());
+    store.note(Note::AllowanceOpened(1, allowance()));
+    store.flush().await.unwrap();
+    assert!(store.remove_user(&alice).await.unwrap());
+    // Sessions that ended a moment ago still tell what they did.
+    store.note(Note::AllowanceOpened(1, allowance()));
+    store.note(Note::AllowanceSpent(1, 5, NOW));
+    store.note(Note::FamilyLearnt(1, "k9".into()));
+    store.note(Note::LoggedIn(name("bob"), NOW));
+    store.flush().await.unwrap();
+    let mut asked = visit("bob");
+    asked.app_password = Some(1);
+    let found = habits(store, asked).await;
+    assert_eq!((found.app_password, found.last_login), (None, Some(NOW)));
+    let alice = add(store, "alice").await;
+    assert!(store.add_app_password(app_password(1, &alice), 9).await.unwrap());
+    assert_eq!(allowance_of(store, 1).await, None, "another one with the same id");
+}
+
+pub(super) async fn habits_end_with_their_time_and_with_their_user(store: &Arc<dyn Store>) {
+    let today = day_of(NOW);
+    let all = async |user: &str| {
+        add(store, user).await;
+        came(store, user, NOW).await;
+        store.note(Note::LoggedIn(name(user), NOW));
+        for ago in [29, 28] {
+            let amounts = Amounts::of(Measure::Commands, 1);
+            store.note(Note::Did(name(user), today - ago, amounts));
+        }
+        store.flush().await.unwrap();
+    };
+    for user in ["alice", "bob", "carol"] {
+        all(user).await;
+    }
+    assert!(store.reset_user(&name("bob"), NOW).await.unwrap());
+    let reset = habits(store, visit("bob")).await;
+    assert_eq!(new(&reset), [None; 4], "whoever came with them is in doubt");
+    assert_eq!(reset.last_login, Some(NOW));
+    assert!(store.remove_user(&name("alice")).await.unwrap());
+    assert_eq!(habits(store, visit("alice")).await, Habits::default());
+
+    let commands = async |now: UnixTime| {
+        let mut asked = visit("carol");
+        asked.now = now;
+        habits(store, asked).await.averages.average(Measure::Commands, 30)
+    };
+    // The day that is 90 days old by then is kept, the one before is not: seen from a day when both would count.
+    store.sweep(UnixTime((today - 28 + 90) * DAY)).await.unwrap();
+    assert_eq!(commands(UnixTime((today - 28) * DAY)).await, None);
+    assert_eq!(commands(UnixTime((today - 27) * DAY)).await, Some(1));
+    store.sweep(UnixTime(NOW.0 + 365 * DAY)).await.unwrap();
+    assert_eq!(new(&habits(store, visit("carol")).await), [Some(false); 4]);
+    store.sweep(UnixTime(NOW.0 + 365 * DAY + 1)).await.unwrap();
+    let found = habits(store, visit("carol")).await;
+    assert_eq!(new(&found), [None; 4]);
+    assert_eq!(
+        found.last_login,
+        Some(NOW),
+        "whoever was away for a year is noticed"
+    );
+    store.sweep(UnixTime(NOW.0 + 4 * 365 * DAY)).await.unwrap();
+    assert_eq!(habits(store, visit("carol")).await, Habits::default());
+}
+
+/// Which fields are set depends on who comes; that something is asked for does not.
+pub(super) async fn a_look_at_habits_reads_the_same_for_everybody(store: &Arc<dyn Store>) {
+    came(store, "alice", NOW).await;
+    for user in ["alice", "nobody"] {
+        for app_password in [None, Some(1), Some(u32::MAX)] {
+            let mut asked = visit(user);
+            asked.app_password = app_password;
+            (asked.country, asked.asn, asked.family) = (None, None, None);
+            let found = habits(store, asked).await;
+            assert_eq!(found.app_password, None);
+            assert_eq!(found.is_new_network.is_some(), user == "alice");
+        }
+    }
+}

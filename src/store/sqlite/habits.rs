@@ -1,0 +1,261 @@
+//! How users usually come and what they usually do, in SQL.
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension;
+use rusqlite::params;
+
+use crate::store::Averages;
+use crate::store::Habit;
+use crate::store::Habits;
+use crate::store::Visit;
+use crate::store::day_of;
+use crate::store::sqlite::allowances;
+use crate::store::sqlite::rows;
+use crate::types::Amounts;
+use crate::types::Measure;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// Habits remembered of one user and kind, the last used.
+const PER_KIND: u32 = 64;
+
+/// How long a habit is remembered after its last use: longer than any account may be quiet without being noticed.
+const HABIT_LIFE: i64 = 365 * 24 * 3600;
+
+/// How long the last login of a user is remembered.
+const LOGIN_LIFE: i64 = 3 * HABIT_LIFE;
+
+/// Networks remembered of everybody together, the last seen.
+const NETWORKS: i64 = 100_000;
+
+/// How many days of what users did are kept.
+const USAGE_DAYS: i64 = 90;
+
+/// Far beyond what anybody does in a day, and far from what SQLite can add up.
+const MOST: i64 = 1 << 60;
+
+/// Habits, usage, allowances, groups. What was known of sources is kept.
+pub(super) const MIGRATION: &str = "
+-- Words with single spaces.
+ALTER TABLE users ADD COLUMN member_of TEXT NOT NULL DEFAULT '';
+
+-- Here and below no reference to users: where the policy admits users that are not listed, they have habits all the same.
+CREATE TABLE habits (
+    user       TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    value      BLOB NOT NULL,
+    first_seen INTEGER NOT NULL,
+    last_seen  INTEGER NOT NULL,
+    PRIMARY KEY (user, kind, value)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE logins (
+    user TEXT PRIMARY KEY,
+    last INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO habits (user, kind, value, first_seen, last_seen)
+    SELECT user, 'network', source, last_seen, last_seen FROM known_sources;
+INSERT INTO logins (user, last)
+    SELECT user, max(last_seen) FROM known_sources GROUP BY user;
+DROP TABLE known_sources;
+
+CREATE TABLE networks (
+    network   BLOB PRIMARY KEY,
+    last_seen INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX networks_by_end ON networks (last_seen);
+
+-- Days since 1970-01-01 in UTC.
+CREATE TABLE usage (
+    user    TEXT NOT NULL,
+    day     INTEGER NOT NULL,
+    measure TEXT NOT NULL,
+    value   INTEGER NOT NULL,
+    PRIMARY KEY (user, day, measure)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_by_day ON usage (day);
+
+-- What the first use of an app password opened.
+CREATE TABLE allowances (
+    app_password INTEGER PRIMARY KEY REFERENCES app_passwords (id) ON DELETE CASCADE,
+    opened       INTEGER NOT NULL,
+    bytes_left   INTEGER NOT NULL,
+    network      BLOB NOT NULL,
+    family       TEXT,
+    ended        INTEGER
+) STRICT;
+";
+
+/// Every statement runs, whatever the ones before it found.
+pub(super) fn of_visit(db: &Connection, visit: &Visit) -> rusqlite::Result<Habits> {
+    let user = &visit.user;
+    let is_new = |kind: &str, value: Option<&Habit>| is_new(db, user, kind, value, visit.since);
+    let country = visit.country.clone().map(Habit::Country);
+    let family = visit.family.clone().map(Habit::Family);
+    let asn = visit.asn.map(Habit::Asn);
+    Ok(Habits {
+        is_known_network: is_known_network(db, &visit.anybodys_network, visit.since)?,
+        is_new_network: is_new("network", Some(&Habit::Network(visit.network)))?,
+        is_new_country: is_new("country", country.as_ref())?,
+        is_new_asn: is_new("asn", asn.as_ref())?,
+        is_new_family: is_new("family", family.as_ref())?,
+        last_login: last_login(db, user)?,
+        app_password: allowances::of_app_password(db, visit.app_password)?,
+        averages: averages(db, user, day_of(visit.now))?,
+    })
+}
+
+/// Whether a user lacks a habit; `None` where there is nothing to ask for, or no habit of the kind to compare it with.
+fn is_new(
+    db: &Connection,
+    user: &UserName,
+    kind: &str,
+    habit: Option<&Habit>,
+    since: UnixTime,
+) -> rusqlite::Result<Option<bool>> {
+    let value = habit.map(Habit::value).unwrap_or_default();
+    let (has_it, has_any): (bool, bool) = db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM habits WHERE user = ?1 AND kind = ?2 AND value = ?3 AND last_seen >= ?4),
+                    EXISTS (SELECT 1 FROM habits WHERE user = ?1 AND kind = ?2)",
+        )?
+        .query_row(params![user.as_str(), kind, value, since.0], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    Ok((has_any && habit.is_some()).then_some(!has_it))
+}
+
+pub(super) fn knows_source(
+    db: &Connection,
+    user: &UserName,
+    source: [u8; 32],
+    since: UnixTime,
+) -> rusqlite::Result<bool> {
+    let network = Habit::Network(source);
+    Ok(is_new(db, user, network.kind(), Some(&network), since)? == Some(false))
+}
+
+fn is_known_network(db: &Connection, network: &[u8; 32], since: UnixTime) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT EXISTS (SELECT 1 FROM networks WHERE network = ?1 AND last_seen >= ?2)")?
+        .query_row(params![network, since.0], |row| row.get(0))
+}
+
+fn last_login(db: &Connection, user: &UserName) -> rusqlite::Result<Option<UnixTime>> {
+    db.prepare_cached("SELECT last FROM logins WHERE user = ?1")?
+        .query_row([user.as_str()], |row| Ok(UnixTime(row.get(0)?)))
+        .optional()
+}
+
+fn averages(db: &Connection, user: &UserName, today: i64) -> rusqlite::Result<Averages> {
+    let mut averages = Averages::default();
+    let (first, last) = Averages::days_before(today);
+    let mut statement = db.prepare_cached(
+        "SELECT day, measure, value FROM usage WHERE user = ?1 AND day BETWEEN ?2 AND ?3 ORDER BY day",
+    )?;
+    let mut found = statement.query(params![user.as_str(), first, last])?;
+    let mut on_day: Option<(i64, Amounts)> = None;
+    while let Some(row) = found.next()? {
+        let day: i64 = row.get(0)?;
+        let amounts = match &mut on_day {
+            Some((same, amounts)) if *same == day => amounts,
+            other => {
+                if let Some((done, amounts)) = other.take() {
+                    averages.add(done, today, &amounts);
+                }
+                &mut other.insert((day, Amounts::default())).1
+            }
+        };
+        let word: String = row.get(1)?;
+        // A word that is unknown was written by a newer version.
+        if let Some(measure) = Measure::parse(&word) {
+            amounts.add(measure, rows::count(row, 2)?);
+        }
+    }
+    if let Some((done, amounts)) = on_day {
+        averages.add(done, today, &amounts);
+    }
+    Ok(averages)
+}
+
+/// A habit that is new to us makes room: the longest unused goes.
+pub(super) fn came(db: &Connection, user: &UserName, habit: &Habit, at: UnixTime) -> rusqlite::Result<()> {
+    let (user, kind, value) = (user.as_str(), habit.kind(), habit.value());
+    let known = db
+        .prepare_cached(
+            "UPDATE habits SET last_seen = max(last_seen, ?4) WHERE user = ?1 AND kind = ?2 AND value = ?3",
+        )?
+        .execute(params![user, kind, value, at.0])?;
+    if known > 0 {
+        return Ok(());
+    }
+    db.prepare_cached(
+        "INSERT INTO habits (user, kind, value, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)",
+    )?
+    .execute(params![user, kind, value, at.0])?;
+    db.prepare_cached(
+        "DELETE FROM habits WHERE user = ?1 AND kind = ?2 AND value NOT IN
+         (SELECT value FROM habits WHERE user = ?1 AND kind = ?2 ORDER BY last_seen DESC LIMIT ?3)",
+    )?
+    .execute(params![user, kind, PER_KIND])?;
+    Ok(())
+}
+
+pub(super) fn logged_in(db: &Connection, user: &UserName, at: UnixTime) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO logins (user, last) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET last = max(last, excluded.last)",
+    )?
+    .execute(params![user.as_str(), at.0])?;
+    Ok(())
+}
+
+pub(super) fn network_seen(db: &Connection, network: &[u8; 32], at: UnixTime) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO networks (network, last_seen) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET last_seen = max(last_seen, excluded.last_seen)",
+    )?
+    .execute(params![network, at.0])?;
+    Ok(())
+}
+
+pub(super) fn did(db: &Connection, user: &UserName, day: i64, amounts: &Amounts) -> rusqlite::Result<()> {
+    for (measure, amount) in amounts.iter().filter(|(_, amount)| *amount > 0) {
+        let amount = i64::try_from(amount).unwrap_or(MOST).min(MOST);
+        db.prepare_cached(
+            "INSERT INTO usage (user, day, measure, value) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET value = min(value + excluded.value, ?5)",
+        )?
+        .execute(params![user.as_str(), day, measure.as_str(), amount, MOST])?;
+    }
+    Ok(())
+}
+
+/// The habits alone: for a user who begins anew.
+pub(super) fn forget_habits(db: &Connection, user: &UserName) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM habits WHERE user = ?1", [user.as_str()])?;
+    Ok(())
+}
+
+/// Everything: for a user who is removed.
+pub(super) fn forget(db: &Connection, user: &UserName) -> rusqlite::Result<()> {
+    forget_habits(db, user)?;
+    db.execute("DELETE FROM logins WHERE user = ?1", [user.as_str()])?;
+    db.execute("DELETE FROM usage WHERE user = ?1", [user.as_str()])?;
+    Ok(())
+}
+
+pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
+    let ago = |span: i64| now.0.saturating_sub(span);
+    db.execute("DELETE FROM habits WHERE last_seen < ?1", [ago(HABIT_LIFE)])?;
+    db.execute("DELETE FROM logins WHERE last < ?1", [ago(LOGIN_LIFE)])?;
+    db.execute("DELETE FROM networks WHERE last_seen < ?1", [ago(HABIT_LIFE)])?;
+    db.execute(
+        "DELETE FROM networks WHERE last_seen <
+         (SELECT last_seen FROM networks ORDER BY last_seen DESC LIMIT 1 OFFSET ?1)",
+        [NETWORKS],
+    )?;
+    let oldest = day_of(now).saturating_sub(USAGE_DAYS);
+    db.execute("DELETE FROM usage WHERE day < ?1", [oldest])?;
+    Ok(())
+}

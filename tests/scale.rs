@@ -1,0 +1,444 @@
+//! Crowds: many sessions at once, connections that never speak or only drip, no descriptors left, answers never read. What
+//! counts is memory and that somebody else can still log in; nothing here depends on how fast the machine is.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a fault must fail the test"
+)]
+
+mod support;
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+use support::client::Client;
+use support::client::TlsClient;
+use support::program::Place;
+use support::program::Program;
+use support::program::until;
+use tokio::io::AsyncBufReadExt;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
+use tokio::io::BufReader;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+const MAIL_PASSWORD: &str = "mail-password";
+
+/// Longest wait for something that a busy machine may take a while for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connections made at once by a crowd.
+const PARALLEL: usize = 32;
+
+/// Descriptors that this file's tests need together.
+const DESCRIPTORS: usize = 16_000;
+
+/// No limit on anybody, so that the crowds come in.
+const OPEN: &str = "limits: {exempt: [loopback], connections: 20000, sessions_per_user: 20000, \
+                    sessions_per_user_and_network: 20000}\n";
+
+/// A backend that says yes to everything, for any number of sessions, and counts commands.
+struct Yes {
+    addr: SocketAddr,
+    heard: Arc<AtomicUsize>,
+    accept: tokio::task::JoinHandle<()>,
+}
+
+impl Yes {
+    /// `answer` stands before every tagged OK after login.
+    async fn start(answer: String) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let (count, answer): (_, Arc<str>) = (Arc::clone(&heard), answer.into());
+        let accept = tokio::spawn(async move {
+            let mut sessions = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                sessions.spawn(say_yes(stream, Arc::clone(&count), Arc::clone(&answer)));
+            }
+        });
+        Self { addr, heard, accept }
+    }
+}
+
+impl Drop for Yes {
+    fn drop(&mut self) {
+        self.accept.abort();
+    }
+}
+
+async fn say_yes(stream: TcpStream, heard: Arc<AtomicUsize>, answer: Arc<str>) -> io::Result<()> {
+    let mut stream = BufReader::with_capacity(1024, stream);
+    stream
+        .write_all(b"* OK [CAPABILITY IMAP4rev1 IDLE] ready\r\n")
+        .await?;
+    let (mut line, mut idle) = (String::new(), String::new());
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        heard.fetch_add(1, Ordering::Relaxed);
+        let mut words = line.split_whitespace();
+        let (tag, verb) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let reply = match (tag, verb) {
+            ("DONE", _) => format!("{idle} OK done\r\n"),
+            (_, "LOGIN") => format!("{tag} OK [CAPABILITY IMAP4rev1 IDLE] in\r\n"),
+            (_, "IDLE") => {
+                tag.clone_into(&mut idle);
+                "+ idling\r\n".to_owned()
+            }
+            _ => format!("{answer}{tag} OK done\r\n"),
+        };
+        stream.write_all(reply.as_bytes()).await?;
+    }
+}
+
+/// Lets this process, and those that it starts from now on, open enough files.
+fn raise_descriptors() {
+    let own = std::process::id().to_string();
+    let limit = format!("--nofile={DESCRIPTORS}:");
+    let raised = Command::new("prlimit")
+        .args(["--pid", &own, &limit])
+        .status()
+        .unwrap();
+    assert!(
+        raised.success(),
+        "the hard limit on open files is below {DESCRIPTORS}"
+    );
+}
+
+/// Memory of a process that is its own, in KiB: no program text, no shared pages.
+fn memory(program: &Program) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// CPU time that a process has used.
+fn cpu(program: &Program) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", program.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = |at: usize| -> u64 { fields.split(' ').nth(at).unwrap().parse().unwrap() };
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+/// How a crowd connects: one TLS configuration, so that hand-shakes are resumed and cheap.
+#[derive(Clone)]
+struct Crowd {
+    addr: SocketAddr,
+    tls: TlsConnector,
+}
+
+impl Crowd {
+    fn new(program: &Program) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(program.certificate.clone().unwrap()).unwrap();
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            addr: program.addrs[0],
+            tls: Arc::new(config).into(),
+        }
+    }
+
+    /// A TLS connection, its greeting read.
+    async fn tls(self) -> TlsClient {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = Client::new(self.tls.connect(name, stream).await.unwrap());
+        assert!(client.response().await.unwrap().starts_with("* OK"));
+        client
+    }
+
+    async fn tcp(self) -> TcpStream {
+        TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    async fn logged_in(self, password: Arc<str>) -> TlsClient {
+        let mut client = self.tls().await;
+        let answer = client
+            .command("l", &format!("LOGIN alice {password}"))
+            .await
+            .unwrap();
+        assert!(answer[0].starts_with("l OK"), "{answer:?}");
+        client
+    }
+}
+
+/// Makes many of something, a few at a time.
+async fn many<T, F>(count: usize, mut make: impl FnMut() -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let (mut all, mut making) = (Vec::new(), JoinSet::new());
+    for _ in 0..count {
+        if making.len() >= PARALLEL {
+            all.push(making.join_next().await.unwrap().unwrap());
+        }
+        making.spawn(make());
+    }
+    while let Some(made) = making.join_next().await {
+        all.push(made.unwrap());
+    }
+    all
+}
+
+async fn works<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>) {
+    let answer = client.command("w", "NOOP").await.unwrap();
+    assert!(answer.last().unwrap().starts_with("w OK"), "{answer:?}");
+}
+
+/// KiB that each of `count` costs.
+fn each(before: usize, after: usize, count: usize) -> usize {
+    after.saturating_sub(before) / count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_sessions_idle_and_work_at_once_within_their_memory() {
+    const SESSIONS: usize = 1000;
+    raise_descriptors();
+    let backend = Yes::start(format!(
+        "* 1 FETCH (BODY[] {{60000}}\r\n{})\r\n",
+        "x".repeat(60_000)
+    ))
+    .await;
+    let place = Place::new(backend.addr, OPEN);
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let password: Arc<str> = password.into();
+    let program = place.start().await;
+    let crowd = Crowd::new(&program);
+    // What is needed once, whoever comes: threads, caches, allocator.
+    let warm = many(50, || crowd.clone().logged_in(Arc::clone(&password))).await;
+    drop(warm);
+    until("they have gone", || async {
+        program.metric("imapwarden_connections{phase=\"relay\"}").await == 0
+    })
+    .await;
+    let before = memory(&program);
+
+    let sessions = many(SESSIONS, || crowd.clone().logged_in(Arc::clone(&password))).await;
+    let fresh = each(before, memory(&program), SESSIONS);
+    let mut working = JoinSet::new();
+    for (number, mut client) in sessions.into_iter().enumerate() {
+        working.spawn(async move {
+            if number % 2 == 0 {
+                client.send("i IDLE\r\n").await.unwrap();
+                assert_eq!(client.response().await.unwrap(), "+ idling");
+                return client;
+            }
+            for _ in 0..5 {
+                client
+                    .send("a FETCH 1 BODY[]\r\nb FETCH 1 BODY[]\r\n")
+                    .await
+                    .unwrap();
+                assert_eq!(client.answer("a").await.unwrap()[0].len(), 60_000 + 28);
+                client.answer("b").await.unwrap();
+            }
+            client
+        });
+    }
+    let sessions = timeout(PATIENCE, working.join_all()).await.unwrap();
+    let after = each(before, memory(&program), SESSIONS);
+    println!("a session takes {fresh} KiB at first, {after} KiB after work");
+    assert!(fresh <= 64, "{fresh} KiB for each session");
+    assert!(
+        after <= 64,
+        "{after} KiB for each session that has worked and idles"
+    );
+    assert_eq!(
+        program.metric("imapwarden_connections{phase=\"relay\"}").await,
+        u64::try_from(SESSIONS).unwrap()
+    );
+    drop(sessions);
+    until("all have ended", || async {
+        program.metric("imapwarden_connections{phase=\"relay\"}").await == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_connections_that_never_speak_cost_little_and_stop_nobody() {
+    const HALF: usize = 2500;
+    raise_descriptors();
+    let backend = Yes::start(String::new()).await;
+    let place = Place::new(
+        backend.addr,
+        &format!("{OPEN}login: {{handshake_timeout: 1m, timeout: 5m}}\n"),
+    );
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let crowd = Crowd::new(&program);
+    drop(many(50, || crowd.clone().tls()).await);
+    works(&mut program.logged_in("alice", &password).await).await;
+    let phase = async |phase: &str| {
+        program
+            .metric(&format!("imapwarden_connections{{phase=\"{phase}\"}}"))
+            .await
+    };
+    until("they have gone", || async { phase("pre_auth").await == 0 }).await;
+    let before = memory(&program);
+
+    let before_tls = many(HALF, || crowd.clone().tcp()).await;
+    until("all are accepted", || async { phase("handshake").await == 2500 }).await;
+    let middle = memory(&program);
+    let after_tls = many(HALF, || crowd.clone().tls()).await;
+    let end = memory(&program);
+    assert_eq!((phase("handshake").await, phase("pre_auth").await), (2500, 2500));
+    let (silent, greeted) = (each(before, middle, HALF), each(middle, end, HALF));
+    println!("a connection takes {silent} KiB before TLS and {greeted} KiB before login");
+    assert!(silent <= 32, "{silent} KiB for each connection before TLS");
+    assert!(greeted <= 32, "{greeted} KiB for each connection before login");
+
+    let mut client = timeout(PATIENCE, program.logged_in("alice", &password))
+        .await
+        .unwrap();
+    works(&mut client).await;
+    drop((before_tls, after_tls));
+    until("all have ended", || async {
+        phase("handshake").await + phase("pre_auth").await == 0
+    })
+    .await;
+    works(&mut client).await;
+}
+
+/// Sends a byte now and then until the program has had enough.
+async fn drip(mut stream: impl AsyncWrite + Unpin, byte: u8) {
+    while stream.write_all(&[byte]).await.is_ok() && stream.flush().await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_only_drips_is_let_go_at_its_deadline_and_stops_nobody() {
+    raise_descriptors();
+    let backend = Yes::start(String::new()).await;
+    let place = Place::new(
+        backend.addr,
+        &format!("{OPEN}login: {{handshake_timeout: 5s, timeout: 5s}}\n"),
+    );
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let crowd = Crowd::new(&program);
+    let mut dripping = JoinSet::new();
+    for client in many(250, || crowd.clone().tls()).await {
+        dripping.spawn(drip(client.into_inner(), b'x'));
+    }
+    for mut stream in many(250, || crowd.clone().tcp()).await {
+        // The head of a long record with a client's hello.
+        stream
+            .write_all(b"\x16\x03\x01\x20\x00\x01\x00\x1f\xfc")
+            .await
+            .unwrap();
+        dripping.spawn(drip(stream, 3));
+    }
+    let mut client = program.logged_in("alice", &password).await;
+    works(&mut client).await;
+    timeout(PATIENCE, dripping.join_all()).await.unwrap();
+    works(&mut client).await;
+    let ends =
+        |reason: &str| format!("imapwarden_connection_ends_total{{reason=\"{reason}\",side=\"client\"}}");
+    assert_eq!(program.metric(&ends("login_timeout")).await, 250);
+    assert_eq!(program.metric(&ends("tls_handshake_timeout")).await, 250);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_descriptors_it_waits_quietly_and_goes_on_when_the_crowd_leaves() {
+    raise_descriptors();
+    let backend = Yes::start(String::new()).await;
+    let place = Place::new(backend.addr, &format!("{OPEN}login: {{handshake_timeout: 1m}}\n"));
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start_under("ulimit -n 128; exec \"$@\"").await;
+    let crowd = Crowd::new(&program);
+    let mut before = program.logged_in("alice", &password).await;
+    let waiting = many(300, || crowd.clone().tcp()).await;
+    program.logged("cannot accept connections").await;
+    let used = cpu(&program);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let used = cpu(&program) - used;
+    assert!(
+        used < Duration::from_millis(500),
+        "{used:?} of CPU in three seconds of waiting"
+    );
+    works(&mut before).await;
+    drop(waiting);
+    until("it accepts again", || async {
+        program.log().contains("accepting connections again")
+    })
+    .await;
+    works(&mut program.logged_in("alice", &password).await).await;
+    works(&mut before).await;
+    assert_eq!(program.get("/readyz").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_commands_whose_answers_nobody_reads_take_no_memory_and_none_is_lost() {
+    const COMMANDS: usize = 100_000;
+    raise_descriptors();
+    let backend = Yes::start(format!("* OK {}\r\n", "x".repeat(200))).await;
+    let place = Place::new(backend.addr, OPEN);
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let mut other = program.logged_in("alice", &password).await;
+    let client = program.logged_in("alice", &password).await;
+    works(&mut other).await;
+    let before = memory(&program);
+    let (mut read, mut write) = tokio::io::split(client.into_inner());
+    let sending = tokio::spawn(async move {
+        let commands: String = (0..COMMANDS)
+            .map(|number| format!("c{number} NOOP\r\n"))
+            .collect();
+        write.write_all(commands.as_bytes()).await.unwrap();
+        write.flush().await.unwrap();
+        write
+    });
+    // Until nothing moves any more: every buffer on the way is full.
+    let mut heard = 0;
+    until("it stands still", || {
+        let now = backend.heard.load(Ordering::Relaxed);
+        let stands = now == heard && now > 100;
+        heard = now;
+        async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            stands
+        }
+    })
+    .await;
+    let growth = memory(&program).saturating_sub(before);
+    println!("{heard} commands were heard, {growth} KiB taken");
+    assert!(heard < COMMANDS, "the answers of all fit somewhere");
+    assert!(growth < 4096, "{growth} KiB");
+    works(&mut other).await;
+
+    let mut lines = BufReader::new(&mut read).lines();
+    let all = async {
+        for number in 0..COMMANDS {
+            assert!(lines.next_line().await.unwrap().unwrap().starts_with("* OK x"));
+            let tagged = lines.next_line().await.unwrap().unwrap();
+            assert_eq!(tagged, format!("c{number} OK done"));
+        }
+    };
+    timeout(PATIENCE, all).await.unwrap();
+    sending.await.unwrap();
+}
