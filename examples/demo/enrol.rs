@@ -9,6 +9,7 @@ use imapwarden::auth::keys::Keys;
 use imapwarden::store::User;
 use imapwarden::store::sqlite;
 use imapwarden::store::sqlite::SqliteStore;
+use imapwarden::types::Restrictions;
 use imapwarden::types::Secret;
 use imapwarden::types::UnixTime;
 use imapwarden::types::UserName;
@@ -47,6 +48,7 @@ impl Alice {
                     label: "demo".to_owned(),
                     expires: None,
                     networks: None,
+                    restrictions: Restrictions::default(),
                     mail_password: Some(mail_password.clone()),
                 },
                 now,

@@ -20,6 +20,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::User;
 use crate::types::Networks;
+use crate::types::Restrictions;
 use crate::types::Secret;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -99,6 +100,8 @@ pub struct NewAppPassword {
     pub expires: Option<UnixTime>,
     /// The only networks it works from.
     pub networks: Option<Networks>,
+    /// What it may do less than its owner.
+    pub restrictions: Restrictions,
     /// The account's mail password, proved at the backend; `None` where a master user opens the account.
     pub mail_password: Option<Secret>,
 }
@@ -292,6 +295,7 @@ impl<'a> Accounts<'a> {
             created: now,
             expires: new.expires,
             networks: new.networks.clone(),
+            restrictions: new.restrictions.clone(),
             revoked: None,
             last_use: None,
         };

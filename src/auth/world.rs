@@ -31,6 +31,7 @@ use crate::types::Credentials;
 use crate::types::Mechanism;
 use crate::types::Networks;
 use crate::types::Refusal;
+use crate::types::Restrictions;
 use crate::types::SecondFactor;
 use crate::types::Secret;
 use crate::types::UnixTime;
@@ -145,6 +146,7 @@ impl World {
             label: "phone".to_owned(),
             expires: None,
             networks: None,
+            restrictions: Restrictions::default(),
             mail_password: Some(Secret::from("the mail password")),
         }
     }

@@ -17,9 +17,11 @@ use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::cli::place::Opened;
 use crate::cli::proof;
+use crate::cli::restrictions;
 use crate::cli::values::Lifetime;
 use crate::config::Config;
 use crate::store::AppPassword;
+use crate::types::Restrictions;
 use crate::types::Secret;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -52,6 +54,7 @@ pub(super) async fn run(cx: &mut Context<'_>, command: AppPasswordCommand) -> Re
 async fn create(cx: &mut Context<'_>, asked: &CreateAppPassword) -> Result<(), CliError> {
     let config = cx.place.config(cx.now)?;
     let expires = expiry(&config, asked.expires, cx.now)?;
+    let restrictions = asked.restrictions.restrictions()?;
     let opened = Opened::at(&config).await?;
     // Before anybody types a password: it would be for nothing.
     if opened.store.user(&asked.user).await?.is_none() {
@@ -64,6 +67,7 @@ async fn create(cx: &mut Context<'_>, asked: &CreateAppPassword) -> Result<(), C
         label: asked.label.clone(),
         expires,
         networks: output::restriction(&asked.network),
+        restrictions,
         mail_password: mail_password(&config, account, asked).await?,
     };
     let created = opened.accounts().create_app_password(&new, cx.now).await?;
@@ -119,6 +123,7 @@ fn show(cx: &mut Context<'_>, new: &NewAppPassword, created: &Created) -> Result
             "user": new.user.as_str(),
             "account": new.account.as_str(),
             "expires": new.expires.map(output::time),
+            "restrictions": restrictions::as_json(&new.restrictions),
         });
         return Ok(cx.out.json(&value)?);
     }
@@ -131,6 +136,12 @@ fn show(cx: &mut Context<'_>, new: &NewAppPassword, created: &Created) -> Result
         .bytes(Zeroizing::new(format!("    {}\n", printed.as_str())).as_bytes())?;
     cx.out
         .line("Enter it in the mail program in place of the mail password. It is not shown again.")?;
+    if new.restrictions != Restrictions::default() {
+        cx.out.line(&format!(
+            "Restrictions: {}.",
+            restrictions::shown(&new.restrictions)
+        ))?;
+    }
     Ok(())
 }
 
@@ -154,6 +165,7 @@ pub(super) fn table(cx: &mut Context<'_>, all: &[AppPassword]) -> io::Result<()>
             status(row, cx.now).to_owned(),
             row.account.to_string(),
             output::networks(row.networks.as_ref()),
+            restrictions::shown(&row.restrictions),
             output::time_or_dash(row.expires),
             used.map_or_else(|| "-".to_owned(), |used| output::time(used.at)),
             used.map_or_else(|| "-".to_owned(), |used| used.from.to_string()),
@@ -161,7 +173,15 @@ pub(super) fn table(cx: &mut Context<'_>, all: &[AppPassword]) -> io::Result<()>
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     let head = [
-        "ID", "LABEL", "STATUS", "ACCOUNT", "NETWORKS", "EXPIRES", "LAST USE", "FROM",
+        "ID",
+        "LABEL",
+        "STATUS",
+        "ACCOUNT",
+        "NETWORKS",
+        "RESTRICTIONS",
+        "EXPIRES",
+        "LAST USE",
+        "FROM",
     ];
     cx.out.table(&head, &rows, "No app passwords.")
 }
@@ -179,6 +199,7 @@ pub(super) fn as_json(row: &AppPassword, now: UnixTime) -> Value {
         "status": status(row, now),
         "keeps_mail_password": row.sealed.is_some(),
         "networks": output::networks_json(row.networks.as_ref()),
+        "restrictions": restrictions::as_json(&row.restrictions),
         "created": output::time(row.created),
         "expires": row.expires.map(output::time),
         "revoked": row.revoked.map(output::time),

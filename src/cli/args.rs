@@ -8,6 +8,7 @@ use clap::Parser;
 use clap::Subcommand;
 use ipnet::IpNet;
 
+use crate::cli::restrictions::RestrictionArguments;
 use crate::cli::values;
 use crate::cli::values::Lifetime;
 use crate::config::address::Endpoint;
@@ -156,7 +157,7 @@ pub(super) struct EnrollTotp {
 #[derive(Debug, Subcommand)]
 pub(super) enum AppPasswordCommand {
     /// Make an app password, and print it once.
-    Create(CreateAppPassword),
+    Create(Box<CreateAppPassword>),
     /// List a user's app passwords.
     List {
         /// The login name.
@@ -188,6 +189,8 @@ pub(super) struct CreateAppPassword {
     /// The only networks it works from.
     #[arg(long, value_name = "CIDR", value_parser = values::network)]
     pub(super) network: Vec<IpNet>,
+    #[command(flatten)]
+    pub(super) restrictions: RestrictionArguments,
     /// Keep no mail password; only where a master user opens the account.
     #[arg(long, conflicts_with_all = ["password_stdin", "password_file"])]
     pub(super) no_mail_password: bool,

@@ -12,6 +12,7 @@ mod error;
 mod output;
 mod place;
 mod proof;
+mod restrictions;
 mod secrets;
 mod serve;
 mod session;

@@ -9,8 +9,12 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::auth::app_password;
+use crate::imap::verb::Kind;
+use crate::imap::verb::Verb;
 use crate::store::MfaSetting;
+use crate::types::Commands;
 use crate::types::Group;
+use crate::types::MailboxPattern;
 use crate::types::SessionId;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -20,6 +24,9 @@ const MAX_TEXT: usize = 200;
 
 /// Nothing lasts longer: a hundred years, in seconds.
 const MAX_SPAN: u64 = 100 * 366 * 86_400;
+
+/// Largest size: a PiB.
+const MAX_SIZE: u64 = 1 << 50;
 
 /// When something new stops working.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +143,51 @@ pub(super) fn lifetime(text: &str) -> Result<Lifetime, String> {
         .map_err(|wrong| format!("{wrong}; or a date, or `never`"))
 }
 
+/// A pattern of mailbox names.
+pub(super) fn mailbox_pattern(text: &str) -> Result<MailboxPattern, String> {
+    MailboxPattern::parse(text).map_err(|error| error.to_string())
+}
+
+/// A profile, or verbs that exist and may be passed on.
+pub(super) fn commands(text: &str) -> Result<Commands, String> {
+    let commands = Commands::parse(text).map_err(|error| error.to_string())?;
+    if let Commands::Only(verbs) = &commands {
+        for word in verbs {
+            let known = Verb::find(word.as_bytes()).or_else(|| Verb::find(format!("UID {word}").as_bytes()));
+            match known.map(Verb::kind) {
+                None => return Err(format!("`{word}` is neither a profile nor a command of IMAP")),
+                Some(Kind::Refused(_)) => return Err(format!("`{word}` is never passed on after login")),
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(commands)
+}
+
+/// Bytes, with the unit that they are written in.
+const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// `64KiB`, `200MiB`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "write a number and a unit, like `200MiB`".to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (count, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
+    let (_, worth) = SIZES.iter().find(|(known, _)| *known == unit).ok_or_else(wrong)?;
+    let count: u64 = count.parse().map_err(|_| wrong())?;
+    match count.checked_mul(*worth) {
+        Some(0) => Err("it must be more than nothing".to_owned()),
+        Some(bytes) if bytes <= MAX_SIZE => Ok(bytes),
+        _ => Err("that is more than an hour could bring".to_owned()),
+    }
+}
+
+/// Bytes in the largest unit that holds them exactly.
+pub(super) fn size_text(bytes: u64) -> String {
+    let fits = |(_, worth): &&(&str, u64)| bytes.is_multiple_of(*worth);
+    let (unit, worth) = SIZES.iter().find(fits).copied().unwrap_or(("B", 1));
+    format!("{}{unit}", bytes / worth)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +217,16 @@ mod tests {
             "99999d",
         ] {
             assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_unit_and_read_back() {
+        for text in ["1B", "64KiB", "1500KiB", "200MiB", "2GiB"] {
+            assert_eq!(size_text(size(text).unwrap()), text);
+        }
+        for wrong in ["", "5", "MiB", "1MB", "-1MiB", "0GiB", "99999999999GiB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! client framing: what it collects is what is judged and what is sent. Lines end in CRLF; bare CR, bare LF and NUL break
 //! the command, because backends disagree about them. It must never size anything by a number from the peer.
 
+use std::ops::Range;
+
 use memchr::memchr;
 use zeroize::Zeroize;
 
@@ -184,6 +186,13 @@ impl Collector {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// Puts other bytes in place of some of a complete command, which is about to be sent and then reset.
+    pub fn substitute(&mut self, range: Range<usize>, with: &[u8]) {
+        if self.expect == Expect::Done && range.start <= range.end && range.end <= self.buffer.len() {
+            self.buffer.splice(range, with.iter().copied());
+        }
     }
 
     /// True where part of the command was thrown away.

@@ -3,6 +3,8 @@
 //! It reads a complete command or its beginning up to a literal's announcement by the same rules, so that what was accepted
 //! piece by piece is accepted as a whole. What it cannot read is refused, never passed on.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 use crate::imap::lexer::LexError;
@@ -32,6 +34,12 @@ pub struct Command<'a> {
     pub awaits: Option<Awaited>,
     /// Parentheses open at the end of the input.
     pub depth: usize,
+    /// Where the verb's first word stands in the command's bytes.
+    pub word: Range<usize>,
+    /// All that is behind the tag.
+    tokens: Vec<Token<'a>>,
+    /// How many of them are the verb.
+    verb_tokens: usize,
 }
 
 /// The role of an announced literal.
@@ -86,16 +94,32 @@ impl<'a> Command<'a> {
             destination: None,
             awaits: None,
             depth,
+            word: word_behind(tag, behind, &tokens),
+            tokens: Vec::new(),
+            verb_tokens: tokens.len() - arguments.len(),
         };
+        command.fit(arguments)?;
+        command.tokens = tokens;
+        Ok(command)
+    }
+
+    /// The tokens behind the verb.
+    #[must_use]
+    pub fn arguments(&self) -> &[Token<'a>] {
+        self.tokens.get(self.verb_tokens..).unwrap_or_default()
+    }
+
+    /// Reads the arguments by the verb's shape, as far as they are there.
+    fn fit(&mut self, arguments: &[Token<'a>]) -> Result<(), CommandError> {
         let mut rest = arguments;
-        for part in verb.shape() {
-            if command.awaits.is_some() {
-                return Ok(command);
+        for part in self.verb.shape() {
+            if self.awaits.is_some() {
+                return Ok(());
             }
-            rest = command.take(*part, rest)?;
+            rest = self.take(*part, rest)?;
         }
         match rest {
-            [] => Ok(command),
+            [] => Ok(()),
             [Token::Announced(_), ..] => Err(CommandError::MisplacedLiteral),
             _ => Err(CommandError::Arguments),
         }
@@ -223,6 +247,16 @@ fn is_tag_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b'+')
 }
 
+/// Where the first word behind the tag stands.
+fn word_behind(tag: &[u8], behind: &[u8], tokens: &[Token<'_>]) -> Range<usize> {
+    let spaces = behind.iter().take_while(|byte| **byte == b' ').count();
+    let start = tag.len() + spaces;
+    match tokens.first() {
+        Some(Token::Word(word)) => start..start + word.len(),
+        _ => start..start,
+    }
+}
+
 /// The verb and what is behind it; UID joins with the verb that follows it.
 fn verb_of<'t, 'a>(
     tokens: &'t [Token<'a>],
@@ -263,7 +297,7 @@ fn group_of_words<'t, 'a>(tokens: &'t [Token<'a>]) -> Result<&'t [Token<'a>], Co
 }
 
 /// What is behind the group that the tokens start with; nothing where it does not close.
-fn behind_group<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
+pub(super) fn behind_group<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate() {
         match token {

@@ -11,6 +11,7 @@ pub mod lexer;
 mod line;
 pub mod literal;
 pub mod mailbox;
+pub mod mailboxes;
 pub mod response;
 pub mod search;
 pub mod set;

@@ -3,6 +3,11 @@
 //! Data responses (`* 12 FETCH …` with their literals) pass as they are: inside a literal no byte is looked at, lines are
 //! found by `memchr`. Status responses, CAPABILITY, tagged answers and `+` are handed out whole. A status response ends with
 //! its line: `{5}` at the end of its text is text, never a literal, since servers echo mailbox names there.
+//!
+//! Where a session may see some mailboxes only, responses that may name one are handed out too, before any of their bytes
+//! has passed: [`Scanner::watch_names`].
+
+mod watched;
 
 use memchr::memchr2;
 use thiserror::Error;
@@ -11,6 +16,8 @@ use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_of;
 use crate::imap::tally::Counter;
 use crate::imap::tally::Tally;
+
+use watched::Fate;
 
 /// Longest line that has to be held whole: status, CAPABILITY, tagged, `+`.
 const MAX_HELD: usize = 64 * 1024;
@@ -33,7 +40,12 @@ pub enum Item {
     HeldLine(usize),
     /// These bytes showed that the line whose beginning is held is data: pass [`Scanner::held`] on, then release it.
     HeldData(usize),
-    /// The input is used up; these last bytes are the beginning of a line, and held.
+    /// These bytes complete a response that may name a mailbox, or its beginning where it is long: it is in
+    /// [`Scanner::held`], to be passed on and released, or to be dropped by [`Scanner::drop_response`]. Nothing of it
+    /// has passed. Only after [`Scanner::watch_names`].
+    Named(usize),
+    /// These bytes were taken and there is nothing to pass on: they are the beginning of a line, and held, or belong to a
+    /// response that is dropped.
     More(usize),
     /// The backend broke the framing.
     Broken(ResponseError),
@@ -71,6 +83,8 @@ enum At {
 enum Class {
     Data,
     Special,
+    /// Data that may name a mailbox, where such names are watched.
+    Named,
     Unclear,
 }
 
@@ -85,6 +99,8 @@ pub struct Scanner {
     line_len: usize,
     max_line: usize,
     counter: Counter,
+    watches_names: bool,
+    fate: Fate,
 }
 
 impl Scanner {
@@ -99,13 +115,15 @@ impl Scanner {
             line_len: 0,
             max_line,
             counter: Counter::new(),
+            watches_names: false,
+            fate: Fate::Passes,
         }
     }
 
     /// True between responses, with nothing of the next one passed on: here an answer of our own may stand.
     #[must_use]
     pub fn at_boundary(&self) -> bool {
-        self.at == At::Start
+        self.at == At::Start || self.fate != Fate::Passes
     }
 
     /// The bytes that [`Item::HeldLine`] and [`Item::HeldData`] speak of.
@@ -132,6 +150,11 @@ impl Scanner {
 
     /// Looks at the input, which must not be empty, up to the next item.
     pub fn next(&mut self, input: &[u8]) -> Item {
+        match self.fate {
+            Fate::Passes => {}
+            Fate::Held => return self.hold_named(input),
+            Fate::Dropped => return self.drop_more(input),
+        }
         let mut passed = 0;
         loop {
             let rest = input.get(passed..).unwrap_or_default();
@@ -139,20 +162,32 @@ impl Scanner {
                 return Item::Data(passed);
             }
             match self.at {
-                At::Literal(left) => passed += self.pass_literal(rest, left),
-                At::Line => match self.pass_line(rest) {
-                    Ok(taken) => passed += taken,
-                    Err(error) => return Item::Broken(error),
-                },
-                At::Start if passed > 0 && !matches!(classify(rest), Class::Data) => {
+                At::Start if passed > 0 && !matches!(self.classify(rest), Class::Data) => {
                     return Item::Data(passed);
                 }
                 At::Start if !self.held.is_empty() => return self.go_on_holding(rest),
-                At::Start => match classify(rest) {
+                At::Start => match self.classify(rest) {
                     Class::Data => self.begin_response(),
                     Class::Special | Class::Unclear => return self.special(rest),
+                    Class::Named => {
+                        self.begin_response();
+                        self.fate = Fate::Held;
+                        return self.hold_named(rest);
+                    }
+                },
+                At::Line | At::Literal(_) => match self.pass_part(rest) {
+                    Ok(taken) => passed += taken,
+                    Err(error) => return Item::Broken(error),
                 },
             }
+        }
+    }
+
+    /// Passes more of a response, up to the end of a line or of a literal.
+    fn pass_part(&mut self, rest: &[u8]) -> Result<usize, ResponseError> {
+        match self.at {
+            At::Literal(left) => Ok(self.pass_literal(rest, left)),
+            At::Line | At::Start => self.pass_line(rest),
         }
     }
 
@@ -235,6 +270,10 @@ impl Scanner {
         self.tail_len = kept + part.len();
     }
 
+    fn classify(&self, line: &[u8]) -> Class {
+        classify(line, self.watches_names)
+    }
+
     /// A line that the session must see whole, or whose kind is not clear yet.
     fn special(&mut self, rest: &[u8]) -> Item {
         match line_end(rest) {
@@ -257,7 +296,7 @@ impl Scanner {
     /// More of a line that is held: byte by byte until its kind is clear, then up to its end.
     fn go_on_holding(&mut self, input: &[u8]) -> Item {
         let mut taken = 0;
-        while let Class::Unclear = classify(&self.held) {
+        while let Class::Unclear = self.classify(&self.held) {
             match input.get(taken) {
                 None => return Item::More(taken),
                 Some(b'\n') => return Item::Broken(ResponseError::BareLf),
@@ -266,13 +305,18 @@ impl Scanner {
             }
             taken += 1;
         }
-        if let Class::Data = classify(&self.held) {
+        let class = self.classify(&self.held);
+        if let Class::Data | Class::Named = class {
             self.begin_response();
             let held = std::mem::take(&mut self.held);
             self.counter.line(&held);
             self.line_len = held.len();
             self.remember(&held);
             self.held = held;
+            if let Class::Named = class {
+                self.fate = Fate::Held;
+                return Item::More(taken);
+            }
             return Item::HeldData(taken);
         }
         let rest = input.get(taken..).unwrap_or_default();
@@ -298,19 +342,23 @@ fn line_end(bytes: &[u8]) -> Result<Option<usize>, ResponseError> {
     }
 }
 
-/// Tells data from what the session must see. Only untagged status responses and CAPABILITY are not data.
-fn classify(line: &[u8]) -> Class {
+/// Tells data from what the session must see. Only untagged status responses and CAPABILITY are not data; what begins with
+/// a number is about a message of the selected mailbox, all other data may name one.
+fn classify(line: &[u8], watches_names: bool) -> Class {
+    let data = || if watches_names { Class::Named } else { Class::Data };
     match line {
+        [b'*', b' ', b'0'..=b'9', ..] => Class::Data,
         [b'*', b' ', first, ..]
             if !matches!(first.to_ascii_uppercase(), b'O' | b'N' | b'B' | b'P' | b'C') =>
         {
-            Class::Data
+            data()
         }
         [b'*', b' ', word @ ..] => {
             let end = word.iter().position(|byte| matches!(byte, b' ' | b'\r' | b'\n'));
             match end {
-                Some(end) => word_class(word.get(..end).unwrap_or_default()),
-                None if word.len() > LONGEST_WORD => Class::Data,
+                Some(end) if is_special(word.get(..end).unwrap_or_default()) => Class::Special,
+                Some(_) => data(),
+                None if word.len() > LONGEST_WORD => data(),
                 None => Class::Unclear,
             }
         }
@@ -319,13 +367,9 @@ fn classify(line: &[u8]) -> Class {
     }
 }
 
-fn word_class(word: &[u8]) -> Class {
+fn is_special(word: &[u8]) -> bool {
     let special: [&[u8]; 6] = [b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH", b"CAPABILITY"];
-    if special.iter().any(|known| word.eq_ignore_ascii_case(known)) {
-        Class::Special
-    } else {
-        Class::Data
-    }
+    special.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
@@ -361,6 +405,7 @@ mod tests {
                         scanner.release();
                         taken
                     }
+                    Item::Named(_) => panic!("names are not watched"),
                     Item::More(taken) => taken,
                     Item::Broken(error) => {
                         lines.push(format!("{error:?}"));

@@ -248,7 +248,7 @@ mod tests {
             while !rest.is_empty() {
                 let taken = match scanner.next(rest) {
                     Item::Data(taken) | Item::Line(taken) | Item::More(taken) => taken,
-                    Item::HeldLine(taken) | Item::HeldData(taken) => {
+                    Item::HeldLine(taken) | Item::HeldData(taken) | Item::Named(taken) => {
                         scanner.release();
                         taken
                     }

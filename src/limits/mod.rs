@@ -8,6 +8,7 @@ pub mod admission;
 pub mod attempts;
 pub mod bans;
 mod bounded;
+pub mod budgets;
 pub mod connections;
 mod rate;
 pub mod sessions;

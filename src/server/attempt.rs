@@ -170,7 +170,7 @@ impl<'a> Attempt<'a> {
                     account: &account,
                     factor: opened.logged_in.factor(),
                     mechanism: credentials.mechanism.as_str(),
-                    is_service: false,
+                    is_service: opened.logged_in.restrictions().service,
                 };
                 let watched = self.watch(won, presented).await?;
                 Ok(Entry {

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::config::listener::ListenerTls;
 use crate::limits::attempts::Attempts;
 use crate::limits::bans::Bans;
+use crate::limits::budgets::Budgets;
 use crate::limits::connections::Connections;
 use crate::limits::sessions::Sessions as SessionLimits;
 use crate::net::accept::Acceptor;
@@ -187,6 +188,7 @@ fn limits(config: &Config) -> Limits {
         sessions: SessionLimits::new(config.session_limits()),
         attempts: Attempts::new(config.attempt_limits(), now),
         bans: Bans::new(config.ban_options()),
+        budgets: Budgets::default(),
     }
 }
 

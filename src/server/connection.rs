@@ -182,6 +182,7 @@ impl Conversation {
             to_backend: outcome.to_backend,
             commands: outcome.counts.commands,
             refused: outcome.counts.refused,
+            denied: outcome.counts.denied,
             messages: outcome.counts.messages,
         };
         let relay = &self.shared.metrics.relay;

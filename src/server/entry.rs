@@ -94,7 +94,7 @@ pub(super) fn enter(
     };
     let (place, orders) = shared.sessions.enter(facts, lease);
     shared.recheck_since(as_of);
-    let relay = Relay::new(Arc::clone(&shared.relay));
+    let relay = shared.relay_for(&logged_in);
     let welcome = relay.welcome(&handover.tag, logged_in.capabilities());
     let (relay, report): (Relay, Report) = match watched {
         Some(watched) => {

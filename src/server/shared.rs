@@ -22,6 +22,7 @@ use crate::limits::admission::Clock;
 use crate::limits::attempts::Attempts;
 use crate::limits::bans::Ban;
 use crate::limits::bans::Bans;
+use crate::limits::budgets::Budgets;
 use crate::limits::connections::ConnectionPermit;
 use crate::limits::connections::Connections;
 use crate::limits::sessions::Sessions as SessionLimits;
@@ -38,6 +39,7 @@ use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
 use crate::session::preauth;
 use crate::session::relay;
+use crate::session::relay::Relay;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::telemetry::event::Event;
@@ -47,6 +49,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Events;
 use crate::types::ClientAddr;
 use crate::types::EndReason;
+use crate::types::LoggedIn;
+use crate::types::SecondFactor;
 use crate::types::UnixTime;
 
 /// Who bans for guessing.
@@ -71,6 +75,7 @@ pub(super) struct Limits {
     pub(super) sessions: Arc<SessionLimits>,
     pub(super) attempts: Arc<Attempts>,
     pub(super) bans: Bans,
+    pub(super) budgets: Budgets,
 }
 
 /// What every connection of the process shares.
@@ -161,6 +166,19 @@ impl Shared {
                 self.emit(Event::new(Kind::RulesRejected, clock::wall()).error(&error));
             }
         }
+    }
+
+    /// The relay of a session that begins, restricted as its credential is.
+    pub(super) fn relay_for(&self, logged_in: &LoggedIn) -> Relay {
+        let restrictions = logged_in.restrictions();
+        let budget = match logged_in.factor() {
+            SecondFactor::AppPassword { id, .. } => {
+                let now = monotonic_ms(tokio::time::Instant::now());
+                self.limits.budgets.of(*id, restrictions.budget, now)
+            }
+            _ => None,
+        };
+        Relay::new(Arc::clone(&self.relay)).restricted(restrictions, budget)
     }
 
     /// Reads the databases of countries and networks again, where there are any.

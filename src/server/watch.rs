@@ -103,6 +103,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     shared.limits.connections.sweep(monotonic);
     shared.limits.attempts.sweep(monotonic);
     shared.policy.sweep(monotonic_ms(Instant::now()));
+    shared.limits.budgets.sweep(monotonic_ms(Instant::now()));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::types::Groups;
 use crate::types::Networks;
+use crate::types::Restrictions;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -117,6 +118,8 @@ pub struct AppPassword {
     pub expires: Option<UnixTime>,
     /// The only networks it works from; `None` is anywhere, an empty set is nowhere.
     pub networks: Option<Networks>,
+    /// What it may do less than its owner.
+    pub restrictions: Restrictions,
     /// When it was revoked.
     pub revoked: Option<UnixTime>,
     /// Its last successful login, a few seconds late.

@@ -108,6 +108,8 @@ pub struct Traffic {
     pub commands: u64,
     /// Commands that we answered ourselves.
     pub refused: u64,
+    /// Those of them that were not allowed.
+    pub denied: u64,
     /// Messages that the client appended, begun.
     pub messages: u64,
 }
@@ -270,6 +272,7 @@ impl Event {
             .set(Field::BackendSent, traffic.to_backend)
             .set(Field::Commands, traffic.commands)
             .set(Field::CommandsRefused, traffic.refused)
+            .set(Field::CommandsDenied, traffic.denied)
             .set(Field::MessagesAppended, traffic.messages)
     }
 

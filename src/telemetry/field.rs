@@ -84,6 +84,7 @@ fields! {
     EndSide = "imapwarden.end.side" "Who ended it: `client`, `backend` or `proxy`.";
     Commands = "imapwarden.commands.sent" "Commands sent to the backend after login.";
     CommandsRefused = "imapwarden.commands.refused" "Commands after login that imapwarden answered itself.";
+    CommandsDenied = "imapwarden.commands.denied" "Those of them that are proper commands, and were not allowed.";
     MessagesAppended = "imapwarden.messages.appended" "Messages that the client appended, begun.";
     BackendName = "imapwarden.backend.name" "The backend.";
     BackendSent = "imapwarden.backend.bytes_sent" "Bytes that were sent to the backend.";

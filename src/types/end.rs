@@ -106,6 +106,8 @@ end_reasons! {
     Revoked = "revoked", Proxy;
     /// An operator ended the session.
     Killed = "killed", Proxy;
+    /// The app password has downloaded what it may in an hour.
+    BudgetExceeded = "budget_exceeded", Proxy;
     /// A rule ended the session.
     PolicyDenied = "policy_denied", Proxy;
     /// The policy in force no longer allows the session.

@@ -3,6 +3,7 @@
 //! `auth` vouches for [`Authenticated`], `backend` for [`LoggedIn`]; `tests/architecture.rs` keeps the two constructors in
 //! their folders.
 
+use crate::types::Restrictions;
 use crate::types::Secret;
 use crate::types::UserName;
 
@@ -59,6 +60,7 @@ pub struct Authenticated {
     account: UserName,
     factor: SecondFactor,
     credentials: BackendCredentials,
+    restrictions: Restrictions,
 }
 
 impl Authenticated {
@@ -75,7 +77,14 @@ impl Authenticated {
             account,
             factor,
             credentials,
+            restrictions: Restrictions::default(),
         }
+    }
+
+    /// The same, and no more than the restrictions allow.
+    #[must_use]
+    pub fn restricted(self, restrictions: Restrictions) -> Self {
+        Self { restrictions, ..self }
     }
 
     /// Who logged in.
@@ -108,6 +117,7 @@ impl Authenticated {
 pub struct LoggedIn {
     user: UserName,
     factor: SecondFactor,
+    restrictions: Restrictions,
     capabilities: Vec<u8>,
     early: Vec<u8>,
 }
@@ -120,6 +130,7 @@ impl LoggedIn {
         Self {
             user: authenticated.user,
             factor: authenticated.factor,
+            restrictions: authenticated.restrictions,
             capabilities,
             early,
         }
@@ -135,6 +146,12 @@ impl LoggedIn {
     #[must_use]
     pub fn factor(&self) -> &SecondFactor {
         &self.factor
+    }
+
+    /// What the session is restricted to.
+    #[must_use]
+    pub fn restrictions(&self) -> &Restrictions {
+        &self.restrictions
     }
 
     /// The backend's capabilities after login, unfiltered: words separated by single spaces.

@@ -26,6 +26,7 @@ use imapwarden::server::clock;
 use imapwarden::server::open_store;
 use imapwarden::store::Store;
 use imapwarden::store::User;
+use imapwarden::types::Restrictions;
 use imapwarden::types::Secret;
 use imapwarden::types::UserName;
 use rustls::pki_types::CertificateDer;
@@ -156,6 +157,7 @@ impl Place {
             label: "test".to_owned(),
             expires: None,
             networks: None,
+            restrictions: Restrictions::default(),
             mail_password: mail_password.into().map(Secret::from),
         };
         let created = accounts.create_app_password(&new, clock::unix()).await.unwrap();

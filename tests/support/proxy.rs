@@ -15,6 +15,7 @@ use imapwarden::server::open_store;
 use imapwarden::store::Store;
 use imapwarden::store::User;
 use imapwarden::telemetry::sink;
+use imapwarden::types::Restrictions;
 use imapwarden::types::Secret;
 use imapwarden::types::UserName;
 use tempfile::TempDir;
@@ -140,12 +141,23 @@ impl Proxy {
     }
 
     pub async fn another_app_password(&self, user: &UserName, mail_password: &str) -> (u32, String) {
+        self.restricted_app_password(user, mail_password, Restrictions::default())
+            .await
+    }
+
+    pub async fn restricted_app_password(
+        &self,
+        user: &UserName,
+        mail_password: &str,
+        restrictions: Restrictions,
+    ) -> (u32, String) {
         let new = NewAppPassword {
             user: user.clone(),
             account: user.clone(),
             label: "test".to_owned(),
             expires: None,
             networks: None,
+            restrictions,
             mail_password: Some(Secret::from(mail_password)),
         };
         let accounts = Accounts::new(&*self.store, &self.keys);

@@ -80,7 +80,8 @@ impl Gate {
         };
         Ok(Verified {
             lease: Lease::new(owner, row.account.clone(), Some(row.id), source.ip),
-            authenticated: Authenticated::vouch(row.user.clone(), row.account.clone(), factor, password),
+            authenticated: Authenticated::vouch(row.user.clone(), row.account.clone(), factor, password)
+                .restricted(row.restrictions.clone()),
             pending: Pending {
                 user: row.user.clone(),
                 from: Prefix::of(source.ip),

@@ -118,6 +118,7 @@ where
 
     /// What came with the logins is relayed first.
     pub(super) fn begin(&mut self, welcome: &[u8], early: &[u8]) {
+        self.tell_time(Instant::now());
         self.to_client.push(welcome);
         self.heard_from_backend += count(early.len());
         let mut output = Output::default();

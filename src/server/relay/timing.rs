@@ -87,6 +87,7 @@ pub(super) fn last_word(reason: EndReason) -> Option<&'static str> {
         EndReason::Revoked | EndReason::Killed | EndReason::PolicyChanged => {
             Some("Session ended by the server")
         }
+        EndReason::BudgetExceeded => Some("[LIMIT] This app password has downloaded what it may in an hour"),
         EndReason::PolicyDenied => Some("Session ended by policy"),
         EndReason::IdleTimeout => Some("Idle for too long"),
         EndReason::BackendClosed

@@ -27,6 +27,13 @@ use crate::session::inspect::Inspector;
 use crate::session::inspect::Objection;
 use crate::types::EndReason;
 
+/// An answer of ours.
+struct Own {
+    bytes: Vec<u8>,
+    /// The command was one, and is not allowed.
+    denied: bool,
+}
+
 impl Relay {
     /// Takes bytes from the client and says how many: fewer than all where the backend has to answer first. Call it again
     /// with the rest after the backend has spoken.
@@ -82,9 +89,13 @@ impl Relay {
                 return self.refuse_literal(literal, answer, output);
             }
         };
-        if let Verdict::Refuse(word, text) = self.guard.judge(&command) {
-            let answer = refusal(self.collector.bytes(), word, &text);
-            return self.refuse_literal(literal, answer, output);
+        match self.guard.judge(&command) {
+            // What goes on under another verb has no message in it: it is judged again when it is complete.
+            Verdict::Pass | Verdict::PassAs(_) => {}
+            Verdict::Refuse(word, text) => {
+                let answer = refusal(self.collector.bytes(), word, &text);
+                return self.refuse_literal(literal, answer, output);
+            }
         }
         match command.awaits {
             Some(Awaited::Message(_)) if literal.size > self.options.max_message => {
@@ -127,7 +138,7 @@ impl Relay {
     fn refuse_literal(
         &mut self,
         literal: Announcement,
-        answer: Vec<u8>,
+        answer: Own,
         output: &mut Output,
     ) -> Result<(), EndReason> {
         self.answer(answer, output)?;
@@ -165,17 +176,18 @@ impl Relay {
             Err(error) => refusal(bytes, "BAD", &error.to_string()),
             Ok(command) => match self.guard.judge(&command) {
                 Verdict::Refuse(word, text) => refusal(bytes, word, &text),
-                Verdict::Pass => {
-                    match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
-                        Ok(deed) => {
-                            let sent = sent(&command, deed);
-                            self.hand_over(sent, output);
-                            return Ok(());
+                passes => match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
+                    Ok(deed) => {
+                        let (sent, word) = (sent(&command, deed), command.word.clone());
+                        if let Verdict::PassAs(verb) = passes {
+                            self.collector.substitute(word, verb);
                         }
-                        Err(Objection::Deny(text)) => refusal(bytes, "NO", &text),
-                        Err(Objection::End) => return Err(EndReason::PolicyDenied),
+                        self.hand_over(sent, output);
+                        return Ok(());
                     }
-                }
+                    Err(Objection::Deny(text)) => refusal(bytes, "NO", &text),
+                    Err(Objection::End) => return Err(EndReason::PolicyDenied),
+                },
             },
         };
         self.collector.reset();
@@ -269,6 +281,10 @@ impl Relay {
                 self.farewell("Message is too large", output);
                 Err(EndReason::ClientLimit)
             }
+            Ok(_) if !self.guard.passes_tail(self.collector.bytes()) => {
+                self.farewell("Not allowed with this app password", output);
+                Err(EndReason::ClientProtocol)
+            }
             Ok(_) => {
                 self.send_segment(0, 0, output);
                 Ok(())
@@ -293,13 +309,18 @@ impl Relay {
     }
 
     /// Answers a command ourselves, in its turn.
-    fn answer(&mut self, answer: Vec<u8>, output: &mut Output) -> Result<(), EndReason> {
+    fn answer(&mut self, answer: Own, output: &mut Output) -> Result<(), EndReason> {
         self.counts.refused += 1;
-        self.bad_in_a_row += 1;
+        if answer.denied {
+            // What is not allowed is no sign of a client that does not speak IMAP: it may well try again.
+            self.counts.denied += 1;
+        } else {
+            self.bad_in_a_row += 1;
+        }
         if let Some(inspector) = &mut self.inspector {
             inspector.refused();
         }
-        self.in_flight.push_back(InFlight::Answer(answer));
+        self.in_flight.push_back(InFlight::Answer(answer.bytes));
         self.flush_own(output);
         if self.bad_in_a_row > self.options.max_bad_commands {
             self.farewell("Too many bad commands", output);
@@ -350,7 +371,10 @@ fn inspect(
 }
 
 /// A tagged answer of ours; untagged where the command has no tag.
-fn refusal(command: &[u8], word: &str, text: &str) -> Vec<u8> {
+fn refusal(command: &[u8], word: &str, text: &str) -> Own {
     let tag = tag_of(command).unwrap_or(b"*");
-    [tag, b" ", word.as_bytes(), b" ", text.as_bytes(), b"\r\n"].concat()
+    Own {
+        bytes: [tag, b" ", word.as_bytes(), b" ", text.as_bytes(), b"\r\n"].concat(),
+        denied: word == "NO",
+    }
 }

@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 
+use super::restrict::Restrict;
+
 use crate::imap::command::Command;
+use crate::imap::tally::Tally;
 use crate::imap::verb::Kind;
 
 /// What happens to a command.
@@ -14,21 +17,51 @@ use crate::imap::verb::Kind;
 pub(super) enum Verdict {
     /// It goes on.
     Pass,
+    /// It goes on with this verb in place of its own.
+    PassAs(&'static [u8]),
     /// It is answered by us: `BAD` or `NO`, and the text behind it.
     Refuse(&'static str, Cow<'static, str>),
 }
 
 /// Everything that may object to a command.
 #[derive(Debug, Default)]
-pub(super) struct Guard {}
+pub(super) struct Guard {
+    /// Nothing where the session is not restricted.
+    pub(super) restrict: Option<Box<Restrict>>,
+    /// The time, as the caller last told it.
+    pub(super) now_ms: u64,
+}
 
 impl Guard {
     /// Judges a complete command, or its beginning up to a literal: a command with literals is asked about at each of them.
-    #[expect(clippy::unused_self, reason = "what the session may do will be kept here")]
     pub(super) fn judge(&mut self, command: &Command<'_>) -> Verdict {
         match command.verb.kind() {
             Kind::Refused(text) => Verdict::Refuse("BAD", Cow::Borrowed(text)),
-            _ => Verdict::Pass,
+            _ => match &mut self.restrict {
+                Some(restrict) => restrict.judge(command, self.now_ms),
+                None => Verdict::Pass,
+            },
         }
+    }
+
+    /// True where the bytes behind a streamed message may go on.
+    pub(super) fn passes_tail(&self, tail: &[u8]) -> bool {
+        self.restrict
+            .as_ref()
+            .is_none_or(|restrict| restrict.passes_tail(tail))
+    }
+
+    /// True where a response that may name a mailbox may be shown.
+    pub(super) fn shows(&self, response: &[u8]) -> bool {
+        self.restrict
+            .as_ref()
+            .is_none_or(|restrict| restrict.shows(response))
+    }
+
+    /// Counts what the backend has sent; false where that is more than allowed.
+    pub(super) fn spend(&mut self, tally: Tally) -> bool {
+        self.restrict
+            .as_mut()
+            .is_none_or(|restrict| restrict.spend(tally, self.now_ms))
     }
 }

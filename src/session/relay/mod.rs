@@ -3,9 +3,12 @@
 //! Bytes in, bytes out ([`Output`]); the caller does the reading and writing. What it must never do: send a backend a
 //! literal that it has not asked for, believe a client about IDLE, put an answer of ours into the middle of a response.
 
+mod budget;
 mod client;
 mod flow;
 mod guard;
+mod profile;
+mod restrict;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -23,9 +26,13 @@ use crate::imap::verb::Verb;
 use crate::session::inspect::Deed;
 use crate::session::inspect::Inspector;
 use crate::types::EndReason;
+use crate::types::Restrictions;
 
 use guard::Guard;
+use restrict::Restrict;
 
+pub use budget::Budget;
+pub use budget::Used;
 pub use flow::Flow;
 pub use flow::Output;
 
@@ -118,6 +125,8 @@ pub struct Counts {
     pub commands: u64,
     /// Commands answered by us: not IMAP, unknown, refused.
     pub refused: u64,
+    /// Those of them that are IMAP, and not allowed.
+    pub denied: u64,
     /// Messages that clients appended, begun.
     pub messages: u64,
 }
@@ -165,6 +174,21 @@ impl Relay {
         }
     }
 
+    /// Restricts the session; `budget` is shared by all sessions of the app password.
+    #[must_use]
+    pub fn restricted(mut self, restrictions: &Restrictions, budget: Option<Arc<Budget>>) -> Self {
+        self.guard.restrict = Restrict::new(restrictions, budget).map(Box::new);
+        if self
+            .guard
+            .restrict
+            .as_ref()
+            .is_some_and(|restrict| restrict.hides_mailboxes())
+        {
+            self.scanner.watch_names();
+        }
+        self
+    }
+
     /// The same session, judged by rules.
     #[must_use]
     pub fn inspected(self, inspector: Inspector) -> Self {
@@ -177,6 +201,7 @@ impl Relay {
     /// Says what time it is, in milliseconds of a clock that does not step back, the same for all sessions; before each
     /// step.
     pub fn tell_time(&mut self, now_ms: u64) {
+        self.guard.now_ms = now_ms;
         if let Some(inspector) = &mut self.inspector {
             inspector.tell_time(now_ms);
         }

@@ -5,6 +5,7 @@ use super::InFlight;
 use super::Output;
 use super::Relay;
 use super::Sent;
+use super::profile;
 use crate::imap::capability::filtered;
 use crate::imap::capability::filtered_code;
 use crate::imap::literal::LiteralMode;
@@ -71,6 +72,15 @@ impl Relay {
                     self.scanner.release();
                     taken += used;
                 }
+                Item::Named(used) => {
+                    if self.guard.shows(self.scanner.held()) {
+                        output.client.put(self.scanner.held());
+                        self.scanner.release();
+                    } else {
+                        self.scanner.drop_response();
+                    }
+                    taken += used;
+                }
                 Item::More(used) => taken += used,
                 Item::Broken(error) => return Err(self.broken_by_backend(error)),
             }
@@ -78,12 +88,26 @@ impl Relay {
                 self.flush_own(output);
             }
         }
+        self.count_downloads()?;
         match &mut self.inspector {
             Some(inspector) => inspector
                 .fetched(&self.scanner.tally())
                 .map_err(|_| EndReason::PolicyDenied),
             None => Ok(()),
         }
+    }
+
+    /// What has come counts against the budget, and ends the download that exceeds it.
+    fn count_downloads(&mut self) -> Result<(), EndReason> {
+        if self.guard.spend(self.scanner.tally()) {
+            return Ok(());
+        }
+        let downloads =
+            |entry: &InFlight| matches!(entry, InFlight::Command(sent) if profile::downloads(sent.verb));
+        if self.in_flight.iter().any(downloads) {
+            return Err(EndReason::BudgetExceeded);
+        }
+        Ok(())
     }
 
     fn broken_by_backend(&mut self, error: ResponseError) -> EndReason {

@@ -1,5 +1,9 @@
 //! App passwords and what a login looks up.
 
+use crate::types::BudgetLimits;
+use crate::types::Commands;
+use crate::types::MailboxPattern;
+
 use super::*;
 
 pub(super) async fn app_passwords_are_kept_listed_and_bounded(store: &Arc<dyn Store>) {
@@ -24,6 +28,38 @@ pub(super) async fn app_passwords_are_kept_listed_and_bounded(store: &Arc<dyn St
         .map(|row| row.id)
         .collect();
     assert_eq!(ids, [3, 5]);
+}
+
+pub(super) async fn restrictions_are_kept_as_they_were_given(store: &Arc<dyn Store>) {
+    let alice = add(store, "alice").await;
+    let patterns = |texts: &[&str]| {
+        let patterns = texts.iter().map(|text| MailboxPattern::parse(text).unwrap());
+        Some(patterns.collect())
+    };
+    let all = [
+        Restrictions {
+            read_only: true,
+            mailboxes: patterns(&["INBOX", "Entwürfe/*", " a b "]),
+            commands: Commands::parse("SELECT,FETCH").unwrap(),
+            budget: BudgetLimits {
+                bytes: Some(5_000_000_000),
+                messages: Some(500),
+            },
+            service: true,
+        },
+        Restrictions {
+            mailboxes: patterns(&[]),
+            commands: Commands::Backup,
+            ..Restrictions::default()
+        },
+        Restrictions::default(),
+    ];
+    for (id, restrictions) in (1..).zip(all) {
+        let mut row = app_password(id, &alice);
+        row.restrictions = restrictions;
+        assert!(store.add_app_password(row.clone(), 9).await.unwrap());
+        assert_eq!(store.app_password(id).await.unwrap(), Some(row));
+    }
 }
 
 pub(super) async fn app_passwords_are_revoked_once_and_go_with_their_owner(store: &Arc<dyn Store>) {

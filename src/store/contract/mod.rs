@@ -32,6 +32,7 @@ use crate::types::Group;
 use crate::types::Groups;
 use crate::types::Measure;
 use crate::types::Networks;
+use crate::types::Restrictions;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -78,6 +79,7 @@ contract! {
     ;
     app_passwords:
         app_passwords_are_kept_listed_and_bounded,
+        restrictions_are_kept_as_they_were_given,
         app_passwords_are_revoked_once_and_go_with_their_owner,
         sealed_passwords_are_replaced_for_live_app_passwords_of_the_account,
         a_look_up_finds_all_that_belongs_together,
@@ -129,6 +131,7 @@ fn app_password(id: u32, user: &UserName) -> AppPassword {
         created: NOW,
         expires: None,
         networks: None,
+        restrictions: Restrictions::default(),
         revoked: None,
         last_use: None,
     }

@@ -14,8 +14,10 @@ use crate::types::UserName;
 pub(super) fn add(db: &Connection, new: &AppPassword) -> rusqlite::Result<bool> {
     let added = db.execute(
         "INSERT INTO app_passwords
-             (id, user, account, label, hash, public_key, public_key_mac, sealed, created, expires, networks)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+             (id, user, account, label, hash, public_key, public_key_mac, sealed, created, expires, networks,
+              read_only, mailboxes, commands, budget_bytes, budget_messages, service)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+         ON CONFLICT DO NOTHING",
         params![
             new.id,
             new.user.as_str(),
@@ -28,6 +30,12 @@ pub(super) fn add(db: &Connection, new: &AppPassword) -> rusqlite::Result<bool> 
             new.created.0,
             new.expires.map(|end| end.0),
             new.networks.as_ref().map(rows::networks_text),
+            new.restrictions.read_only,
+            new.restrictions.mailboxes.as_deref().map(rows::patterns_text),
+            rows::commands_text(&new.restrictions.commands),
+            new.restrictions.budget.bytes.map(rows::count_number),
+            new.restrictions.budget.messages.map(rows::count_number),
+            new.restrictions.service,
         ],
     )?;
     Ok(added == 1)

@@ -17,10 +17,14 @@ use crate::store::Totp;
 use crate::store::User;
 use crate::store::Window;
 use crate::store::WindowState;
+use crate::types::BudgetLimits;
+use crate::types::Commands;
 use crate::types::Group;
 use crate::types::GroupError;
 use crate::types::Groups;
+use crate::types::MailboxPattern;
 use crate::types::Networks;
+use crate::types::Restrictions;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -29,7 +33,8 @@ pub(super) const USER: &str = "name, display, disabled, mfa, enrol_by, networks,
 
 /// Columns of `app_passwords`, in the order `app_password` reads them.
 pub(super) const APP_PASSWORD: &str = "id, user, account, label, hash, public_key, public_key_mac, sealed, created, expires, \
-                                       networks, revoked, last_used, last_from, last_client";
+                                       networks, revoked, last_used, last_from, last_client, read_only, mailboxes, commands, \
+                                       budget_bytes, budget_messages, service";
 
 pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
@@ -60,6 +65,24 @@ pub(super) fn app_password(row: &Row<'_>) -> rusqlite::Result<AppPassword> {
         networks: networks(row, 10)?,
         revoked: time(row, 11)?,
         last_use: last_use(row)?,
+        restrictions: restrictions(row)?,
+    })
+}
+
+fn restrictions(row: &Row<'_>) -> rusqlite::Result<Restrictions> {
+    let patterns = |text: &str| {
+        let patterns: Result<Vec<_>, _> = text.lines().map(MailboxPattern::parse).collect();
+        patterns.map(Vec::into_boxed_slice)
+    };
+    Ok(Restrictions {
+        read_only: row.get(15)?,
+        mailboxes: optional(row, 16, patterns)?,
+        commands: optional(row, 17, Commands::parse)?.unwrap_or_default(),
+        budget: BudgetLimits {
+            bytes: maybe_count(row, 18)?,
+            messages: maybe_count(row, 19)?,
+        },
+        service: row.get(20)?,
     })
 }
 
@@ -138,6 +161,29 @@ pub(super) fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
 pub(super) fn networks_text(networks: &Networks) -> String {
     let words: Vec<String> = networks.iter().map(ToString::to_string).collect();
     words.join(" ")
+}
+
+/// One pattern a line: none has a line end in it.
+pub(super) fn patterns_text(patterns: &[MailboxPattern]) -> String {
+    let lines: Vec<&str> = patterns.iter().map(MailboxPattern::as_str).collect();
+    lines.join("\n")
+}
+
+/// A profile or verbs; nothing where every command may be used.
+pub(super) fn commands_text(commands: &Commands) -> Option<String> {
+    (*commands != Commands::Any).then(|| commands.to_string())
+}
+
+/// SQLite's integers are signed.
+pub(super) fn count_number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn maybe_count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    let number: Option<i64> = row.get(column)?;
+    number
+        .map(|number| u64::try_from(number).map_err(|_| unreadable(column)))
+        .transpose()
 }
 
 fn networks(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Networks>> {

@@ -13,7 +13,7 @@ use crate::store::sqlite::habits;
 const APPLICATION_ID: i64 = 0x494d_5744;
 
 /// `PRAGMA user_version` is how many of these have run.
-const MIGRATIONS: &[&str] = &[FIRST, habits::MIGRATION];
+const MIGRATIONS: &[&str] = &[FIRST, habits::MIGRATION, RESTRICTIONS];
 
 /// Times are Unix seconds; `networks` are CIDR words with single spaces, NULL for no restriction.
 const FIRST: &str = "
@@ -94,6 +94,16 @@ CREATE TABLE known_sources (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Mailbox patterns stand in lines; NULL is no restriction.
+const RESTRICTIONS: &str = "
+ALTER TABLE app_passwords ADD COLUMN read_only INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE app_passwords ADD COLUMN mailboxes TEXT;
+ALTER TABLE app_passwords ADD COLUMN commands TEXT;
+ALTER TABLE app_passwords ADD COLUMN budget_bytes INTEGER;
+ALTER TABLE app_passwords ADD COLUMN budget_messages INTEGER;
+ALTER TABLE app_passwords ADD COLUMN service INTEGER NOT NULL DEFAULT 0;
+";
+
 /// Brings the file to the newest schema, in one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     migrate_by(connection, MIGRATIONS)
@@ -150,6 +160,9 @@ fn pragma(connection: &Connection, name: &str) -> Result<i64, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::sqlite::app_passwords;
+    use crate::types::Restrictions;
+
     use super::*;
     use crate::store::Store;
     use crate::store::Visit;
@@ -181,7 +194,7 @@ mod tests {
             .unwrap();
         let longer = [
             FIRST,
-            "ALTER TABLE app_passwords ADD COLUMN read_only INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE app_passwords ADD COLUMN colour INTEGER NOT NULL DEFAULT 0",
         ];
         migrate_by(&mut connection, &longer).unwrap();
         assert_eq!(version(&connection), 2);
@@ -242,6 +255,23 @@ mod tests {
                 .await
                 .unwrap()
         );
+    }
+
+    #[test]
+    fn app_passwords_of_the_first_version_come_out_unrestricted() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_by(&mut connection, &[FIRST]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO users (name, created) VALUES ('alice', 1);
+                 INSERT INTO app_passwords (id, user, account, label, hash, public_key, public_key_mac, created)
+                 VALUES (5, 'alice', 'alice', 'phone', zeroblob(32), zeroblob(32), zeroblob(32), 1);",
+            )
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        let row = app_passwords::one(&connection, 5).unwrap().unwrap();
+        assert_eq!(row.restrictions, Restrictions::default());
+        assert_eq!(row.label, "phone");
     }
 
     #[test]

@@ -52,6 +52,7 @@ fn app_password(id: u32) -> AppPassword {
         created: NOW,
         expires: None,
         networks: None,
+        restrictions: crate::types::Restrictions::default(),
         revoked: None,
         last_use: None,
     }
