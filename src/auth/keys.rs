@@ -80,8 +80,10 @@ impl From<aws_lc_rs::error::Unspecified> for KeyError {
     }
 }
 
-/// Keys derived from the key file, one per purpose.
-pub struct Keys {
+/// Keys derived from the key file, one per purpose. Ready-made keys are large: they lie elsewhere.
+pub struct Keys(Box<Ready>);
+
+struct Ready {
     app_password: hmac::Key,
     public_key: hmac::Key,
     window: hmac::Key,
@@ -107,7 +109,7 @@ impl Keys {
             Ok::<_, KeyError>(hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()))
         };
         let totp = expand(&root, "totp seal")?;
-        Ok(Self {
+        Ok(Self(Box::new(Ready {
             app_password: mac_key("app password")?,
             public_key: mac_key("app password public key")?,
             window: mac_key("trusted window")?,
@@ -118,13 +120,13 @@ impl Keys {
             spray: mac_key("password spray")?,
             totp: LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, totp.as_slice())?),
             check: *expand(&root, "store check")?,
-        })
+        })))
     }
 
     /// What a store remembers to recognise its key file by. Says nothing about the key.
     #[must_use]
     pub fn check(&self) -> [u8; 32] {
-        self.check
+        self.0.check
     }
 
     /// The hash of an app password: ties the secret to its id, its owner and the account it opens, so that a row cannot be
@@ -137,7 +139,7 @@ impl Keys {
         secret: &[u8],
     ) -> [u8; 32] {
         let (user, account) = (user.as_str().as_bytes(), account.as_str().as_bytes());
-        mac(&self.app_password, &[&id.to_be_bytes(), user, account, secret])
+        mac(&self.0.app_password, &[&id.to_be_bytes(), user, account, secret])
     }
 
     /// Ties a public key to its row: whoever can write to the store cannot have mail passwords sealed to a key of theirs.
@@ -149,7 +151,7 @@ impl Keys {
         key: &[u8; 32],
     ) -> [u8; 32] {
         let (user, account) = (user.as_str().as_bytes(), account.as_str().as_bytes());
-        mac(&self.public_key, &[&id.to_be_bytes(), user, account, key])
+        mac(&self.0.public_key, &[&id.to_be_bytes(), user, account, key])
     }
 
     /// The key of a trusted window.
@@ -162,7 +164,7 @@ impl Keys {
     ) -> [u8; 32] {
         let from = from.to_string();
         mac(
-            &self.window,
+            &self.0.window,
             &[
                 user.as_str().as_bytes(),
                 credential,
@@ -176,32 +178,35 @@ impl Keys {
     #[must_use]
     pub fn source(&self, user: &UserName, from: Prefix) -> [u8; 32] {
         mac(
-            &self.source,
+            &self.0.source,
             &[user.as_str().as_bytes(), from.to_string().as_bytes()],
         )
     }
 
     /// How the store names a network that anybody has logged in from.
     pub(super) fn network(&self, from: Prefix) -> [u8; 32] {
-        mac(&self.network, &[from.to_string().as_bytes()])
+        mac(&self.0.network, &[from.to_string().as_bytes()])
     }
 
     /// How the store names the network that an app password was first used from: the address, or the site of an IPv6 one.
     pub(super) fn first_sync(&self, app_password: u32, from: Prefix) -> [u8; 32] {
         let site = from.site().to_string();
-        mac(&self.first_sync, &[&app_password.to_be_bytes(), site.as_bytes()])
+        mac(
+            &self.0.first_sync,
+            &[&app_password.to_be_bytes(), site.as_bytes()],
+        )
     }
 
     /// A fingerprint of a password that is the same whoever presents it, so that rules see one password tried on many users.
     /// Never stored, and worthless without the key file.
     pub(super) fn spray(&self, secret: &Secret) -> u64 {
-        first_64_bits(&mac(&self.spray, &[secret.expose()]))
+        first_64_bits(&mac(&self.0.spray, &[secret.expose()]))
     }
 
     /// A fingerprint of a wrong password, so that limits can tell the same guess from a new one. Kept in memory only.
     #[must_use]
     pub fn guess(&self, secret: &Secret) -> u64 {
-        first_64_bits(&mac(&self.guess, &[secret.expose()]))
+        first_64_bits(&mac(&self.0.guess, &[secret.expose()]))
     }
 
     /// Seals a one-time secret for the store. Only this user's row opens it again.
@@ -209,7 +214,8 @@ impl Keys {
         let nonce: [u8; NONCE_LEN] = *random::bytes()?;
         let mut sealed = secret.to_vec();
         let aad = Aad::from(totp_context(user));
-        self.totp
+        self.0
+            .totp
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)?;
         let mut whole = vec![SEALED_V1];
         whole.extend_from_slice(&nonce);
@@ -226,7 +232,7 @@ impl Keys {
         let mut boxed = Zeroizing::new(boxed.to_vec());
         let aad = Aad::from(totp_context(user));
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = self.totp.open_in_place(nonce, aad, &mut boxed).ok()?;
+        let opened = self.0.totp.open_in_place(nonce, aad, &mut boxed).ok()?;
         Some(Secret::from(&*opened))
     }
 }

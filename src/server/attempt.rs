@@ -8,8 +8,10 @@ use crate::auth::app_password;
 use crate::auth::app_password::Typed;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Outcome;
+use crate::auth::gate::Pending;
 use crate::auth::gate::Source;
 use crate::auth::gate::Verified;
+use crate::backend;
 use crate::backend::Backend;
 use crate::backend::Client;
 use crate::backend::LoginError;
@@ -26,6 +28,7 @@ use crate::session::backend_login::LoginFailure;
 use crate::session::preauth::ClientId;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
+use crate::types::Authenticated;
 use crate::types::Credentials;
 use crate::types::Mechanism;
 use crate::types::Refusal;
@@ -151,18 +154,7 @@ impl<'a> Attempt<'a> {
             .sessions
             .open(&user, self.conversation.facts.addr.ip())?;
         let backend = self.route(&account)?;
-        let began = Instant::now();
-        let answer = backend.login(authenticated, &self.client()).await;
-        let outcome = match &answer {
-            Ok(_) => Outcome::Accepted,
-            Err(LoginError::Refused(_)) => Outcome::Refused,
-            Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
-        };
-        shared.backend_answered(&backend, outcome, began.elapsed());
-        if let Err(error) = shared.gate.settle(pending, outcome, clock::unix()).await {
-            shared.store_failed(&error);
-        }
-        match answer {
+        match self.ask_backend(&backend, authenticated, pending).await {
             Ok(opened) => {
                 ticket.succeeded(Instant::now().into_std());
                 let won = Won {
@@ -192,6 +184,28 @@ impl<'a> Attempt<'a> {
                 Err(failure)
             }
         }
+    }
+
+    /// Logs in at the backend, and settles what waited for its answer.
+    async fn ask_backend(
+        &self,
+        backend: &Arc<Backend>,
+        authenticated: Authenticated,
+        pending: Pending,
+    ) -> Result<backend::Session, LoginError> {
+        let shared = &self.conversation.shared;
+        let began = Instant::now();
+        let answer = backend.login(authenticated, &self.client()).await;
+        let outcome = match &answer {
+            Ok(_) => Outcome::Accepted,
+            Err(LoginError::Refused(_)) => Outcome::Refused,
+            Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
+        };
+        shared.backend_answered(backend, outcome, began.elapsed());
+        if let Err(error) = shared.gate.settle(pending, outcome, clock::unix()).await {
+            shared.store_failed(&error);
+        }
+        answer
     }
 
     /// Asks the rules about a login that the backend accepted.

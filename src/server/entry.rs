@@ -7,14 +7,17 @@ use crate::auth::lease::Lease;
 use crate::backend;
 use crate::limits::sessions::SessionPermit;
 use crate::net::stream::Stream;
+use crate::policy::engine::SessionCounters;
 use crate::server::clock;
 use crate::server::connection::Conversation;
 use crate::server::login::Session;
 use crate::server::relay::Report;
 use crate::server::rules::Watched;
 use crate::server::sessions::Facts;
+use crate::server::shared::Shared;
 use crate::session::preauth::PreAuth;
 use crate::session::relay::Relay;
+use crate::telemetry::event::Connection;
 use crate::telemetry::kind::Kind;
 use crate::types::Mechanism;
 use crate::types::SecondFactor;
@@ -55,28 +58,18 @@ pub(super) fn enter(
         as_of,
         took,
     } = entry;
-    let backend::Session {
-        mut logged_in,
-        stream: backend,
-        slot,
-    } = opened;
+    let (mut logged_in, backend, slot) = (opened.logged_in, opened.stream, opened.slot);
     let program = preauth
         .client_id()
         .and_then(|id| id.field("name"))
-        .map(ToOwned::to_owned);
+        .map(Into::into);
     let handover = preauth.accepted()?;
     client.unbound_records();
     let shared = Arc::clone(&conversation.shared);
     conversation.facts.user = Some(user.clone());
     conversation.facts.account = Some(account.clone());
     let factor = logged_in.factor().clone();
-    shared.metrics.logins.succeeded(mechanism, &factor, took);
-    let event = conversation.event(Kind::LoginSucceeded).mechanism(mechanism);
-    let mut event = event.second_factor(&factor).backend(&backend_name).duration(took);
-    if let SecondFactor::AppPassword { id, .. } = &factor {
-        event = event.app_password_id(&app_password::id_text(*id));
-    }
-    shared.emit(event);
+    let app_password = tell(conversation, mechanism, &factor, (&backend_name, took));
     let facts = Facts {
         session: conversation.facts.session,
         user,
@@ -88,21 +81,18 @@ pub(super) fn enter(
         program,
         parties: watched.as_ref().map(|watched| Arc::clone(&watched.parties)),
     };
-    let app_password = match &facts.factor {
-        SecondFactor::AppPassword { id, .. } => Some(*id),
-        _ => None,
-    };
     let (place, orders) = shared.sessions.enter(facts, lease);
     shared.recheck_since(as_of);
     let relay = shared.relay_for(&logged_in);
     let welcome = relay.welcome(&handover.tag, logged_in.capabilities());
-    let (relay, report): (Relay, Report) = match watched {
-        Some(watched) => {
-            let counters = conversation.counters().clone();
-            watched.watch(relay, &shared, (&conversation.facts, app_password), counters)
-        }
-        None => (relay, Box::new(|_| {})),
-    };
+    let counters = conversation.counters().clone();
+    let (relay, report) = watch(
+        watched,
+        relay,
+        &shared,
+        (&conversation.facts, app_password),
+        counters,
+    );
     Some(Box::new(Session {
         client,
         pipelined: handover.pipelined,
@@ -116,4 +106,37 @@ pub(super) fn enter(
         orders,
         permit,
     }))
+}
+
+/// Counts and tells the login; returns the app password's id.
+fn tell(
+    conversation: &Conversation,
+    mechanism: Mechanism,
+    factor: &SecondFactor,
+    (backend, took): (&str, std::time::Duration),
+) -> Option<u32> {
+    let shared = &conversation.shared;
+    shared.metrics.logins.succeeded(mechanism, factor, took);
+    let event = conversation.event(Kind::LoginSucceeded).mechanism(mechanism);
+    let event = event.second_factor(factor).backend(backend).duration(took);
+    let SecondFactor::AppPassword { id, .. } = factor else {
+        shared.emit(event);
+        return None;
+    };
+    shared.emit(event.app_password_id(&app_password::id_text(*id)));
+    Some(*id)
+}
+
+/// Has rules watch the session, where there are any.
+fn watch(
+    watched: Option<Watched>,
+    relay: Relay,
+    shared: &Arc<Shared>,
+    who: (&Connection, Option<u32>),
+    counters: SessionCounters,
+) -> (Relay, Report) {
+    match watched {
+        Some(watched) => watched.watch(relay, shared, who, counters),
+        None => (relay, Box::new(|_| {})),
+    }
 }

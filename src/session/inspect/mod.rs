@@ -76,7 +76,9 @@ impl Parties {
         facts.tls = self.tls.as_ref();
         facts.client = Some(&self.client);
         facts.user = Some(&self.user);
-        facts.baselines = self.baselines.as_deref().map(|baselines| baselines as _);
+        if let Some(baselines) = &self.baselines {
+            facts.baselines = Some(&**baselines);
+        }
         facts
     }
 }
