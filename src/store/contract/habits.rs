@@ -189,6 +189,21 @@ pub(super) async fn averages_are_of_the_days_before_today(store: &Arc<dyn Store>
     assert_eq!(others.average(Measure::FetchedBytes, 30), None);
 }
 
+pub(super) async fn each_measure_is_kept_apart(store: &Arc<dyn Store>) {
+    let mut amounts = Amounts::default();
+    for (measure, amount) in Measure::ALL.into_iter().zip(1..) {
+        amounts.add(measure, amount);
+    }
+    for _ in 0..2 {
+        store.note(Note::Did(name("alice"), day_of(NOW) - 1, amounts));
+        store.flush().await.unwrap();
+    }
+    let averages = habits(store, visit("alice")).await.averages;
+    for (measure, amount) in Measure::ALL.into_iter().zip(1..) {
+        assert_eq!(averages.average(measure, 7), Some(2 * amount), "{measure:?}");
+    }
+}
+
 pub(super) async fn usage_of_one_day_adds_up_and_saturates(store: &Arc<dyn Store>) {
     let yesterday = day_of(NOW) - 1;
     let did = |amount| {

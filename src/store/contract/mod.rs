@@ -90,6 +90,7 @@ contract! {
         a_network_is_known_once_anybody_came_from_it,
         the_last_login_is_remembered_and_never_moves_back,
         averages_are_of_the_days_before_today,
+        each_measure_is_kept_apart,
         usage_of_one_day_adds_up_and_saturates,
         the_first_use_of_an_app_password_stays_and_is_spent_once,
         an_allowance_goes_with_its_app_password_and_blocks_no_other_note,
