@@ -80,10 +80,16 @@ impl From<aws_lc_rs::error::Unspecified> for KeyError {
     }
 }
 
-/// Keys derived from the key file, one per purpose. Ready-made keys are large: they lie elsewhere.
-pub struct Keys(Box<Ready>);
+/// Keys derived from the key file, one per purpose.
+pub struct Keys {
+    /// Boxed: keys ready for use are large, and this is moved while the program starts.
+    macs: Box<MacKeys>,
+    totp: LessSafeKey,
+    check: [u8; 32],
+}
 
-struct Ready {
+/// For keyed hashes.
+struct MacKeys {
     app_password: hmac::Key,
     public_key: hmac::Key,
     window: hmac::Key,
@@ -92,8 +98,6 @@ struct Ready {
     first_sync: hmac::Key,
     guess: hmac::Key,
     spray: hmac::Key,
-    totp: LessSafeKey,
-    check: [u8; 32],
 }
 
 impl Keys {
@@ -109,7 +113,7 @@ impl Keys {
             Ok::<_, KeyError>(hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()))
         };
         let totp = expand(&root, "totp seal")?;
-        Ok(Self(Box::new(Ready {
+        let macs = Box::new(MacKeys {
             app_password: mac_key("app password")?,
             public_key: mac_key("app password public key")?,
             window: mac_key("trusted window")?,
@@ -118,15 +122,18 @@ impl Keys {
             first_sync: mac_key("first sync network")?,
             guess: mac_key("guess")?,
             spray: mac_key("password spray")?,
+        });
+        Ok(Self {
+            macs,
             totp: LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, totp.as_slice())?),
             check: *expand(&root, "store check")?,
-        })))
+        })
     }
 
     /// What a store remembers to recognise its key file by. Says nothing about the key.
     #[must_use]
     pub fn check(&self) -> [u8; 32] {
-        self.0.check
+        self.check
     }
 
     /// The hash of an app password: ties the secret to its id, its owner and the account it opens, so that a row cannot be
@@ -139,7 +146,10 @@ impl Keys {
         secret: &[u8],
     ) -> [u8; 32] {
         let (user, account) = (user.as_str().as_bytes(), account.as_str().as_bytes());
-        mac(&self.0.app_password, &[&id.to_be_bytes(), user, account, secret])
+        mac(
+            &self.macs.app_password,
+            &[&id.to_be_bytes(), user, account, secret],
+        )
     }
 
     /// Ties a public key to its row: whoever can write to the store cannot have mail passwords sealed to a key of theirs.
@@ -151,7 +161,7 @@ impl Keys {
         key: &[u8; 32],
     ) -> [u8; 32] {
         let (user, account) = (user.as_str().as_bytes(), account.as_str().as_bytes());
-        mac(&self.0.public_key, &[&id.to_be_bytes(), user, account, key])
+        mac(&self.macs.public_key, &[&id.to_be_bytes(), user, account, key])
     }
 
     /// The key of a trusted window.
@@ -164,7 +174,7 @@ impl Keys {
     ) -> [u8; 32] {
         let from = from.to_string();
         mac(
-            &self.0.window,
+            &self.macs.window,
             &[
                 user.as_str().as_bytes(),
                 credential,
@@ -178,21 +188,21 @@ impl Keys {
     #[must_use]
     pub fn source(&self, user: &UserName, from: Prefix) -> [u8; 32] {
         mac(
-            &self.0.source,
+            &self.macs.source,
             &[user.as_str().as_bytes(), from.to_string().as_bytes()],
         )
     }
 
     /// How the store names a network that anybody has logged in from.
     pub(super) fn network(&self, from: Prefix) -> [u8; 32] {
-        mac(&self.0.network, &[from.to_string().as_bytes()])
+        mac(&self.macs.network, &[from.to_string().as_bytes()])
     }
 
     /// How the store names the network that an app password was first used from: the address, or the site of an IPv6 one.
     pub(super) fn first_sync(&self, app_password: u32, from: Prefix) -> [u8; 32] {
         let site = from.site().to_string();
         mac(
-            &self.0.first_sync,
+            &self.macs.first_sync,
             &[&app_password.to_be_bytes(), site.as_bytes()],
         )
     }
@@ -200,13 +210,13 @@ impl Keys {
     /// A fingerprint of a password that is the same whoever presents it, so that rules see one password tried on many users.
     /// Never stored, and worthless without the key file.
     pub(super) fn spray(&self, secret: &Secret) -> u64 {
-        first_64_bits(&mac(&self.0.spray, &[secret.expose()]))
+        first_64_bits(&mac(&self.macs.spray, &[secret.expose()]))
     }
 
     /// A fingerprint of a wrong password, so that limits can tell the same guess from a new one. Kept in memory only.
     #[must_use]
     pub fn guess(&self, secret: &Secret) -> u64 {
-        first_64_bits(&mac(&self.0.guess, &[secret.expose()]))
+        first_64_bits(&mac(&self.macs.guess, &[secret.expose()]))
     }
 
     /// Seals a one-time secret for the store. Only this user's row opens it again.
@@ -214,8 +224,7 @@ impl Keys {
         let nonce: [u8; NONCE_LEN] = *random::bytes()?;
         let mut sealed = secret.to_vec();
         let aad = Aad::from(totp_context(user));
-        self.0
-            .totp
+        self.totp
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)?;
         let mut whole = vec![SEALED_V1];
         whole.extend_from_slice(&nonce);
@@ -232,7 +241,7 @@ impl Keys {
         let mut boxed = Zeroizing::new(boxed.to_vec());
         let aad = Aad::from(totp_context(user));
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = self.0.totp.open_in_place(nonce, aad, &mut boxed).ok()?;
+        let opened = self.totp.open_in_place(nonce, aad, &mut boxed).ok()?;
         Some(Secret::from(&*opened))
     }
 }
