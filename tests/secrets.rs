@@ -409,7 +409,7 @@ async fn enrol(place: &Place, user: &str, secrets: &mut Secrets) -> (String, Sec
         .await;
     let value: Value = serde_json::from_str(&begun.out).unwrap();
     let typed = value["secret"].as_str().unwrap();
-    let raw = support::base32(typed);
+    let raw = support::base32::decode(typed).expose().to_vec();
     secrets.add("the TOTP secret in base 32", typed);
     secrets.add("the TOTP secret", &raw);
     secrets.add("the TOTP secret in hexadecimal", hexadecimal(&raw));

@@ -154,9 +154,8 @@ impl<'a> Attempt<'a> {
             .sessions
             .open(&user, self.conversation.facts.addr.ip())?;
         let backend = self.route(&account)?;
-        match self.ask_backend(&backend, authenticated, pending).await {
+        let judged = match self.ask_backend(&backend, authenticated).await {
             Ok(opened) => {
-                ticket.succeeded(Instant::now().into_std());
                 let won = Won {
                     user: &user,
                     account: &account,
@@ -164,36 +163,40 @@ impl<'a> Attempt<'a> {
                     mechanism: credentials.mechanism.as_str(),
                     is_service: opened.logged_in.restrictions().service,
                 };
-                let watched = self.watch(won, presented).await?;
-                Ok(Entry {
-                    watched,
-                    user,
-                    account,
-                    mechanism: credentials.mechanism,
-                    lease,
-                    opened,
-                    backend_name: backend.name().into(),
-                    permit,
-                    as_of,
-                    took: self.began.elapsed(),
-                })
+                let watched = self.watch(won, presented).await;
+                watched.map(|watched| (opened, watched))
             }
-            Err(error) => {
-                let failure = refused_by_backend(&backend, error);
+            Err(error) => Err(refused_by_backend(&backend, error)),
+        };
+        self.settle(pending, judged.as_ref().err()).await;
+        let (opened, watched) = match judged {
+            Ok(judged) => judged,
+            Err(failure) => {
                 self.settle_ticket(ticket, &failure);
-                Err(failure)
+                return Err(failure);
             }
-        }
+        };
+        ticket.succeeded(Instant::now().into_std());
+        Ok(Entry {
+            watched,
+            user,
+            account,
+            mechanism: credentials.mechanism,
+            lease,
+            opened,
+            backend_name: backend.name().into(),
+            permit,
+            as_of,
+            took: self.began.elapsed(),
+        })
     }
 
-    /// Logs in at the backend, and settles what waited for its answer.
+    /// Logs in at the backend.
     async fn ask_backend(
         &self,
         backend: &Arc<Backend>,
         authenticated: Authenticated,
-        pending: Pending,
     ) -> Result<backend::Session, LoginError> {
-        let shared = &self.conversation.shared;
         let began = Instant::now();
         let answer = backend.login(authenticated, &self.client()).await;
         let outcome = match &answer {
@@ -201,11 +204,22 @@ impl<'a> Attempt<'a> {
             Err(LoginError::Refused(_)) => Outcome::Refused,
             Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
         };
+        let shared = &self.conversation.shared;
         shared.backend_answered(backend, outcome, began.elapsed());
+        answer
+    }
+
+    /// Settles what waited for the backend and for the rules: whoever is refused must not become a habit.
+    async fn settle(&self, pending: Pending, failure: Option<&Failure>) {
+        let outcome = match failure {
+            None => Outcome::Accepted,
+            Some(Failure::Refused(_)) => Outcome::Refused,
+            Some(Failure::Unavailable(_)) => Outcome::Unavailable,
+        };
+        let shared = &self.conversation.shared;
         if let Err(error) = shared.gate.settle(pending, outcome, clock::unix()).await {
             shared.store_failed(&error);
         }
-        answer
     }
 
     /// Asks the rules about a login that the backend accepted.

@@ -36,6 +36,7 @@ use crate::types::UserName;
 
 /// What a login leaves to its session.
 pub(in crate::server) struct Watched {
+    pub(in crate::server) user: UserName,
     pub(in crate::server) parties: Arc<Parties>,
     pub(in crate::server) meter: Arc<Meter>,
     /// What login rules ask of the session.
@@ -177,6 +178,7 @@ impl Shared {
         }
         self.policy.memory.remember(&visitor, now);
         Ok(Ok(Watched {
+            user: visitor.user.clone(),
             meter: self.policy.memory.begin(&visitor, &habits, now),
             parties: Arc::new(parties),
             decisions,

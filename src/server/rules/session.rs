@@ -18,28 +18,35 @@ use crate::session::inspect::Ledger;
 use crate::session::relay::Relay;
 use crate::telemetry::event::Connection;
 use crate::types::Measure;
+use crate::types::UserName;
 
 /// How often what sessions did is handed to the store.
 const COLLECT: Duration = Duration::from_secs(2);
 
 /// Counts what outlives the session.
-struct Kept(Arc<Meter>);
+struct Kept {
+    meter: Arc<Meter>,
+    user: UserName,
+    shared: Arc<Shared>,
+}
 
 impl Ledger for Kept {
     fn is_first_sync(&self) -> bool {
-        self.0.is_first_sync(clock::unix())
+        self.meter.is_first_sync(clock::unix())
     }
 
     fn fetched(&self, bytes: u64, messages: u64) {
-        self.0.fetched(bytes, messages, clock::unix());
+        self.meter.fetched(bytes, messages, clock::unix());
     }
 
     fn client_is(&self, family: &str) {
-        self.0.client_is(Some(family), clock::unix());
+        let now = clock::unix();
+        self.meter.client_is(Some(family), now);
+        self.shared.policy.memory.remember_family(&self.user, family, now);
     }
 
     fn count(&self, measure: Measure, amount: u64) {
-        self.0.count(measure, amount);
+        self.meter.count(measure, amount);
     }
 }
 
@@ -52,7 +59,11 @@ impl Watched {
         (connection, app_password): (&Connection, Option<u32>),
         counters: SessionCounters,
     ) -> (Relay, Report) {
-        let ledger = Box::new(Kept(self.meter));
+        let ledger = Box::new(Kept {
+            meter: self.meter,
+            user: self.user,
+            shared: Arc::clone(shared),
+        });
         let now_ms = monotonic_ms(Instant::now());
         let rules = Arc::clone(&shared.policy.rules);
         let mut inspector = Inspector::new(rules, (self.parties, ledger), counters, now_ms);
