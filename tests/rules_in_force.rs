@@ -1,0 +1,309 @@
+//! Rules through the whole proxy: what they decide happens, is told, and reaches beyond the session where it should.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a fault must fail the test"
+)]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+use std::time::Instant;
+
+use support::events::text;
+use support::memory::Mail;
+use support::memory::Server;
+use support::proxy::Proxy;
+use tempfile::TempDir;
+
+const MAIL_PASSWORD: &str = "right horse";
+
+/// A backend with Alice's mail, and a proxy that judges by these rules.
+async fn start(rules: &str) -> (Server, Proxy, TempDir) {
+    let mail = Mail::default();
+    mail.add_sample_user("alice", MAIL_PASSWORD);
+    let backend = Server::start(mail).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("rules.yaml");
+    fs::write(&file, rules).unwrap();
+    let more = format!("rules:\n  files: ['{}']\n", file.display());
+    let proxy = Proxy::start(backend.addr, &more).await;
+    (backend, proxy, folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_command_is_answered_told_and_never_sent() {
+    let (backend, proxy, _folder) = start(
+        "rules:
+  - name: no-rights
+    description: Nobody changes rights here.
+    attack: T1098.002
+    severity: high
+    on: command
+    when: command.verb in ['SETACL', 'DELETE'] && command.mailbox == 'Trash'
+    then: [alert, deny]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    for command in ["DELETE Trash", "DELETE \"Trash\"", "DELETE {5+}\r\nTrash"] {
+        let answer = client.command("a", command).await.unwrap();
+        assert!(
+            answer[0].starts_with("a NO [NOPERM] Denied by policy ("),
+            "{answer:?}"
+        );
+    }
+    let listed = client.command("b", "LIST \"\" Trash").await.unwrap();
+    assert!(listed.iter().any(|line| line.contains("Trash")), "{listed:?}");
+    let (_, event) = proxy.events.wait(0, "alert_raised").await.unwrap();
+    assert_eq!(text(&event, "rule.name"), "no-rights");
+    assert_eq!(text(&event, "event.severity"), "73");
+    assert_eq!(text(&event, "threat.technique.id"), "T1098.002");
+    assert_eq!(text(&event, "user.name"), "alice");
+    assert_eq!(text(&event, "imapwarden.decision.mode"), "enforce");
+    assert!(
+        !backend
+            .mail
+            .transcript()
+            .iter()
+            .any(|line| line.contains("DELETE")),
+        "{:?}",
+        backend.mail.transcript()
+    );
+    client.command("c", "LOGOUT").await.unwrap();
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_rule_tells_and_does_nothing() {
+    let (_backend, proxy, _folder) = start(
+        "rules:
+  - name: quiet
+    description: Looks.
+    severity: low
+    on: command
+    when: command.verb == 'NOOP'
+    then: [deny]
+    mode: shadow
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    let answer = client.command("a", "NOOP").await.unwrap();
+    assert!(answer[0].starts_with("a OK"), "{answer:?}");
+    let (_, event) = proxy.events.wait(0, "rule_matched").await.unwrap();
+    assert_eq!(text(&event, "imapwarden.decision.mode"), "shadow");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_is_slowed_while_it_happens_and_ended_when_it_goes_on() {
+    let (_backend, proxy, _folder) = start(
+        "rules:
+  - name: slow
+    description: Slows.
+    severity: low
+    on: fetched
+    count: bytes
+    per: session
+    within: 1h
+    over: 2KiB
+    then: [throttle: 4KiB/s]
+  - name: stop
+    description: Ends.
+    severity: high
+    on: fetched
+    count: bytes
+    per: session
+    within: 1h
+    over: 12KiB
+    then: [disconnect]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    client.command("a", "SELECT INBOX").await.unwrap();
+    let began = Instant::now();
+    // The rest comes slowly, then not at all.
+    let mut ended = false;
+    for number in 0..200 {
+        let tag = format!("f{number}");
+        if client.command(&tag, "FETCH 1:* BODY.PEEK[]").await.is_err() {
+            ended = true;
+            break;
+        }
+    }
+    assert!(ended, "the session goes on");
+    assert!(began.elapsed() > Duration::from_secs(1), "nobody was slowed");
+    let events = proxy.stop().await.all();
+    let told = |rule: &str| {
+        events
+            .iter()
+            .filter(|event| text(event, "rule.name") == rule)
+            .count()
+    };
+    assert_eq!((told("slow"), told("stop")), (1, 1), "each is told once");
+    let reasons: Vec<_> = events
+        .iter()
+        .filter(|event| text(event, "event.action") == "session_ended")
+        .map(|event| text(event, "event.reason"))
+        .collect();
+    assert_eq!(reasons, ["policy_denied"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_revokes_the_app_password_and_every_session_of_it_ends() {
+    let (_backend, proxy, _folder) = start(
+        "rules:
+  - name: honey
+    description: Nobody has a reason to look for this.
+    severity: critical
+    on: command
+    when: command.verb == 'SELECT' && command.mailbox == 'canary'
+    then: [alert, revoke]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut other = proxy.logged_in("alice", &password).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    assert!(client.command("a", "SELECT CANARY").await.is_ok(), "another name");
+    // It ends without an answer, or with a BYE.
+    let answer = client.command("b", "SELECT canary").await;
+    assert!(
+        answer.is_err() || !answer.unwrap().iter().any(|line| line.starts_with("b OK")),
+        "it goes on"
+    );
+    proxy.events.wait(0, "app_password_revoked").await.unwrap();
+    let rest = other.rest().await.unwrap();
+    let rest = String::from_utf8_lossy(&rest).into_owned();
+    assert!(rest.contains("* BYE"), "{rest}");
+    let mut again = proxy.connect().await;
+    let refused = again
+        .command("l", &format!("LOGIN alice {password}"))
+        .await
+        .unwrap();
+    assert!(
+        refused[0].starts_with("l NO [AUTHENTICATIONFAILED]"),
+        "{refused:?}"
+    );
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_wrong_password_on_many_users_bans_the_source() {
+    let (_backend, proxy, _folder) = start(
+        "rules:
+  - name: spray
+    description: One password on many accounts.
+    attack: T1110.003
+    severity: high
+    on: login
+    when: login.outcome == 'failure'
+    distinct: user.name
+    per: login.password_hash
+    within: 10m
+    over: 2
+    then: [alert, ban: 1h]
+",
+    )
+    .await;
+    for user in ["u1", "u2", "u3"] {
+        let mut client = proxy.connect().await;
+        let _ = client.command("l", &format!("LOGIN {user} Winter2026!")).await;
+    }
+    let (_, event) = proxy.events.wait(0, "alert_raised").await.unwrap();
+    assert_eq!(text(&event, "rule.name"), "spray");
+    proxy.events.wait(0, "ban_added").await.unwrap();
+    let mut tcp = proxy.tcp().await;
+    let mut nothing = Vec::new();
+    // Closed or reset before any TLS.
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut tcp, &mut nothing).await;
+    assert!(nothing.is_empty());
+    proxy.events.wait(0, "connection_denied").await.unwrap();
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_rule_refuses_like_any_other_refusal_and_the_event_says_why() {
+    let (_backend, proxy, _folder) = start(
+        "rules:
+  - name: no-clients-without-a-name
+    description: Alice uses programs that say what they are.
+    severity: medium
+    on: login
+    when: login.outcome == 'success' && user.mfa == 'app_password' && !has(client.name)
+    then: [deny]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.connect().await;
+    let refused = client
+        .command("l", &format!("LOGIN alice {password}"))
+        .await
+        .unwrap();
+    assert!(
+        refused[0].starts_with("l NO [AUTHENTICATIONFAILED]"),
+        "{refused:?}"
+    );
+    let (_, event) = proxy.events.wait(0, "login_failed").await.unwrap();
+    assert_eq!(text(&event, "event.reason"), "policy_denied");
+    client
+        .command("i", "ID (\"name\" \"Thunderbird\")")
+        .await
+        .unwrap();
+    let let_in = client
+        .command("m", &format!("LOGIN alice {password}"))
+        .await
+        .unwrap();
+    assert!(let_in.last().unwrap().starts_with("m OK"), "{let_in:?}");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_becomes_read_only() {
+    let (backend, proxy, _folder) = start(
+        "rules:
+  - name: hold
+    description: Two deletions are enough.
+    severity: high
+    on: command
+    when: command.store_adds_deleted
+    count: messages
+    per: session
+    within: 10m
+    over: 2
+    then: [alert, deny, read_only]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    client.command("a", "SELECT INBOX").await.unwrap();
+    let one = client.command("b", "STORE 1 +FLAGS (\\Deleted)").await.unwrap();
+    assert!(one.last().unwrap().starts_with("b OK"), "{one:?}");
+    let many = client.command("c", "STORE 1:* +FLAGS (\\Deleted)").await.unwrap();
+    assert!(many[0].starts_with("c NO [NOPERM]"), "{many:?}");
+    for (tag, command) in [("d", "EXPUNGE"), ("e", "CLOSE"), ("f", "DELETE Trash")] {
+        let answer = client.command(tag, command).await.unwrap();
+        assert!(
+            answer[0].starts_with(&format!("{tag} NO [NOPERM]")),
+            "{command}: {answer:?}"
+        );
+    }
+    let read = client.command("g", "FETCH 1 FLAGS").await.unwrap();
+    assert!(read.last().unwrap().starts_with("g OK"), "{read:?}");
+    assert!(
+        !backend
+            .mail
+            .transcript()
+            .iter()
+            .any(|line| line.contains("EXPUNGE") || line.contains("CLOSE"))
+    );
+    proxy.stop().await;
+}
