@@ -300,6 +300,25 @@ fn a_migration_from_a_credential_declared_as_service() {
     }
 }
 
+#[track_caller]
+fn new_mail(work: &mut Work) {
+    work.command(on("IDLE", "INBOX"));
+    work.command(Command {
+        uid: true,
+        set_size: Some(2),
+        fetch_body: true,
+        ..on("FETCH", "INBOX")
+    });
+    work.fetched(120_000, 2);
+    work.command(Command {
+        uid: true,
+        set_size: Some(1),
+        store_flags: &["\\Seen"],
+        store_mode: Some("add"),
+        ..on("STORE", "INBOX")
+    });
+}
+
 /// New mail is read, answered, filed and thrown away; drafts are saved; folders are made.
 #[test]
 fn a_working_day() {
@@ -309,21 +328,7 @@ fn a_working_day() {
     }
     for minute in 0..480_u64 {
         work.wait(60);
-        work.command(on("IDLE", "INBOX"));
-        work.command(Command {
-            uid: true,
-            set_size: Some(2),
-            fetch_body: true,
-            ..on("FETCH", "INBOX")
-        });
-        work.fetched(120_000, 2);
-        work.command(Command {
-            uid: true,
-            set_size: Some(1),
-            store_flags: &["\\Seen"],
-            store_mode: Some("add"),
-            ..on("STORE", "INBOX")
-        });
+        new_mail(&mut work);
         if minute % 4 == 0 {
             work.command(Command {
                 uid: true,
