@@ -70,6 +70,8 @@ fn every_example_loads_with_the_files_it_names() {
 fn every_yaml_snippet_in_the_docs_loads() {
     let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
     let mut seen = 0;
+    // Rules are no configuration: tests/policies.rs reads them, and runs their tests.
+    let docs = docs.filter(|path| !path.ends_with("rules.md"));
     for path in docs.chain([PathBuf::from("README.md")]) {
         let text = fs::read_to_string(&path).unwrap_or_default();
         for snippet in text.split("```yaml\n").skip(1) {

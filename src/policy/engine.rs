@@ -174,6 +174,16 @@ impl Engine {
         })
     }
 
+    /// The rules whose conditions hold at a moment, with the mode each is in. Nothing is counted and nothing follows: this is
+    /// for explaining.
+    pub fn matching<'e>(&'e self, facts: &'e dyn Lookup) -> impl Iterator<Item = (&'e Rule, Mode)> {
+        let candidates = self.index.candidates(facts).iter();
+        let ready = candidates.filter_map(|at| self.rules.get(usize::from(*at)));
+        ready
+            .filter(|ready| ready.rule.when.as_ref().is_none_or(|when| when.holds(facts)))
+            .map(|ready| (&*ready.rule, ready.mode))
+    }
+
     /// True where some rule looks at an event: the caller may save itself the facts otherwise.
     #[must_use]
     pub fn looks_at(&self, event: Event) -> bool {
@@ -659,6 +669,25 @@ mod tests {
         let decisions = engine.judge(&facts(Event::Connect, &[]), &mut session(), 0);
         assert_eq!(decisions.verdict().effect, Effect::Pass);
         assert_eq!(decisions.iter().next().unwrap().mode, Mode::Shadow);
+    }
+
+    #[test]
+    fn asking_which_rules_match_counts_nothing() {
+        let engine = engine(vec![counting(
+            Event::Connect,
+            Count::Events,
+            &[Group::Global],
+            0,
+            &[Action::Deny],
+        )]);
+        let connect = facts(Event::Connect, &[]);
+        let names: Vec<_> = engine
+            .matching(&connect)
+            .map(|(rule, mode)| (&*rule.name, mode))
+            .collect();
+        assert_eq!(names, [("test", Mode::Enforce)]);
+        assert_eq!(engine.matching(&facts(Event::Login, &[])).count(), 0);
+        assert!(engine.counters().is_empty());
     }
 
     #[test]
