@@ -11,6 +11,12 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 
+use imapwarden::policy::expression::FUNCTIONS;
+use imapwarden::policy::facts::Event;
+use imapwarden::policy::facts::Events;
+use imapwarden::policy::facts::Fact;
+use imapwarden::policy::facts::Measure;
+use imapwarden::policy::rules::Action;
 use imapwarden::telemetry::Kind;
 use imapwarden::telemetry::Metrics;
 use imapwarden::telemetry::field::Field;
@@ -177,6 +183,72 @@ fn every_direct_dependency_has_its_row_in_the_docs() {
         row
     });
     assert_same(documented.collect(), coded.into_iter().collect());
+}
+
+#[test]
+fn every_fact_has_its_row_in_the_docs() {
+    let coded = Fact::ALL.iter().map(|fact| {
+        let known = match fact.events() {
+            Events::ALL => "every event".to_owned(),
+            Events::FROM_LOGIN => "login and later".to_owned(),
+            Events::IN_SESSION => "command and later".to_owned(),
+            few => few.iter().map(Event::as_str).collect::<Vec<_>>().join(", "),
+        };
+        vec![
+            fact.name().to_owned(),
+            fact.kind().as_str().to_owned(),
+            known,
+            fact.meaning().replace('`', ""),
+            fact.example().to_owned(),
+        ]
+    });
+    assert_same(table("rules.md", "fact"), coded.collect());
+}
+
+#[test]
+fn every_event_of_rules_action_and_function_is_in_the_docs() {
+    let events: Vec<_> = Event::ALL
+        .iter()
+        .map(|event| vec![event.as_str().to_owned()])
+        .collect();
+    let mut documented = table("rules.md", "event");
+    documented.iter_mut().for_each(|row| row.truncate(1));
+    assert_same(documented, events);
+    let rate = std::num::NonZeroU64::MIN;
+    let actions = [
+        Action::Log,
+        Action::Alert,
+        Action::StepUp,
+        Action::Throttle(rate),
+        Action::ReadOnly,
+        Action::Deny,
+        Action::Disconnect,
+        Action::Revoke,
+        Action::Lock,
+        Action::Ban(std::time::Duration::ZERO),
+    ];
+    let coded = actions.iter().map(|action| {
+        let fits = Event::ALL.iter().filter(|event| action.fits(**event));
+        let fits: Vec<_> = fits.map(|event| event.as_str()).collect();
+        vec![action.as_str().to_owned(), fits.join(", ")]
+    });
+    let mut documented = table("rules.md", "action");
+    for row in &mut documented {
+        row.remove(1);
+        row[0] = row[0].split(':').next().unwrap().to_owned();
+    }
+    assert_same(documented, coded.collect());
+    let text = fs::read_to_string("docs/rules.md").unwrap();
+    for function in FUNCTIONS {
+        assert!(text.contains(&format!("{function}(")), "{function}");
+    }
+    for measure in Measure::ALL {
+        assert!(
+            text.contains(&format!("`{}`", measure.as_str())),
+            "{}",
+            measure.as_str()
+        );
+    }
 }
 
 /// `# HELP name rest` as (name, rest).

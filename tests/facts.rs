@@ -38,6 +38,8 @@ async fn events_of_a_session(proxy: Proxy) -> Vec<Value> {
     client.command("c", "COMPRESS DEFLATE").await.unwrap();
     client.command("d", "LOGOUT").await.unwrap();
     drop(client);
+    // A session that is still there when the proxy stops is given time to go.
+    proxy.events.wait(0, "session_ended").await.unwrap();
     let events = proxy.stop().await.all();
     let of_connections: Vec<Value> = events
         .into_iter()

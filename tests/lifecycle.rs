@@ -3,16 +3,20 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a fault must fail the test"
+    clippy::too_many_lines,
+    reason = "a fault must fail the test; tables and stories are as long as they are"
 )]
 
 mod support;
 
 use std::fs;
 use std::fs::Permissions;
+use std::io::BufRead;
+use std::io::BufReader;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -322,6 +326,30 @@ async fn a_connection_in_its_tls_hand_shake_does_not_keep_a_drain_waiting() {
 
 // --- Reload
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_while_it_starts_does_not_end_it() {
+    let backend = backend().await;
+    let place = Place::new(backend.addr, "");
+    let mut child = place.command("", &["serve"]).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("self-signed") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0);
+    }
+    let id = child.id().to_string();
+    let send = |signal| Command::new("kill").args(["-s", signal, &id]).status().unwrap();
+    assert!(send("HUP").success());
+    let mut events = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"certificates_reloaded\"") {
+        line.clear();
+        assert!(events.read_line(&mut line).unwrap() > 0, "it has ended");
+    }
+    assert!(send("TERM").success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 /// A certificate for localhost in the files of the configuration below; the key's last, as Let's Encrypt's clients do it.
 fn write_certificate(dir: &Path) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -620,7 +648,16 @@ async fn a_code_that_cannot_be_consumed_lets_nobody_in() {
         "the backend was not asked"
     );
     works(&mut client).await;
+    // An app password is only read; that its use cannot be noted is told, and keeps nobody out.
+    works(&mut program.logged_in("alice", &password).await).await;
+    until("it is not ready", || async {
+        program.get("/readyz").await.0 == 503
+    })
+    .await;
+    program.events.wait(0, "store_unavailable").await.unwrap();
     program.prlimit("--fsize=unlimited:unlimited");
+    program.events.wait(0, "store_recovered").await.unwrap();
+    assert_eq!(program.get("/readyz").await.0, 200);
     // The code was not used up by the failure, and what failed was no guess.
     let answer = try_login(&program, &login()).await;
     assert!(answer.starts_with("l OK"), "{answer}");

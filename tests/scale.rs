@@ -4,7 +4,9 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a fault must fail the test"
+    clippy::too_many_lines,
+    clippy::print_stdout,
+    reason = "a fault must fail the test; what was measured is shown"
 )]
 
 mod support;
@@ -126,11 +128,13 @@ fn raise_descriptors() {
 
 /// Memory of a process that is its own, in KiB: no program text, no shared pages.
 fn memory(program: &Program) -> usize {
+    usage(program, "RssAnon:")
+}
+
+/// A number of KiB from `/proc/PID/status`.
+fn usage(program: &Program, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
@@ -321,6 +325,26 @@ async fn five_thousand_connections_that_never_speak_cost_little_and_stop_nobody(
     })
     .await;
     works(&mut client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_little_address_space_left_a_crowd_does_not_end_it() {
+    const CROWD: usize = 1000;
+    raise_descriptors();
+    let backend = Yes::start(String::new()).await;
+    let place = Place::new(backend.addr, OPEN);
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let crowd = Crowd::new(&program);
+    let mut before = program.logged_in("alice", &password).await;
+    let space = usage(&program, "VmSize:") + 48 * 1024;
+    program.prlimit(&format!("--as={}", space * 1024));
+    let silent = many(CROWD / 2, || crowd.clone().tcp()).await;
+    let greeted = many(CROWD / 2, || crowd.clone().tls()).await;
+    works(&mut before).await;
+    works(&mut program.logged_in("alice", &password).await).await;
+    assert_eq!(program.get("/readyz").await.0, 200);
+    drop((silent, greeted));
 }
 
 /// Sends a byte now and then until the program has had enough.

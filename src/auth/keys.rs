@@ -82,6 +82,14 @@ impl From<aws_lc_rs::error::Unspecified> for KeyError {
 
 /// Keys derived from the key file, one per purpose.
 pub struct Keys {
+    /// Boxed: keys ready for use are large, and this is moved while the program starts.
+    macs: Box<MacKeys>,
+    totp: LessSafeKey,
+    check: [u8; 32],
+}
+
+/// For keyed hashes.
+struct MacKeys {
     app_password: hmac::Key,
     public_key: hmac::Key,
     window: hmac::Key,
@@ -90,8 +98,6 @@ pub struct Keys {
     first_sync: hmac::Key,
     guess: hmac::Key,
     spray: hmac::Key,
-    totp: LessSafeKey,
-    check: [u8; 32],
 }
 
 impl Keys {
@@ -107,7 +113,7 @@ impl Keys {
             Ok::<_, KeyError>(hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()))
         };
         let totp = expand(&root, "totp seal")?;
-        Ok(Self {
+        let macs = Box::new(MacKeys {
             app_password: mac_key("app password")?,
             public_key: mac_key("app password public key")?,
             window: mac_key("trusted window")?,
@@ -116,6 +122,9 @@ impl Keys {
             first_sync: mac_key("first sync network")?,
             guess: mac_key("guess")?,
             spray: mac_key("password spray")?,
+        });
+        Ok(Self {
+            macs,
             totp: LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, totp.as_slice())?),
             check: *expand(&root, "store check")?,
         })
@@ -137,7 +146,10 @@ impl Keys {
         secret: &[u8],
     ) -> [u8; 32] {
         let (user, account) = (user.as_str().as_bytes(), account.as_str().as_bytes());
-        mac(&self.app_password, &[&id.to_be_bytes(), user, account, secret])
+        mac(
+            &self.macs.app_password,
+            &[&id.to_be_bytes(), user, account, secret],
+        )
     }
 
     /// Ties a public key to its row: whoever can write to the store cannot have mail passwords sealed to a key of theirs.
@@ -149,7 +161,7 @@ impl Keys {
         key: &[u8; 32],
     ) -> [u8; 32] {
         let (user, account) = (user.as_str().as_bytes(), account.as_str().as_bytes());
-        mac(&self.public_key, &[&id.to_be_bytes(), user, account, key])
+        mac(&self.macs.public_key, &[&id.to_be_bytes(), user, account, key])
     }
 
     /// The key of a trusted window.
@@ -162,7 +174,7 @@ impl Keys {
     ) -> [u8; 32] {
         let from = from.to_string();
         mac(
-            &self.window,
+            &self.macs.window,
             &[
                 user.as_str().as_bytes(),
                 credential,
@@ -176,32 +188,35 @@ impl Keys {
     #[must_use]
     pub fn source(&self, user: &UserName, from: Prefix) -> [u8; 32] {
         mac(
-            &self.source,
+            &self.macs.source,
             &[user.as_str().as_bytes(), from.to_string().as_bytes()],
         )
     }
 
     /// How the store names a network that anybody has logged in from.
     pub(super) fn network(&self, from: Prefix) -> [u8; 32] {
-        mac(&self.network, &[from.to_string().as_bytes()])
+        mac(&self.macs.network, &[from.to_string().as_bytes()])
     }
 
     /// How the store names the network that an app password was first used from: the address, or the site of an IPv6 one.
     pub(super) fn first_sync(&self, app_password: u32, from: Prefix) -> [u8; 32] {
         let site = from.site().to_string();
-        mac(&self.first_sync, &[&app_password.to_be_bytes(), site.as_bytes()])
+        mac(
+            &self.macs.first_sync,
+            &[&app_password.to_be_bytes(), site.as_bytes()],
+        )
     }
 
     /// A fingerprint of a password that is the same whoever presents it, so that rules see one password tried on many users.
     /// Never stored, and worthless without the key file.
     pub(super) fn spray(&self, secret: &Secret) -> u64 {
-        first_64_bits(&mac(&self.spray, &[secret.expose()]))
+        first_64_bits(&mac(&self.macs.spray, &[secret.expose()]))
     }
 
     /// A fingerprint of a wrong password, so that limits can tell the same guess from a new one. Kept in memory only.
     #[must_use]
     pub fn guess(&self, secret: &Secret) -> u64 {
-        first_64_bits(&mac(&self.guess, &[secret.expose()]))
+        first_64_bits(&mac(&self.macs.guess, &[secret.expose()]))
     }
 
     /// Seals a one-time secret for the store. Only this user's row opens it again.

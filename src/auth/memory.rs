@@ -168,7 +168,9 @@ impl Memory {
             };
             let credential = Credential {
                 created: found.created,
-                is_used: found.last_used.is_some(),
+                // The first connections of a new device come together: one that was noted a moment ago, and whose session has
+                // not begun, must not make the credential an old one.
+                is_used: found.last_used.is_some_and(|last| now >= last.plus(PURSE_LIFE)),
             };
             let purse = self.purse(id, found.allowance.as_ref(), credential, visit, now);
             (purse, network)

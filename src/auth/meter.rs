@@ -187,7 +187,7 @@ impl Purse {
     /// What was spent since it was last asked.
     pub(super) fn spent(&self, now: UnixTime) -> Option<Note> {
         let bytes = self.unwritten.swap(0, Ordering::Relaxed);
-        (bytes > 0).then(|| Note::AllowanceSpent(self.id, bytes, now))
+        (bytes > 0).then_some(Note::AllowanceSpent(self.id, bytes, now))
     }
 
     fn lock(&self) -> MutexGuard<'_, Allowance> {

@@ -35,7 +35,7 @@ pub(super) async fn run(cx: &Context<'_>, listen: &[SocketAddr]) -> Result<(), C
     // An end of the channel is a stop as well.
     let run = server.run(async move { drop(stopped.await) });
     tokio::select! {
-        ended = Box::pin(run) => Ok(ended?),
+        () = Box::pin(run) => Ok(()),
         () = stops.twice(stop) => Err(CliError::Interrupted),
     }
 }

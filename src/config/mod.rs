@@ -17,6 +17,7 @@ mod mask;
 mod node;
 mod notes;
 pub mod output;
+pub mod policy;
 mod problem;
 pub mod relay;
 pub mod route;
@@ -49,6 +50,7 @@ use crate::config::notes::Notes;
 use crate::config::output::Drain;
 use crate::config::output::Events;
 use crate::config::output::Metrics;
+use crate::config::policy::Rules;
 use crate::config::problem::quoted;
 use crate::config::relay::Relay;
 use crate::config::route::Route;
@@ -90,6 +92,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// The relayed session.
     pub relay: Relay,
+    /// What sessions are judged by.
+    pub rules: Rules,
     /// What is kept on disk, and where.
     pub state: State,
     /// Security events.
@@ -153,6 +157,7 @@ impl Config {
             backends: vec![Backend::at(backend)],
             routes: Vec::new(),
             relay: Relay::default(),
+            rules: Rules::default(),
             state: State::in_directory(data_directory),
             events: Events::default(),
             log: log::Options::default(),
@@ -226,6 +231,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
     let backends = backend::read(&mut root, &cx);
     let routes = route::read(&mut root, &backends);
     let relay = Relay::read(root.section("relay"));
+    let rules = Rules::read(root.section("rules"), &cx);
     let state = State::read(&mut root, base);
     let events = Events::read(root.section("events"), &cx);
     let log = output::read_log(root.section("log"));
@@ -250,6 +256,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
         backends,
         routes,
         relay,
+        rules,
         state,
         events,
         log,

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod expression;
 pub mod factor;
 pub mod facts;
+pub mod family;
 pub mod first_sync;
 mod index;
 pub mod rules;

@@ -42,6 +42,18 @@ impl Severity {
     /// All of them, the mildest first.
     pub const ALL: [Self; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
 
+    /// The number in events, on the scale that detection rules of SIEMs use: 1 to 99.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Info => 1,
+            Self::Low => 21,
+            Self::Medium => 47,
+            Self::High => 73,
+            Self::Critical => 99,
+        }
+    }
+
     /// The word in rules and events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -473,6 +485,7 @@ pub(in crate::policy) mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one case for each way")]
     fn a_rule_whose_parts_do_not_fit_together_is_refused() {
         let counting = |change: fn(&mut Rule)| {
             let mut made = rule(Event::Fetched);

@@ -205,6 +205,7 @@ impl Distinct {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "the models count in usize")]
 mod tests {
     use proptest::prelude::*;
 

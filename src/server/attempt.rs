@@ -8,9 +8,9 @@ use crate::auth::app_password;
 use crate::auth::app_password::Typed;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Outcome;
+use crate::auth::gate::Pending;
 use crate::auth::gate::Source;
 use crate::auth::gate::Verified;
-use crate::auth::lease::Lease;
 use crate::backend;
 use crate::backend::Backend;
 use crate::backend::Client;
@@ -18,21 +18,20 @@ use crate::backend::LoginError;
 use crate::limits::attempts::Attempt as Guess;
 use crate::limits::attempts::Decision;
 use crate::limits::attempts::Ticket;
-use crate::limits::sessions::SessionPermit;
-use crate::net::stream::Stream;
 use crate::server::clock;
 use crate::server::connection::Conversation;
-use crate::server::login::Session;
-use crate::server::sessions::Facts;
+use crate::server::entry::Entry;
+use crate::server::rules::Presented;
+use crate::server::rules::Watched;
+use crate::server::rules::Won;
 use crate::session::backend_login::LoginFailure;
 use crate::session::preauth::ClientId;
-use crate::session::preauth::PreAuth;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
+use crate::types::Authenticated;
 use crate::types::Credentials;
 use crate::types::Mechanism;
 use crate::types::Refusal;
-use crate::types::SecondFactor;
 use crate::types::UserName;
 
 /// The length of a one-time code's time step, in seconds (RFC 6238).
@@ -45,20 +44,6 @@ pub(super) enum Refused {
     ByUs,
     /// Trouble of ours or of the backend.
     Unavailable,
-}
-
-/// What an attempt that succeeded has won.
-pub(super) struct Entry {
-    user: UserName,
-    account: UserName,
-    mechanism: Mechanism,
-    lease: Lease,
-    opened: backend::Session,
-    backend_name: Arc<str>,
-    permit: SessionPermit,
-    /// The store's change number from before the checks: what moved since then is checked again.
-    as_of: u64,
-    took: std::time::Duration,
 }
 
 /// One attempt.
@@ -92,12 +77,13 @@ impl<'a> Attempt<'a> {
 
     /// Judges credentials. A refusal is answered when its time has come, the same for every reason.
     pub(super) async fn judge(self, credentials: Credentials) -> Result<Entry, Refused> {
-        let failure = match self.enter(&credentials).await {
+        let shared = &self.conversation.shared;
+        let presented = shared.policy.is_on().then(|| shared.presented(&credentials));
+        let failure = match self.enter(&credentials, presented.as_ref()).await {
             Ok(entry) => return Ok(entry),
             Err(failure) => failure,
         };
         let took = self.began.elapsed();
-        let shared = &self.conversation.shared;
         match failure {
             Failure::Refused(refusal) => {
                 shared
@@ -106,6 +92,11 @@ impl<'a> Attempt<'a> {
                     .refused(credentials.mechanism, refusal, took);
                 let event = self.event(Kind::LoginFailed, Some(&credentials.user), credentials.mechanism);
                 shared.emit(event.refusal(refusal).duration(took));
+                if let Some(presented) = presented.filter(|_| refusal != Refusal::PolicyDenied) {
+                    let facts = &self.conversation.facts;
+                    let refused = (&credentials, &presented, refusal);
+                    shared.judge_failure(facts, self.id, refused, &mut self.conversation.counters());
+                }
                 self.wait().await;
                 Err(Refused::ByUs)
             }
@@ -135,7 +126,11 @@ impl<'a> Attempt<'a> {
         self.wait().await;
     }
 
-    async fn enter(&self, credentials: &Credentials) -> Result<Entry, Failure> {
+    async fn enter(
+        &self,
+        credentials: &Credentials,
+        presented: Option<&Presented>,
+    ) -> Result<Entry, Failure> {
         let shared = &self.conversation.shared;
         let as_of = shared.store_version();
         let ticket = self.ticket(credentials).await?;
@@ -159,21 +154,19 @@ impl<'a> Attempt<'a> {
             .sessions
             .open(&user, self.conversation.facts.addr.ip())?;
         let backend = self.route(&account)?;
-        let began = Instant::now();
-        let answer = backend.login(authenticated, &self.client()).await;
-        let outcome = match &answer {
-            Ok(_) => Outcome::Accepted,
-            Err(LoginError::Refused(_)) => Outcome::Refused,
-            Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
-        };
-        shared.backend_answered(&backend, outcome, began.elapsed());
-        if let Err(error) = shared.gate.settle(pending, outcome, clock::unix()).await {
-            shared.store_failed(&error);
-        }
-        match answer {
+        match self.ask_backend(&backend, authenticated, pending).await {
             Ok(opened) => {
                 ticket.succeeded(Instant::now().into_std());
+                let won = Won {
+                    user: &user,
+                    account: &account,
+                    factor: opened.logged_in.factor(),
+                    mechanism: credentials.mechanism.as_str(),
+                    is_service: opened.logged_in.restrictions().service,
+                };
+                let watched = self.watch(won, presented).await?;
                 Ok(Entry {
+                    watched,
                     user,
                     account,
                     mechanism: credentials.mechanism,
@@ -191,6 +184,44 @@ impl<'a> Attempt<'a> {
                 Err(failure)
             }
         }
+    }
+
+    /// Logs in at the backend, and settles what waited for its answer.
+    async fn ask_backend(
+        &self,
+        backend: &Arc<Backend>,
+        authenticated: Authenticated,
+        pending: Pending,
+    ) -> Result<backend::Session, LoginError> {
+        let shared = &self.conversation.shared;
+        let began = Instant::now();
+        let answer = backend.login(authenticated, &self.client()).await;
+        let outcome = match &answer {
+            Ok(_) => Outcome::Accepted,
+            Err(LoginError::Refused(_)) => Outcome::Refused,
+            Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
+        };
+        shared.backend_answered(backend, outcome, began.elapsed());
+        if let Err(error) = shared.gate.settle(pending, outcome, clock::unix()).await {
+            shared.store_failed(&error);
+        }
+        answer
+    }
+
+    /// Asks the rules about a login that the backend accepted.
+    async fn watch(&self, won: Won<'_>, presented: Option<&Presented>) -> Result<Option<Watched>, Failure> {
+        let Some(presented) = presented else {
+            return Ok(None);
+        };
+        let conversation = self.conversation;
+        let mut counters = conversation.counters().clone();
+        let judged =
+            conversation
+                .shared
+                .judge_login(&conversation.facts, self.id, won, presented, &mut counters);
+        let judged = judged.await.map_err(|error| self.store_failure(&error))?;
+        *conversation.counters() = counters;
+        Ok(Some(judged?))
     }
 
     /// Leave to try, or none: then the credentials are not looked at.
@@ -316,71 +347,4 @@ fn refused_by_backend(backend: &Backend, error: LoginError) -> Failure {
 fn id_fields(id: &ClientId) -> Vec<(String, String)> {
     let said = |(name, value): (&str, Option<&str>)| Some((name.to_owned(), value?.to_owned()));
     id.iter().filter_map(said).collect()
-}
-
-/// Begins the session that an attempt has won: it is listed, and its tagged OK is ready.
-pub(super) fn enter(
-    entry: Entry,
-    preauth: PreAuth,
-    mut client: Stream,
-    conversation: &mut Conversation,
-) -> Option<Box<Session>> {
-    let Entry {
-        user,
-        account,
-        mechanism,
-        lease,
-        opened,
-        backend_name,
-        permit,
-        as_of,
-        took,
-    } = entry;
-    let backend::Session {
-        mut logged_in,
-        stream: backend,
-        slot,
-    } = opened;
-    let program = preauth
-        .client_id()
-        .and_then(|id| id.field("name"))
-        .map(ToOwned::to_owned);
-    let handover = preauth.accepted()?;
-    client.unbound_records();
-    let shared = Arc::clone(&conversation.shared);
-    conversation.facts.user = Some(user.clone());
-    conversation.facts.account = Some(account.clone());
-    let factor = logged_in.factor().clone();
-    shared.metrics.logins.succeeded(mechanism, &factor, took);
-    let event = conversation.event(Kind::LoginSucceeded).mechanism(mechanism);
-    let mut event = event.second_factor(&factor).backend(&backend_name).duration(took);
-    if let SecondFactor::AppPassword { id, .. } = &factor {
-        event = event.app_password_id(&app_password::id_text(*id));
-    }
-    shared.emit(event);
-    let facts = Facts {
-        session: conversation.facts.session,
-        user,
-        account,
-        client: conversation.facts.addr.client,
-        since: clock::unix(),
-        factor,
-        backend: backend_name,
-        program,
-    };
-    let (place, orders) = shared.sessions.enter(facts, lease);
-    shared.recheck_since(as_of);
-    let relay = shared.relay_for(&logged_in);
-    Some(Box::new(Session {
-        client,
-        pipelined: handover.pipelined,
-        welcome: relay.welcome(&handover.tag, logged_in.capabilities()),
-        backend,
-        slot,
-        early: logged_in.take_early(),
-        relay,
-        place,
-        orders,
-        permit,
-    }))
 }

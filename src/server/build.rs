@@ -9,12 +9,14 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::auth::gate::Gate;
 use crate::auth::keys::Keys;
+use crate::auth::memory::Memory;
 use crate::backend::Backends;
 use crate::config::Config;
 use crate::config::listener::ListenerTls;
@@ -35,6 +37,7 @@ use crate::server::clock;
 use crate::server::control::Control;
 use crate::server::listener::Listener;
 use crate::server::relay::Deadlines;
+use crate::server::rules::Policy;
 use crate::server::sessions::Sessions;
 use crate::server::shared::Limits;
 use crate::server::shared::Shared;
@@ -47,9 +50,16 @@ use crate::telemetry::sink;
 use crate::types::Networks;
 
 /// Everything for a server, with every address bound.
-pub(super) async fn server(config: &Config, events: sink::Options) -> Result<Server, StartError> {
+pub(super) async fn server(
+    config: &Config,
+    events: sink::Options,
+    hangups: Signal,
+) -> Result<Server, StartError> {
     let now = clock::unix();
     let (store, keys) = open_store(config).await?;
+    let first_sync = config.rules.first_sync.clone();
+    let memory = Memory::new(Arc::clone(&store), Arc::clone(&keys), first_sync);
+    let policy = Policy::load(config, memory)?;
     let tls_options = tls_options(config)?;
     let metrics = Metrics::new()?;
     let (events, writer) = sink::start(events, metrics.events_dropped())?;
@@ -70,6 +80,7 @@ pub(super) async fn server(config: &Config, events: sink::Options) -> Result<Ser
         )?,
         store,
         backends: open_backends(config)?,
+        policy,
         sessions: Arc::new(Sessions::default()),
         events,
         metrics,
@@ -98,6 +109,7 @@ pub(super) async fn server(config: &Config, events: sink::Options) -> Result<Ser
         writer,
         drain: config.drain,
         tls_options,
+        hangups,
     })
 }
 

@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -13,6 +16,7 @@ use crate::net::proxy_header;
 use crate::net::stream::Stream;
 use crate::net::tls::HandshakeError;
 use crate::net::tls::TlsInfo;
+use crate::policy::engine::SessionCounters;
 use crate::server::clock;
 use crate::server::listener::Listener;
 use crate::server::login;
@@ -43,6 +47,8 @@ pub(super) struct Conversation {
     pub(super) local: SocketAddr,
     pub(super) open: Open,
     pub(super) began: Instant,
+    /// What rules have counted of it.
+    pub(super) counters: Mutex<SessionCounters>,
 }
 
 /// Serves one connection. The permit is held as long as it lasts.
@@ -55,7 +61,8 @@ pub(super) async fn serve(
 ) {
     let open = shared.metrics.connections.accepted();
     let name = Arc::clone(&listener.name);
-    let facts = Connection::new(clock::session_id(), ClientAddr::direct(peer), name);
+    let session = clock::session_id();
+    let facts = Connection::new(session, ClientAddr::direct(peer), name);
     let mut conversation = Conversation {
         shared,
         listener,
@@ -63,6 +70,7 @@ pub(super) async fn serve(
         local: tcp.local_addr().unwrap_or(peer),
         open,
         began: Instant::now(),
+        counters: Mutex::new(SessionCounters::new(session)),
     };
     let reason = match conversation.greet(tcp).await {
         Ok((session, seat)) => conversation.relay(session, seat).await,
@@ -84,6 +92,7 @@ impl Conversation {
         } else {
             (self.start_tls(tcp).await?, Channel::Tls)
         };
+        self.shared.judge_connection(&self.facts, &mut self.counters())?;
         self.shared
             .metrics
             .connections
@@ -142,6 +151,7 @@ impl Conversation {
             slot,
             early,
             relay,
+            report,
             place,
             orders,
             permit,
@@ -152,7 +162,7 @@ impl Conversation {
         let relaying = relay::run(
             (client, pipelined),
             (backend, early),
-            (relay, welcome, Box::new(|_| {})),
+            (relay, welcome, report),
             orders,
             deadlines,
         );
@@ -202,6 +212,11 @@ impl Conversation {
         let event = self.event(kind).end(reason);
         self.shared.emit(event.duration(self.began.elapsed()));
         reason
+    }
+
+    /// What rules have counted of this connection.
+    pub(super) fn counters(&self) -> MutexGuard<'_, SessionCounters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An event about this connection.

@@ -12,11 +12,12 @@ use tokio::time::timeout;
 use crate::backend::Slot;
 use crate::limits::sessions::SessionPermit;
 use crate::net::stream::Stream;
-use crate::server::attempt;
 use crate::server::attempt::Attempt;
 use crate::server::attempt::Refused;
 use crate::server::connection::Conversation;
+use crate::server::entry;
 use crate::server::relay::Order;
+use crate::server::relay::Report;
 use crate::server::relay::client_failure;
 use crate::server::sessions::Place;
 use crate::session::preauth::Answer;
@@ -50,6 +51,8 @@ pub(super) struct Session {
     /// What the backend sent behind its answer.
     pub(super) early: Vec<u8>,
     pub(super) relay: Relay,
+    /// Hears what rules decide.
+    pub(super) report: Report,
     pub(super) place: Place,
     pub(super) orders: oneshot::Receiver<Order>,
     pub(super) permit: SessionPermit,
@@ -93,7 +96,7 @@ async fn talk(
                     let attempt = Attempt::new(conversation, preauth.client_id());
                     match Box::pin(attempt.judge(credentials)).await {
                         Ok(entry) => {
-                            let session = attempt::enter(entry, preauth, stream, conversation);
+                            let session = entry::enter(entry, preauth, stream, conversation);
                             return session.ok_or(EndReason::InternalError);
                         }
                         Err(refused) => preauth = preauth.refused(answer_to(refused), &mut steps),

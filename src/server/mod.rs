@@ -6,9 +6,11 @@ mod build;
 pub mod clock;
 mod connection;
 mod control;
+mod entry;
 mod listener;
 mod login;
 mod relay;
+mod rules;
 mod sessions;
 mod shared;
 mod watch;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::task::JoinSet;
@@ -43,6 +46,7 @@ use crate::net::tls::ServerOptions;
 use crate::net::tls::TlsError;
 use crate::server::control::Control;
 use crate::server::listener::Listener;
+use crate::server::rules::RulesError;
 use crate::server::shared::Shared;
 use crate::store::StoreError;
 use crate::telemetry::event::Event;
@@ -109,6 +113,9 @@ pub enum StartError {
     /// Events cannot be written.
     #[error(transparent)]
     Events(#[from] SinkError),
+    /// Rules have mistakes.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// Metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -126,6 +133,7 @@ pub struct Server {
     writer: Writer,
     drain: Drain,
     tls_options: ServerOptions,
+    hangups: Signal,
 }
 
 impl Server {
@@ -134,7 +142,9 @@ impl Server {
     /// # Errors
     /// What cannot be had; nothing is left behind then but files that a next start uses.
     pub async fn start(config: &Config, events: sink::Options) -> Result<Self, StartError> {
-        build::server(config, events).await
+        // First of all: without a handler a hangup would end the process.
+        let hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        build::server(config, events, hangups).await
     }
 
     /// The addresses that clients can connect to, as bound: port 0 has become a port.
@@ -153,10 +163,7 @@ impl Server {
     }
 
     /// Serves until `stop` is ready, then drains: no new connections, every owed answer, BYE, and an end in bounded time.
-    ///
-    /// # Errors
-    /// Signals cannot be watched; nothing has been served then.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+    pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             shared,
             listeners,
@@ -165,8 +172,8 @@ impl Server {
             writer,
             drain,
             tls_options,
+            mut hangups,
         } = self;
-        let mut hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
         let connections = TaskTracker::new();
         let mut services = JoinSet::new();
         for (listener, acceptor) in listeners {
@@ -178,6 +185,7 @@ impl Server {
             ));
         }
         services.spawn(watch::run(Arc::clone(&shared)));
+        services.spawn(rules::collect(Arc::clone(&shared)));
         services.spawn(control.serve(Arc::clone(&shared)));
         if let Some(admin) = admin {
             services.spawn(admin::serve(admin, Arc::clone(&shared)));
@@ -191,6 +199,7 @@ impl Server {
             }
         }
         shut_down(&shared, &connections, drain).await;
+        shared.policy.memory.collect(clock::unix());
         if let Err(error) = shared.store.flush().await {
             shared.store_failed(&error);
         }
@@ -199,7 +208,6 @@ impl Server {
         if !writer.close(LAST_EVENTS) {
             tracing::warn!("the last events could not be written");
         }
-        Ok(())
     }
 }
 
@@ -214,6 +222,7 @@ fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
         }
     }
     shared.reload_databases();
+    shared.reload_rules();
 }
 
 /// Ends every connection: those that have not logged in at once, sessions spread over time so that their clients do not all

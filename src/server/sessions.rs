@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::auth::lease::Lease;
 use crate::server::relay::Order;
+use crate::session::inspect::Parties;
 use crate::types::EndReason;
 use crate::types::SecondFactor;
 use crate::types::SessionId;
@@ -19,7 +20,7 @@ use crate::types::UnixTime;
 use crate::types::UserName;
 
 /// What an operator is shown of a session.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Facts {
     pub(super) session: SessionId,
     pub(super) user: UserName,
@@ -29,6 +30,8 @@ pub(super) struct Facts {
     pub(super) factor: SecondFactor,
     pub(super) backend: Arc<str>,
     pub(super) program: Option<String>,
+    /// What rules judge it by.
+    pub(super) parties: Option<Arc<Parties>>,
 }
 
 struct Open {

@@ -34,6 +34,7 @@ use crate::server::clock;
 use crate::server::listener::Listener;
 use crate::server::relay::Deadlines;
 use crate::server::relay::monotonic_ms;
+use crate::server::rules::Policy;
 use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
 use crate::session::preauth;
@@ -85,6 +86,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) tls: tls::Server,
     pub(super) geo: Geo,
+    pub(super) policy: Policy,
     pub(super) preauth: Arc<preauth::Options>,
     pub(super) relay: Arc<relay::Options>,
     pub(super) store: Arc<dyn Store>,
@@ -139,6 +141,30 @@ impl Shared {
             done = work => Ok(done),
             // An error means that the process is gone: that is a stop, too.
             _ = shutdown.wait_for(|down| *down) => Err(EndReason::Shutdown),
+        }
+    }
+
+    /// Reads the rules again; sessions that would not be let in by them end.
+    pub(super) fn reload_rules(&self) {
+        match self.policy.reload() {
+            Ok(revision) => {
+                self.metrics.rules_reloaded(true);
+                self.emit(Event::new(Kind::RulesReloaded, clock::wall()).rules(&revision));
+                let rules = self.policy.login_rules();
+                let now_ms = monotonic_ms(tokio::time::Instant::now());
+                let ended = self.sessions.end_where(EndReason::PolicyChanged, |facts| {
+                    let parties = facts.parties.as_ref();
+                    parties.is_some_and(|parties| !rules.allow(facts.session, parties, now_ms))
+                });
+                for facts in ended {
+                    self.session_killed(&facts, EndReason::PolicyChanged);
+                }
+            }
+            Err(error) => {
+                self.metrics.rules_reloaded(false);
+                tracing::error!(%error, "the new rules cannot be used; the old ones stay in force");
+                self.emit(Event::new(Kind::RulesRejected, clock::wall()).error(&error));
+            }
         }
     }
 

@@ -102,6 +102,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     let monotonic = Instant::now().into_std();
     shared.limits.connections.sweep(monotonic);
     shared.limits.attempts.sweep(monotonic);
+    shared.policy.sweep(monotonic_ms(Instant::now()));
     shared.limits.budgets.sweep(monotonic_ms(Instant::now()));
     Ok(())
 }

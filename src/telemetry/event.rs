@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::policy::decision::Decision;
 use crate::telemetry::field::Field;
 use crate::telemetry::kind::Kind;
 use crate::telemetry::text::clean;
@@ -293,6 +294,30 @@ impl Event {
     /// The list, rule or limit that decided, by its name in the configuration.
     pub fn rule(self, name: &str) -> Self {
         self.set(Field::RuleName, clean(name.as_bytes()))
+    }
+
+    /// A rule's decision.
+    pub fn decision(self, decision: &Decision) -> Self {
+        let rule = &decision.rule;
+        let actions: Vec<Value> = rule.then.iter().map(|action| action.as_str().into()).collect();
+        let event = self
+            .rule(&rule.name)
+            .set(Field::RuleVersion, clean(decision.revision.as_bytes()))
+            .set(Field::Severity, rule.severity.number())
+            .set(Field::DecisionId, decision.id.to_string())
+            .set(Field::DecisionMode, decision.mode.as_str())
+            .set(Field::DecisionActions, actions)
+            .set(Field::DecisionValue, decision.value)
+            .set(Field::DecisionThreshold, decision.threshold);
+        match &rule.attack {
+            Some(attack) => event.set(Field::TechniqueId, clean(attack.as_str().as_bytes())),
+            None => event,
+        }
+    }
+
+    /// The rules in force.
+    pub fn rules(self, revision: &str) -> Self {
+        self.set(Field::RuleVersion, clean(revision.as_bytes()))
     }
 
     /// What went wrong: one of our errors, whose text never holds a secret.

@@ -66,6 +66,14 @@ fields! {
     TlsSubject = "tls.client.subject" "The subject of the client's certificate, where one was verified.";
     SessionId = "session.id" "The connection: 16 hexadecimal digits, the same in every event of one connection.";
     RuleName = "rule.name" "The list, rule or limit that decided.";
+    RuleVersion = "rule.version" "What tells the set of rules from another: a hash of its text.";
+    Severity = "event.severity" "How bad a rule calls it: 1 info, 21 low, 47 medium, 73 high, 99 critical.";
+    TechniqueId = "threat.technique.id" "The ATT&CK technique that a rule is about.";
+    DecisionId = "imapwarden.decision.id" "The decision's name; refused clients are shown it.";
+    DecisionMode = "imapwarden.decision.mode" "`enforce`, or `shadow`: reported, not acted on.";
+    DecisionActions = "imapwarden.decision.actions" "What the rule does.";
+    DecisionValue = "imapwarden.decision.value" "What the rule counted.";
+    DecisionThreshold = "imapwarden.decision.threshold" "What it had to be above.";
     ImapCommand = "imap.command" "The command's verb.";
     ImapMailbox = "imap.mailbox" "The mailbox, decoded.";
     Listener = "imapwarden.listener" "The listener that took the connection.";

@@ -111,10 +111,10 @@ kinds! {
         "The proxy takes no new connections and ends its sessions.";
     Stopped = "IW1003" "stopped" Info Success ["process"] ["end"]
         "The proxy has ended.";
-    ConfigReloaded = "IW1004" "config_reloaded" Info Success ["configuration"] ["change"]
-        "A new configuration is in force.";
-    ConfigRejected = "IW1005" "config_rejected" Error Failure ["configuration"] ["change", "error"]
-        "A new configuration has mistakes; the old one stays in force.";
+    RulesReloaded = "IW1004" "rules_reloaded" Info Success ["configuration"] ["change"]
+        "New rules are in force.";
+    RulesRejected = "IW1005" "rules_rejected" Error Failure ["configuration"] ["change", "error"]
+        "New rules have mistakes; the old ones stay in force.";
     CertificatesReloaded = "IW1006" "certificates_reloaded" Info Success ["configuration"] ["change"]
         "New certificates are in force.";
     CertificatesRejected = "IW1007" "certificates_rejected" Error Failure ["configuration"] ["change", "error"]
@@ -143,6 +143,14 @@ kinds! {
         "A session was ended by an operator, a revocation or a change of policy.";
     CommandRefused = "IW4003" "command_refused" Info Failure ["session"] ["denied", "protocol"]
         "A command was not passed to the backend.";
+    RuleMatched = "IW4004" "rule_matched" Info Unknown ["session"] ["info"]
+        "A rule matched.";
+    AlertRaised = "IW4005" "alert_raised" Warn Unknown ["session"] ["info"]
+        "A rule raised an alert.";
+    UserLocked = "IW5003" "user_locked" Warn Success ["iam"] ["user", "change", "admin"]
+        "A rule locked a user.";
+    AppPasswordRevoked = "IW5004" "app_password_revoked" Warn Success ["iam"] ["deletion", "admin"]
+        "A rule revoked an app password.";
     BanAdded = "IW5001" "ban_added" Info Success ["iam"] ["creation", "admin"]
         "A network is banned.";
     BanRemoved = "IW5002" "ban_removed" Info Success ["iam"] ["deletion", "admin"]

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from support.certificates import self_signed
+from support.clients import Client
 from support.manifests import breaches_of_restricted, judge, of_kind, pod_of, render
 from support.programs import REPOSITORY, imapwarden, run
-from support.proxy import Client, Proxy
+from support.proxy import Proxy
 
 EXAMPLES = REPOSITORY / "examples"
 COMPOSE = yaml.safe_load((EXAMPLES / "docker/docker-compose.yaml").read_text())
@@ -172,6 +173,16 @@ def test_what_the_build_copies_is_a_package_and_all_of_the_context(tmp_path):
     said = run(["cargo", "metadata", "--no-deps", "--format-version=1", "--offline", "--locked"], cwd=tmp_path)
     [package] = json.loads(said.stdout)["packages"]
     assert "imapwarden" in [target["name"] for target in package["targets"] if "bin" in target["kind"]]
+
+
+def test_the_sources_take_in_no_file_that_the_build_lacks():
+    allowed = [(REPOSITORY / line[1:]).resolve() for line in (REPOSITORY / ".dockerignore").read_text().splitlines()
+               if line.startswith("!")]
+    assert not (REPOSITORY / "build.rs").exists()
+    for source in (REPOSITORY / "src").rglob("*.rs"):
+        for path in re.findall(r'include(?:_str|_bytes)?!\(\s*"([^"]+)"', source.read_text()):
+            target = (source.parent / path).resolve()
+            assert any(target.is_relative_to(place) for place in allowed), f"{source}: {path}"
 
 
 def test_the_program_needs_no_library_that_the_image_lacks():

@@ -63,6 +63,10 @@ def test_it_starts_ends_and_starts_again_with_what_it_kept(start, name):
         pod.start()
         assert pod.ready(), pod.said()
         assert pod.certificate().startswith("-----BEGIN")
+        status, mounts = pod.about()
+        assert status["Uid"].split() == ["65532"] * 4 and status["NoNewPrivs"] == "1"
+        assert {status[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh")} == {"0" * 16}
+        assert mounts["/"].startswith("ro") and mounts["/var/lib/imapwarden"].startswith("rw")
         assert pod.terminate() == 0, pod.said()
     data = pod.sources["imapwarden-data"]
     kept = {path.name for path in data.iterdir()}

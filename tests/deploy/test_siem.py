@@ -1,15 +1,10 @@
 """Rules and snippets for a SIEM: read by pySigma, held to docs/events.md, and tried on events of the program."""
 
-import base64
-import hashlib
-import hmac
 import json
 import os
 import re
 import signal
 import socket
-import struct
-import time
 
 import pytest
 import yaml
@@ -18,10 +13,12 @@ from sigma.validation import SigmaValidator
 from sigma.validators.core import validators
 
 from support import sigma
+from support.backend import PASSWORD, Backend
 from support.certificates import self_signed
+from support.clients import attempt, enrol
 from support.documented import events, fields, reasons
 from support.programs import REPOSITORY
-from support.proxy import PASSWORD, Backend, Client, Proxy
+from support.proxy import Proxy
 
 SIEM = REPOSITORY / "examples/siem"
 #: These ask a web server for lists of tags.
@@ -71,34 +68,6 @@ def test_every_code_field_and_reason_of_a_rule_is_documented(path, rule):
     assert "event.code" in rule["detection"]["selection"]
 
 
-def code(secret, at):
-    """RFC 6238: six digits, SHA-1, 30 s."""
-    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
-    digest = hmac.new(key, struct.pack(">Q", int(at) // 30), hashlib.sha1).digest()
-    start = digest[-1] & 15
-    return f"{(struct.unpack('>I', digest[start:start + 4])[0] & 0x7FFFFFFF) % 10**6:06}"
-
-
-def enrol(proxy, user):
-    """One-time codes for a user; returns the secret."""
-    proxy.cli("user", "add", user)
-    begun = json.loads(proxy.cli("user", "enroll-totp", user, "--begin", "--json").stdout)
-    secret = re.search(r"[?&]secret=([A-Z2-7]+)", json.dumps(begun))[1]
-    # The step that is told here is used up.
-    proxy.cli("user", "enroll-totp", user, "--confirm", "--code-stdin", stdin=code(secret, time.time()) + "\n")
-    return secret
-
-
-def attempt(proxy, user, password, program=None):
-    client = Client(proxy.port)
-    if program:
-        client.command(f'ID ("name" "{program}")')
-    answer = client.login(user, password)
-    if not answer.startswith("OK"):
-        client.close()
-    return answer, client
-
-
 @pytest.fixture(scope="module")
 def happened(tmp_path_factory):
     """Events of the program after a bad day."""
@@ -114,7 +83,7 @@ def happened(tmp_path_factory):
         made = proxy.cli("app-password", "create", "bob", "--network", "192.0.2.0/24", "--json", "--password-stdin",
                          stdin=PASSWORD + "\n")
         elsewhere = json.loads(made.stdout)["password"]
-        secret = enrol(proxy, "carol")
+        _, used = enrol(proxy, "carol")
 
         answer, script = attempt(proxy, "alice", alice, program="imaplib")
         assert answer.startswith("OK"), answer
@@ -123,7 +92,7 @@ def happened(tmp_path_factory):
         [listed] = json.loads(proxy.cli("app-password", "list", "alice", "--json").stdout)
         proxy.cli("app-password", "revoke", listed["id"])
         for user, password in (("alice", alice), ("alice", bob), ("bob", elsewhere), ("dave", "guess"),
-                               ("carol", f"{PASSWORD};{code(secret, time.time())}"), ("carol", f"{PASSWORD};000000")):
+                               ("carol", f"{PASSWORD};{used}"), ("carol", f"{PASSWORD};000000")):
             assert attempt(proxy, user, password)[0].startswith("NO "), user
         with socket.create_connection(("127.0.0.1", proxy.port)) as plain:
             plain.sendall(b"a LOGIN b c\r\n")
@@ -133,7 +102,7 @@ def happened(tmp_path_factory):
         os.kill(proxy.process.pid, signal.SIGHUP)
         proxy.until(lambda: proxy.told("certificates_rejected") and proxy.told("ban_added") and proxy.told("session_killed"))
         (proxy.data / "imapwarden.db").rename(proxy.data / "away.db")
-        proxy.until(lambda: proxy.told("store_unavailable"))
+        proxy.until(lambda: proxy.probe("readyz") == 503 and proxy.told("store_unavailable"))
         robot.close()
         proxy.until(lambda: len(proxy.told("session_ended")) == 2)
         proxy.stop()

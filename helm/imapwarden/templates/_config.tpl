@@ -20,7 +20,7 @@ proxy_protocol_from:
 {{- fail "config.tls.certificates is written by the chart itself: set tls.secretName or tls.certManager" -}}
 {{- end -}}
 {{- if not $given.backends -}}
-{{- fail "config.backends must be given: the mail servers, for example [{address: \"dovecot.mail.svc.cluster.local:143\", tls: none}]" -}}
+{{- fail "config.backends must be given: the mail servers, for example [{address: \"dovecot.mail.svc.cluster.local:143\"}]" -}}
 {{- end -}}
 data_directory: /var/lib/imapwarden
 {{- if .Values.keyFile.secretName }}

@@ -230,28 +230,44 @@ async fn a_client_that_says_its_name_after_the_login_is_judged_again() {
     assert!(!thief.is_first_sync(NOW));
 }
 
-#[tokio::test]
-async fn an_app_password_that_was_used_before_has_no_first_sync_and_its_client_is_learnt() {
-    let world = World::new();
+/// The app password let somebody in at `NOW`, and no session of it has begun.
+async fn used_without_a_session(world: &World) -> u32 {
     world.add("alice").await;
     let id = world.app_password("alice").await.id;
-    let memory = memory(&world);
     let last_use = crate::store::LastUse {
         at: NOW,
         from: HOME.parse().unwrap(),
         client: None,
     };
     world.store.note(Note::AppPasswordUsed(id, last_use));
-    let meter = enter(&memory, &visitor(HOME, None, Some(id)), later(1)).await;
-    assert!(!meter.is_first_sync(later(1)));
-    meter.client_is(Some("k9"), later(1));
-    assert!(!meter.is_first_sync(later(1)));
-    let allowance = kept(&memory, id, later(1)).await;
-    assert_eq!((allowance.left, allowance.ended), (0, Some(later(1))));
+    id
+}
+
+#[tokio::test]
+async fn an_app_password_that_was_used_before_has_no_first_sync_and_its_client_is_learnt() {
+    let world = World::new();
+    let id = used_without_a_session(&world).await;
+    let memory = memory(&world);
+    let now = later(300);
+    let meter = enter(&memory, &visitor(HOME, None, Some(id)), now).await;
+    assert!(!meter.is_first_sync(now));
+    meter.client_is(Some("k9"), now);
+    assert!(!meter.is_first_sync(now));
+    let allowance = kept(&memory, id, now).await;
+    assert_eq!((allowance.left, allowance.ended), (0, Some(now)));
     assert_eq!(allowance.family.as_deref(), Some("k9"));
     // Without an app password there is nothing to be first.
-    let meter = enter(&memory, &visitor(HOME, None, None), later(1)).await;
-    assert!(!meter.is_first_sync(later(1)));
+    let meter = enter(&memory, &visitor(HOME, None, None), now).await;
+    assert!(!meter.is_first_sync(now));
+}
+
+#[tokio::test]
+async fn connections_that_come_together_are_one_first_use() {
+    let world = World::new();
+    let id = used_without_a_session(&world).await;
+    let memory = memory(&world);
+    let meter = enter(&memory, &visitor(HOME, None, Some(id)), later(299)).await;
+    assert!(meter.is_first_sync(later(299)));
 }
 
 #[tokio::test]

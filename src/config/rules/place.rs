@@ -2,16 +2,13 @@
 
 use std::ops::Range;
 
-/// The place in `source` of the bytes `at` of `text`, which was read from `whole`.
+/// The place in `source` of the bytes `at` of `text`, which was read from `whole`; the beginning of `whole` where it cannot be
+/// told.
 pub(super) fn place(source: &str, whole: Range<usize>, text: &str, at: Range<usize>) -> Range<usize> {
-    let start = locate(source, whole.clone(), text, at.start);
+    let last = at.end.saturating_sub(1).max(at.start);
+    let found = locate(source, &whole, text, at.start).zip(locate(source, &whole, text, last));
+    let (start, end) = found.unwrap_or((whole.start, whole.start));
     // What is pointed at ends on the line it begins on.
-    let end = locate(
-        source,
-        whole.clone(),
-        text,
-        at.end.saturating_sub(1).max(at.start),
-    );
     let rest = source.get(start..whole.end).unwrap_or_default();
     let line = rest.lines().next().unwrap_or_default().trim_end().len();
     let length = end.saturating_sub(start).saturating_add(1);
@@ -20,22 +17,17 @@ pub(super) fn place(source: &str, whole: Range<usize>, text: &str, at: Range<usi
 }
 
 /// Walks both texts side by side. What stands in the file only is skipped: an opening quote, a block's header,
-/// indentation, the backslash of an escape. An escape that spells a character by its number leads astray, to a place in the
-/// same scalar still.
-fn locate(source: &str, whole: Range<usize>, text: &str, offset: usize) -> usize {
+/// indentation, the backslash of an escape. An escape that spells a character by its number ends the walk.
+fn locate(source: &str, whole: &Range<usize>, text: &str, offset: usize) -> Option<usize> {
     let raw = source.get(whole.clone()).unwrap_or_default();
     let skipped = header(raw);
     let mut rest = raw.char_indices().skip_while(|(at, _)| *at < skipped).peekable();
     for (at, wanted) in text.char_indices() {
-        while let Some((_, found)) = rest.peek() {
-            let same = *found == wanted || (wanted.is_whitespace() && found.is_whitespace());
-            if same {
-                break;
-            }
-            rest.next();
-        }
+        let same = |found: char| found == wanted || (wanted.is_whitespace() && found.is_whitespace());
+        while rest.next_if(|(_, found)| !same(*found)).is_some() {}
+        let (found, _) = rest.peek()?;
         if at >= offset {
-            break;
+            return Some(whole.start.saturating_add(*found));
         }
         rest.next();
         if wanted.is_whitespace() {
@@ -48,7 +40,7 @@ fn locate(source: &str, whole: Range<usize>, text: &str, offset: usize) -> usize
     }
     let end = raw.trim_end().len();
     let within = rest.peek().map_or(end, |(at, _)| *at);
-    whole.start.saturating_add(within)
+    Some(whole.start.saturating_add(within))
 }
 
 /// How long what comes before the text is: a quote, or the line that opens a block.
@@ -81,14 +73,15 @@ mod tests {
         );
         assert_eq!(
             found(">-\n  a == 1\n  && bad", "a == 1 && bad", "bad"),
-            ("bad", 16)
+            ("bad", 17)
         );
         assert_eq!(
             found("|\n  a || 1\n    && bad\n", "a || 1\n  && bad\n", "bad"),
             ("bad", 18)
         );
         assert_eq!(found("a ==\n    é && bad", "a == é && bad", "bad"), ("bad", 15));
-        assert_eq!(found("\"\\x61 && bad\"", "a && bad", "bad").0.len(), 3);
+        // An escape by number: the beginning of the scalar.
+        assert_eq!(found("\"\\x61 && bad\"", "a && bad", "bad").1, 0);
     }
 
     #[test]

@@ -41,6 +41,15 @@ const MAX_BYTES: u64 = 1 << 50;
 /// Reads a rule. `None` means that a problem was noted.
 pub(super) fn read(mut section: Section<'_>, source: &str) -> Option<At<Rule>> {
     let span = section.span();
+    let rule = read_keys(&mut section, source);
+    if let Some(rule) = &rule {
+        check(&section, rule);
+    }
+    section.finish();
+    rule.map(|value| At { value, span })
+}
+
+fn read_keys(section: &mut Section<'_>, source: &str) -> Option<Rule> {
     let name = section.required("name", &rule_name());
     let description = section.required("description", &sentence());
     let false_positives = section.optional("false_positives", &sentence(), "none");
@@ -53,13 +62,13 @@ pub(super) fn read(mut section: Section<'_>, source: &str) -> Option<At<Rule>> {
         "enforce",
     );
     let condition = section.raw("when", "expression", "always");
-    let when = condition.map(|node| on.and_then(|on| when::read(&section, node, on, source)));
-    let count = read_count(&mut section);
-    let per = read_per(&mut section);
+    let when = condition.map(|node| on.and_then(|on| when::read(section, node, on, source)));
+    let count = read_count(section);
+    let per = read_per(section);
     let within = section.optional("within", &duration(MIN_WITHIN..=MAX_WITHIN), "none");
-    let over = read_over(&mut section, count);
-    let then = read_then(&mut section);
-    let rule = Rule {
+    let over = read_over(section, count);
+    let then = read_then(section);
+    Some(Rule {
         name: name?,
         description: description?,
         false_positives,
@@ -71,16 +80,13 @@ pub(super) fn read(mut section: Section<'_>, source: &str) -> Option<At<Rule>> {
             Some(when) => Some(when?),
             None => None,
         },
-        count,
+        count: count?,
         per,
         within,
         over: over.unwrap_or(Threshold::Fixed(0)),
         then,
         mode: mode.unwrap_or_default(),
-    };
-    check(&section, &rule);
-    section.finish();
-    Some(At { value: rule, span })
+    })
 }
 
 /// Says which key does not fit; unless something about the file was wrong already, which may be the cause.
@@ -130,8 +136,8 @@ fn help(error: &RuleError, rule: &Rule) -> Option<String> {
     }
 }
 
-/// `count: bytes`, or `distinct: user.name`.
-fn read_count(section: &mut Section<'_>) -> Count {
+/// `count: bytes`, or `distinct: user.name`. `None` means that a problem was noted.
+fn read_count(section: &mut Section<'_>) -> Option<Count> {
     const WORDS: [Count; 3] = [Count::Events, Count::Bytes, Count::Messages];
     let word = |count: Count| match count {
         Count::Bytes => "bytes",
@@ -146,7 +152,9 @@ fn read_count(section: &mut Section<'_>) -> Count {
             Problem::new("conflicting_keys", section.place("distinct"), message).help("leave one out"),
         );
     }
-    distinct.map(Count::Distinct).or(count).unwrap_or_default()
+    let written = section.has("count") || section.has("distinct");
+    let read = distinct.map(Count::Distinct).or(count);
+    read.or((!written).then(Count::default))
 }
 
 const GROUPS: [(&str, Group); 6] = [
@@ -204,8 +212,10 @@ fn group() -> Kind<'static, Group> {
 }
 
 /// `over: 20`, `over: 2GiB` or `over: {baseline: 14d, factor: 8, floor: 200MiB}`.
-fn read_over(section: &mut Section<'_>, count: Count) -> Option<Threshold> {
+fn read_over(section: &mut Section<'_>, count: Option<Count>) -> Option<Threshold> {
     let node = section.raw("over", "number or size, or a section", "0")?;
+    // Without knowing what is counted, nobody can say what a threshold looks like.
+    let count = count?;
     if !matches!(node.value, Value::Map(_)) {
         return section
             .optional("over", &amount(count), "0")

@@ -85,13 +85,31 @@ fn syntax(text: &str, errors: &[cel::ParseError]) -> ExpressionError {
         .map(|line| line.chars().count())
         .sum();
     let message = first.map_or("", |error| error.msg.as_str());
-    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
-    let message = message.lines().next().unwrap_or_default();
     let start = byte_of(text, start.saturating_add(column));
     ExpressionError {
         at: start..text.ceil_char_boundary(start.saturating_add(1)).min(text.len()),
-        kind: ErrorKind::Syntax(message.chars().take(120).collect()),
+        kind: ErrorKind::Syntax(plain(message)),
     }
+}
+
+/// The parser's message without what helps nobody who has not read its grammar.
+fn plain(message: &str) -> String {
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    let message = message.split(" expecting ").next().unwrap_or_default();
+    if message.contains("<EOF>") {
+        return "it ends too early".to_owned();
+    }
+    let message = match message.strip_prefix("token recognition error at: '") {
+        Some(rest) => format!("`{}` means nothing here", rest.trim_end_matches('\'').trim()),
+        None => message.to_owned(),
+    };
+    message
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(120)
+        .collect()
 }
 
 /// The byte at which a character starts.

@@ -206,7 +206,7 @@ fn any((a, a_at): Arg, (b, b_at): Arg) -> Checked<Typed> {
 }
 
 fn equal((a, a_at): Arg, (b, b_at): Arg) -> Checked<Truth> {
-    const PLACE: &str = "`==` with such a left side";
+    const PLACE: &str = "the right side of `==`";
     match (a, b) {
         (Typed::Truth(a), b) => Ok(Truth::Same(Box::new((a, b.truth(PLACE, b_at)?)))),
         (Typed::Number(a), b) => Ok(Truth::Compare(Order::Equal, a, b.numeric(PLACE, b_at)?)),

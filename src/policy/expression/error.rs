@@ -85,6 +85,7 @@ impl ErrorKind {
                 let events: Vec<_> = fact.events().iter().map(Event::as_str).collect();
                 Some(format!("it is known on {}", events.join(", ")))
             }
+            Self::Syntax(message) if message.starts_with("`=") => Some("compare with `==`".to_owned()),
             Self::UnknownFunction(_) => Some(format!("there are {}", super::FUNCTIONS.join(", "))),
             Self::Comprehension => Some("`\"TEXT\" in command.search_keys` looks into a list".to_owned()),
             Self::BadLiteral("duration") => Some("write it like `duration(\"90d\")`".to_owned()),

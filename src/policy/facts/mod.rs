@@ -29,6 +29,8 @@ pub use value::Kind;
 pub use value::Texts;
 pub use value::Value;
 
+pub use crate::types::Measure;
+
 /// Something that rules can be judged on.
 pub trait Lookup {
     /// The moment.
@@ -39,48 +41,6 @@ pub trait Lookup {
 
     /// What the user moves on an average day with any activity, of the last `days`; `None` where nothing is known yet.
     fn baseline(&self, measure: Measure, days: u16) -> Option<u64>;
-}
-
-/// What a baseline is of. One row of the store for each user, day and measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Measure {
-    /// Bytes of messages sent to the client.
-    FetchedBytes,
-    /// Messages sent to the client.
-    FetchedMessages,
-    /// Bytes of messages appended.
-    AppendedBytes,
-    /// Messages appended.
-    AppendedMessages,
-    /// Commands.
-    Commands,
-    /// Logins that succeeded.
-    Logins,
-}
-
-impl Measure {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::FetchedBytes,
-        Self::FetchedMessages,
-        Self::AppendedBytes,
-        Self::AppendedMessages,
-        Self::Commands,
-        Self::Logins,
-    ];
-
-    /// The word in the store and in test tables.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FetchedBytes => "fetched_bytes",
-            Self::FetchedMessages => "fetched_messages",
-            Self::AppendedBytes => "appended_bytes",
-            Self::AppendedMessages => "appended_messages",
-            Self::Commands => "commands",
-            Self::Logins => "logins",
-        }
-    }
 }
 
 /// Where baselines come from: the session asks the store once, when the user logs in.
@@ -199,6 +159,7 @@ mod tests {
 
     /// A fact outside its events would never be known, and the table would promise it.
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one value for each fact")]
     fn a_fact_is_known_at_the_events_that_the_table_names() {
         let text: std::sync::Arc<str> = "x".into();
         let some = || Some(std::sync::Arc::clone(&text));

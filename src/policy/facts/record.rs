@@ -16,7 +16,7 @@ use crate::policy::units;
 
 /// A text that is no value of its fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{} is {}", .0.name(), .0.kind().as_str())]
+#[error("this is no value of `{}` ({})", .0.name(), .0.kind().as_str())]
 pub struct WrongValue(pub Fact);
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,21 +1,21 @@
 //! A command as rules see it.
 
-use crate::imap::command::Awaited;
 use crate::imap::command::Command;
-use crate::imap::items::Items;
-use crate::imap::items::SetSize;
-use crate::imap::items::StoreMode;
-use crate::imap::items::set_size;
-use crate::imap::items::store_of;
+use crate::imap::facts::Facts;
 use crate::imap::lexer::Token;
 use crate::imap::lexer::tokens;
 use crate::imap::mailbox::MailboxName;
-use crate::imap::tally::Tally;
+use crate::imap::set::Extent;
+use crate::imap::set::Mailbox;
+use crate::imap::terms::Category;
 use crate::imap::verb::Verb;
 use crate::policy::facts;
 use crate::session::inspect::Deed;
 use crate::session::inspect::role::is_shared;
 use crate::session::inspect::role::role_of;
+
+/// Most flags of a message that are looked at.
+const MAX_FLAGS: usize = 64;
 
 /// What was read of one command; the facts borrow from it.
 pub(super) struct Read<'a> {
@@ -24,100 +24,51 @@ pub(super) struct Read<'a> {
     mailbox: Option<&'a str>,
     destination: Option<&'a str>,
     pattern: Option<String>,
-    set: Option<SetSize>,
-    items: Items,
-    search_keys: Vec<&'a str>,
-    search_categories: Vec<&'static str>,
-    store_mode: Option<StoreMode>,
-    store_flags: Vec<&'a str>,
-    literal_size: u64,
-    literals: u32,
-    depth: u32,
+    facts: Facts<'a>,
+    extent: Option<Extent>,
+    categories: Vec<&'static str>,
     size: u64,
 }
 
 impl<'a> Read<'a> {
-    /// Reads a command; `selected` is the mailbox that is open, `tally` what is known of it.
+    /// Reads a command; `selected` is the mailbox that is open, `of` what is known of it.
     pub(super) fn of(
         command: &'a Command<'a>,
         bytes: &'a [u8],
         selected: Option<&'a str>,
-        tally: &Tally,
+        of: Mailbox,
     ) -> Self {
         let (verb, uid) = word_of(command.verb);
-        let all = all_tokens(command, bytes);
-        let arguments = all.get(if uid { 2 } else { 1 }..).unwrap_or_default();
-        let mut read = Self {
+        let facts = Facts::read(command.verb, bytes);
+        let named = command.mailbox.as_ref().map(MailboxName::as_str);
+        let (mailbox, destination) = match command.verb {
+            // They work on the selected mailbox; the one that they name is where they lead.
+            Verb::Copy | Verb::UidCopy | Verb::Move | Verb::UidMove => (selected, named),
+            _ => (
+                named.or(selected),
+                command.destination.as_ref().map(MailboxName::as_str),
+            ),
+        };
+        let searched = facts.search.iter().flat_map(|search| search.categories.iter());
+        Self {
             verb,
             uid,
-            mailbox: command.mailbox.as_ref().map(MailboxName::as_str).or(selected),
-            destination: command.destination.as_ref().map(MailboxName::as_str),
-            pattern: None,
-            set: None,
-            items: Items::default(),
-            search_keys: Vec::new(),
-            search_categories: Vec::new(),
-            store_mode: None,
-            store_flags: Vec::new(),
-            literal_size: 0,
-            literals: 0,
-            depth: depth_of(&all),
-            size: count(bytes.len()),
-        };
-        read.literals(&all, command);
-        read.arguments(command.verb, arguments, tally);
-        if matches!(
-            command.verb,
-            Verb::Copy | Verb::UidCopy | Verb::Move | Verb::UidMove
-        ) {
-            // They work on the selected mailbox; the one that they name is where they lead.
-            read.destination = read.mailbox.filter(|_| command.mailbox.is_some());
-            read.mailbox = selected;
-        }
-        read
-    }
-
-    fn arguments(&mut self, verb: Verb, arguments: &[Token<'a>], tally: &Tally) {
-        if let [Token::Word(set), rest @ ..] = arguments
-            && takes_set(verb)
-        {
-            self.set = Some(set_size(set, self.uid, tally.exists));
-            match verb {
-                Verb::Fetch | Verb::UidFetch => self.items = Items::of(rest),
-                Verb::Store | Verb::UidStore => {
-                    if let Some((mode, flags)) = store_of(rest) {
-                        self.store_mode = Some(mode);
-                        self.store_flags = flags;
-                    }
-                }
-                _ => {}
-            }
-        }
-        match verb {
-            Verb::Expunge | Verb::Close => self.set = None,
-            Verb::Append | Verb::Replace | Verb::UidReplace => self.store_flags = flags_in(arguments),
-            Verb::List | Verb::Lsub | Verb::Xlist | Verb::Rlist | Verb::Rlsub => {
-                self.pattern = pattern_of(arguments)
-            }
-            _ => {}
-        }
-    }
-
-    fn literals(&mut self, all: &[Token<'_>], command: &Command<'_>) {
-        for token in all {
-            if let Token::Literal(text) = token {
-                self.literals += 1;
-                self.literal_size += count(text.len());
-            }
-        }
-        if let Some(Awaited::Message(message) | Awaited::Argument(message)) = command.awaits {
-            self.literals += 1;
-            self.literal_size += u64::from(message.size);
+            mailbox,
+            destination,
+            pattern: pattern_of(command, bytes),
+            extent: facts.set.as_ref().map(|set| set.extent(of)),
+            categories: searched.map(Category::as_str).collect(),
+            facts,
+            size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         }
     }
 
     /// The facts.
     pub(super) fn facts(&self) -> facts::Command<'_> {
+        let fetch = self.facts.fetch.as_ref();
+        let store = self.facts.store.as_ref();
+        let flags = store.map(|store| &store.flags).or(self.facts.append.as_ref());
+        let flags = flags.map_or(&[][..], |flags| flags.names.as_slice());
         facts::Command {
             verb: self.verb,
             uid: self.uid,
@@ -127,49 +78,49 @@ impl<'a> Read<'a> {
             destination: self.destination,
             destination_role: self.destination.and_then(role_of),
             pattern: self.pattern.as_deref(),
-            set_size: self.set.map(|set| set.messages),
-            set_is_all: self.set.is_some_and(|set| set.is_all),
-            fetch_body: self.items.body,
-            fetch_headers: self.items.headers,
-            fetch_flags: self.items.flags,
-            search_keys: &self.search_keys,
-            search_categories: &self.search_categories,
-            store_flags: &self.store_flags,
-            store_mode: self.store_mode.map(StoreMode::as_str),
-            store_adds_deleted: self.marks(b"\\Deleted"),
-            literal_size: self.literal_size,
-            literals: self.literals,
-            depth: self.depth,
+            set_size: self.extent.and_then(|extent| extent.count),
+            set_is_all: self.extent.is_some_and(|extent| extent.is_all),
+            fetch_body: fetch.is_some_and(|fetch| fetch.body),
+            fetch_headers: fetch.is_some_and(|fetch| fetch.headers || fetch.structure),
+            fetch_flags: fetch.is_some_and(|fetch| fetch.flags),
+            search_keys: self.facts.search.as_ref().map_or(&[], |search| &search.keys),
+            search_categories: &self.categories,
+            store_flags: flags.get(..flags.len().min(MAX_FLAGS)).unwrap_or_default(),
+            store_mode: store.map(|store| store.mode.as_str()),
+            store_adds_deleted: store.is_some_and(|store| store.adds_deleted()),
+            literal_size: self.facts.literal_bytes,
+            literals: self.facts.literals,
+            depth: u32::try_from(self.facts.depth).unwrap_or(u32::MAX),
             size: self.size,
         }
     }
 
     /// Whether messages are marked as read by it.
     pub(super) fn sets_seen(&self) -> bool {
-        self.items.sets_seen || self.marks(b"\\Seen")
+        let fetch = self.facts.fetch.as_ref().is_some_and(|fetch| fetch.sets_seen);
+        fetch || self.facts.store.as_ref().is_some_and(|store| store.adds_seen())
     }
 
     /// What it will have done once the backend has said OK.
     pub(super) fn deed(&self) -> Deed {
-        let messages = self.set.map_or(0, |set| set.messages);
+        let messages = self.extent.and_then(|extent| extent.count).unwrap_or(u64::MAX);
         match self.verb {
-            "STORE" if self.marks(b"\\Deleted") => Deed::Deleted(messages),
+            "STORE"
+                if self
+                    .facts
+                    .store
+                    .as_ref()
+                    .is_some_and(|store| store.adds_deleted()) =>
+            {
+                Deed::Deleted(messages)
+            }
             "MOVE" => Deed::Moved(messages),
             "APPEND" | "REPLACE" => Deed::Appended {
-                size: self.literal_size,
+                size: self.facts.literal_bytes,
                 mailbox: self.mailbox.map(|name| MailboxName::from_wire(name.as_bytes())),
             },
             _ => Deed::None,
         }
-    }
-
-    fn marks(&self, flag: &[u8]) -> bool {
-        let has_it = || {
-            self.store_flags
-                .iter()
-                .any(|set| set.as_bytes().eq_ignore_ascii_case(flag))
-        };
-        matches!(self.store_mode, Some(StoreMode::Add | StoreMode::Replace)) && has_it()
     }
 }
 
@@ -182,83 +133,26 @@ fn word_of(verb: Verb) -> (&'static str, bool) {
     }
 }
 
-fn takes_set(verb: Verb) -> bool {
-    matches!(
-        verb,
-        Verb::Fetch
-            | Verb::UidFetch
-            | Verb::Store
-            | Verb::UidStore
-            | Verb::Copy
-            | Verb::UidCopy
-            | Verb::Move
-            | Verb::UidMove
-            | Verb::UidExpunge
-            | Verb::Replace
-            | Verb::UidReplace
-    )
-}
-
-/// The tokens behind the tag. The command was read before: they can be read again.
-fn all_tokens<'a>(command: &Command<'a>, bytes: &'a [u8]) -> Vec<Token<'a>> {
-    let behind = bytes.get(command.tag.len()..).unwrap_or_default();
-    tokens(behind, 0).map(|lexed| lexed.tokens).unwrap_or_default()
-}
-
-fn depth_of(all: &[Token<'_>]) -> u32 {
-    let (mut depth, mut deepest) = (0_u32, 0_u32);
-    for token in all {
-        match token {
-            Token::Open => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            Token::Close => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// The flags in APPEND's parentheses.
-fn flags_in<'a>(arguments: &[Token<'a>]) -> Vec<&'a str> {
-    let group = arguments
-        .iter()
-        .skip_while(|token| !matches!(token, Token::Open))
-        .take_while(|token| !matches!(token, Token::Close));
-    let words = group.filter_map(|token| match token {
-        Token::Word(word) => std::str::from_utf8(word).ok(),
-        _ => None,
-    });
-    words.take(MAX_FLAGS).collect()
-}
-
-/// Most flags of a message that are looked at.
-const MAX_FLAGS: usize = 64;
-
 /// Reference and pattern of LIST, joined; of several patterns the first.
-fn pattern_of(arguments: &[Token<'_>]) -> Option<String> {
-    let mut depth = 0_usize;
-    let mut strings = arguments.iter().filter_map(|token| match token {
-        Token::Open => {
-            depth += 1;
-            None
-        }
-        Token::Close => {
-            depth = depth.saturating_sub(1);
-            None
-        }
+fn pattern_of(command: &Command<'_>, bytes: &[u8]) -> Option<String> {
+    if !matches!(
+        command.verb,
+        Verb::List | Verb::Lsub | Verb::Xlist | Verb::Rlist | Verb::Rlsub
+    ) {
+        return None;
+    }
+    let behind = bytes.get(command.tag.len()..)?;
+    let all = tokens(behind, 0).ok()?.tokens;
+    let mut rest = all.get(1..)?;
+    if let [Token::Open, ..] = rest {
         // Selection options stand in parentheses before the reference.
-        Token::Word(word) if depth > 0 && !word.contains(&b'*') && !word.contains(&b'%') => None,
-        token => MailboxName::decode(*token),
-    });
+        let close = rest.iter().position(|token| matches!(token, Token::Close))?;
+        rest = rest.get(close + 1..)?;
+    }
+    let mut strings = rest.iter().filter_map(|token| MailboxName::decode(*token));
     let reference = strings.next()?;
     let pattern = strings.next()?;
     Some(format!("{reference}{pattern}"))
-}
-
-fn count(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -269,11 +163,11 @@ mod tests {
     fn with<R>(line: &str, ask: impl FnOnce(&facts::Command<'_>, &Deed) -> R) -> R {
         let bytes = format!("a {line}\r\n").into_bytes();
         let command = Command::read(&bytes, &[]).unwrap();
-        let tally = Tally {
-            exists: 100,
-            ..Tally::default()
+        let of = Mailbox {
+            exists: Some(100),
+            uid_next: Some(101),
         };
-        let read = Read::of(&command, &bytes, Some("INBOX"), &tally);
+        let read = Read::of(&command, &bytes, Some("INBOX"), of);
         ask(&read.facts(), &read.deed())
     }
 
@@ -320,7 +214,7 @@ mod tests {
     fn an_append_is_read_by_its_head() {
         let bytes = b"a APPEND Sent (\\Seen \\Draft) {1000}\r\n";
         let command = Command::read(bytes, &[]).unwrap();
-        let read = Read::of(&command, bytes, None, &Tally::default());
+        let read = Read::of(&command, bytes, None, Mailbox::default());
         let facts = read.facts();
         assert_eq!(facts.store_flags, ["\\Seen", "\\Draft"]);
         assert_eq!((facts.literal_size, facts.mailbox_role), (1000, Some("sent")));

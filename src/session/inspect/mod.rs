@@ -4,6 +4,7 @@
 //! search term, and nothing of a message.
 
 mod command;
+mod identity;
 mod role;
 mod stats;
 
@@ -14,6 +15,7 @@ use arc_swap::ArcSwap;
 
 use crate::imap::command::Command;
 use crate::imap::mailbox::MailboxName;
+use crate::imap::set::Mailbox;
 use crate::imap::tally::Tally;
 use crate::imap::verb::Verb;
 use crate::policy::decision::Decisions;
@@ -35,6 +37,7 @@ use crate::session::inspect::command::Read;
 use crate::session::inspect::role::role_of;
 use crate::session::inspect::stats::Stats;
 use crate::types::EndReason;
+use crate::types::Measure;
 
 /// The rules in force; a reload replaces them for all sessions at once.
 pub type Rules = Arc<ArcSwap<Engine>>;
@@ -51,8 +54,18 @@ pub struct Parties {
     pub user: User,
     /// What the user is used to do.
     pub baselines: Option<Box<dyn Baselines + Send + Sync>>,
-    /// Whether the session may draw on the allowance for a first sync.
-    pub is_first_sync: bool,
+}
+
+/// Whoever keeps what outlives the session.
+pub trait Ledger: Send + Sync {
+    /// Whether the session draws on the allowance for a first sync.
+    fn is_first_sync(&self) -> bool;
+    /// Messages were sent to the client.
+    fn fetched(&self, bytes: u64, messages: u64);
+    /// The client has said after the login what it is.
+    fn client_is(&self, family: &str);
+    /// Something else was done.
+    fn count(&self, measure: Measure, amount: u64);
 }
 
 impl Parties {
@@ -63,7 +76,9 @@ impl Parties {
         facts.tls = self.tls.as_ref();
         facts.client = Some(&self.client);
         facts.user = Some(&self.user);
-        facts.baselines = self.baselines.as_deref().map(|baselines| baselines as _);
+        if let Some(baselines) = &self.baselines {
+            facts.baselines = Some(&**baselines);
+        }
         facts
     }
 }
@@ -120,9 +135,14 @@ impl Moment<'_> {
 pub struct Inspector {
     rules: Rules,
     parties: Arc<Parties>,
+    ledger: Box<dyn Ledger>,
+    /// What the client said after the login, which replaces what it said before.
+    client: Option<Box<Client>>,
     counters: SessionCounters,
     stats: Stats,
     judged: Tally,
+    /// What the backend said of the mailbox that is open, or about to be.
+    uid_next: Option<u32>,
     throttle: Option<Hold<NonZeroU64>>,
     read_only: Option<Hold<()>>,
     told: Vec<Decisions>,
@@ -141,13 +161,21 @@ impl std::fmt::Debug for Inspector {
 impl Inspector {
     /// The inspector of a session that begins now. `counters` are those that judged its login.
     #[must_use]
-    pub fn new(rules: Rules, parties: Arc<Parties>, counters: SessionCounters, now_ms: u64) -> Self {
+    pub fn new(
+        rules: Rules,
+        (parties, ledger): (Arc<Parties>, Box<dyn Ledger>),
+        counters: SessionCounters,
+        now_ms: u64,
+    ) -> Self {
         Self {
             rules,
             parties,
+            ledger,
+            client: None,
             counters,
             stats: Stats::new(now_ms),
             judged: Tally::default(),
+            uid_next: None,
             throttle: None,
             read_only: None,
             told: Vec::new(),
@@ -200,13 +228,21 @@ impl Inspector {
         tally: &Tally,
     ) -> Result<Deed, Objection> {
         let mailbox = self.stats.mailbox().map(ToOwned::to_owned);
-        let read = Read::of(command, bytes, mailbox.as_deref(), tally);
+        let of = Mailbox {
+            exists: mailbox.as_ref().map(|_| tally.exists),
+            uid_next: self.uid_next,
+        };
+        let read = Read::of(command, bytes, mailbox.as_deref(), of);
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
         if self.is_read_only() && !is_harmless(command.verb) {
             return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
         }
+        if command.verb == Verb::Id {
+            self.identify(command, bytes);
+        }
         self.stats.command(self.now_ms);
+        self.ledger.count(Measure::Commands, 1);
         self.stats.seen_set |= read.sets_seen();
         self.stats.searches += u64::from(matches!(facts.verb, "SEARCH" | "SORT" | "THREAD" | "ESEARCH"));
         Ok(read.deed())
@@ -226,6 +262,8 @@ impl Inspector {
             }
             Deed::Appended { size, mailbox } => {
                 self.stats.appended += 1;
+                self.ledger.count(Measure::AppendedMessages, 1);
+                self.ledger.count(Measure::AppendedBytes, size);
                 let name = mailbox.as_ref().map_or("", MailboxName::as_str);
                 let appended = Appended {
                     size,
@@ -242,6 +280,11 @@ impl Inspector {
     /// A command was answered BAD by us.
     pub(in crate::session) fn refused(&mut self) {
         self.stats.bad_commands += 1;
+    }
+
+    /// The backend has said which identifier the next message of the mailbox will have.
+    pub(in crate::session) fn uid_next(&mut self, uid_next: Option<u32>) {
+        self.uid_next = uid_next;
     }
 
     /// Another mailbox is selected, or none.
@@ -262,7 +305,9 @@ impl Inspector {
             body: messages > 0,
         };
         let before = std::mem::replace(&mut self.judged, *tally);
-        self.judge(&Moment::Fetched(&fetched), &before)
+        let judged = self.judge(&Moment::Fetched(&fetched), &before);
+        self.ledger.fetched(bytes, messages);
+        judged
     }
 
     /// The session is over.
@@ -288,8 +333,9 @@ impl Inspector {
         if !rules.looks_at(event) {
             return Decisions::default();
         }
-        let mut session = self.stats.facts(tally, self.parties.is_first_sync, self.now_ms);
+        let mut session = self.stats.facts(tally, self.ledger.is_first_sync(), self.now_ms);
         let mut facts = self.parties.facts(event);
+        facts.client = self.client.as_deref().or(facts.client);
         match moment {
             Moment::Command(command) => facts.command = Some(command),
             Moment::Fetched(fetched) => facts.fetched = Some(fetched),
@@ -298,6 +344,17 @@ impl Inspector {
         }
         facts.session = Some(&session);
         rules.judge(&facts, &mut self.counters, self.now_ms)
+    }
+
+    /// Many clients say only after the login what they are.
+    fn identify(&mut self, command: &Command<'_>, bytes: &[u8]) {
+        let known = &self.parties.client;
+        if let Some(client) = identity::client(command, bytes, known) {
+            if let Some(family) = client.family.as_deref() {
+                self.ledger.client_is(family);
+            }
+            self.client = Some(Box::new(client));
+        }
     }
 
     /// Puts in force what was decided.

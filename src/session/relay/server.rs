@@ -170,6 +170,9 @@ impl Relay {
         if word.eq_ignore_ascii_case(b"BYE") {
             self.said_bye = true;
         }
+        if let (Some(inspector), Some(number)) = (&mut self.inspector, uid_next(line)) {
+            inspector.uid_next(Some(number));
+        }
         Ok(filtered_code(line, behind, extra).map_or(Fate::Pass, Fate::Replace))
     }
 
@@ -245,6 +248,17 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+/// The number in `[UIDNEXT 4392]`.
+fn uid_next(line: &[u8]) -> Option<u32> {
+    const CODE: &[u8] = b"[UIDNEXT ";
+    let start = line
+        .windows(CODE.len())
+        .position(|part| part.eq_ignore_ascii_case(CODE))?;
+    let digits = line.get(start + CODE.len()..)?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
 }
 
 /// Tag, status and where the text starts, of a tagged status response.

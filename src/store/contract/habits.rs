@@ -189,6 +189,21 @@ pub(super) async fn averages_are_of_the_days_before_today(store: &Arc<dyn Store>
     assert_eq!(others.average(Measure::FetchedBytes, 30), None);
 }
 
+pub(super) async fn each_measure_is_kept_apart(store: &Arc<dyn Store>) {
+    let mut amounts = Amounts::default();
+    for (measure, amount) in Measure::ALL.into_iter().zip(1..) {
+        amounts.add(measure, amount);
+    }
+    for _ in 0..2 {
+        store.note(Note::Did(name("alice"), day_of(NOW) - 1, amounts));
+        store.flush().await.unwrap();
+    }
+    let averages = habits(store, visit("alice")).await.averages;
+    for (measure, amount) in Measure::ALL.into_iter().zip(1..) {
+        assert_eq!(averages.average(measure, 7), Some(2 * amount), "{measure:?}");
+    }
+}
+
 pub(super) async fn usage_of_one_day_adds_up_and_saturates(store: &Arc<dyn Store>) {
     let yesterday = day_of(NOW) - 1;
     let did = |amount| {
@@ -277,20 +292,21 @@ pub(super) async fn an_allowance_goes_with_its_app_password_and_blocks_no_other_
     assert_eq!(allowance_of(store, 1).await, None, "another one with the same id");
 }
 
-pub(super) async fn habits_end_with_their_time_and_with_their_user(store: &Arc<dyn Store>) {
-    let today = day_of(NOW);
-    let all = async |user: &str| {
-        add(store, user).await;
-        came(store, user, NOW).await;
-        store.note(Note::LoggedIn(name(user), NOW));
-        for ago in [29, 28] {
-            let amounts = Amounts::of(Measure::Commands, 1);
-            store.note(Note::Did(name(user), today - ago, amounts));
-        }
-        store.flush().await.unwrap();
-    };
+/// All that is remembered of a user, at `NOW` and for two days of the month before it.
+async fn settle_in(store: &Arc<dyn Store>, user: &str) {
+    add(store, user).await;
+    came(store, user, NOW).await;
+    store.note(Note::LoggedIn(name(user), NOW));
+    for ago in [29, 28] {
+        let amounts = Amounts::of(Measure::Commands, 1);
+        store.note(Note::Did(name(user), day_of(NOW) - ago, amounts));
+    }
+    store.flush().await.unwrap();
+}
+
+pub(super) async fn habits_go_with_their_user_and_a_reset_forgets_them(store: &Arc<dyn Store>) {
     for user in ["alice", "bob", "carol"] {
-        all(user).await;
+        settle_in(store, user).await;
     }
     assert!(store.reset_user(&name("bob"), NOW).await.unwrap());
     let reset = habits(store, visit("bob")).await;
@@ -298,16 +314,26 @@ pub(super) async fn habits_end_with_their_time_and_with_their_user(store: &Arc<d
     assert_eq!(reset.last_login, Some(NOW));
     assert!(store.remove_user(&name("alice")).await.unwrap());
     assert_eq!(habits(store, visit("alice")).await, Habits::default());
+    assert_eq!(new(&habits(store, visit("carol")).await), [Some(false); 4]);
+}
 
-    let commands = async |now: UnixTime| {
+pub(super) async fn usage_is_kept_for_ninety_days(store: &Arc<dyn Store>) {
+    settle_in(store, "carol").await;
+    let today = day_of(NOW);
+    let commands = async |day: i64| {
         let mut asked = visit("carol");
-        asked.now = now;
-        habits(store, asked).await.averages.average(Measure::Commands, 30)
+        asked.now = UnixTime(day * DAY);
+        let averages = habits(store, asked).await.averages;
+        averages.average(Measure::Commands, 30)
     };
-    // The day that is 90 days old by then is kept, the one before is not: seen from a day when both would count.
+    // The day that is 90 days old by then is kept, the one before it is not: each is seen from the day after it.
     store.sweep(UnixTime((today - 28 + 90) * DAY)).await.unwrap();
-    assert_eq!(commands(UnixTime((today - 28) * DAY)).await, None);
-    assert_eq!(commands(UnixTime((today - 27) * DAY)).await, Some(1));
+    assert_eq!(commands(today - 28).await, None);
+    assert_eq!(commands(today - 27).await, Some(1));
+}
+
+pub(super) async fn habits_are_forgotten_after_a_year_and_the_last_login_later(store: &Arc<dyn Store>) {
+    settle_in(store, "carol").await;
     store.sweep(UnixTime(NOW.0 + 365 * DAY)).await.unwrap();
     assert_eq!(new(&habits(store, visit("carol")).await), [Some(false); 4]);
     store.sweep(UnixTime(NOW.0 + 365 * DAY + 1)).await.unwrap();
@@ -320,19 +346,4 @@ pub(super) async fn habits_end_with_their_time_and_with_their_user(store: &Arc<d
     );
     store.sweep(UnixTime(NOW.0 + 4 * 365 * DAY)).await.unwrap();
     assert_eq!(habits(store, visit("carol")).await, Habits::default());
-}
-
-/// Which fields are set depends on who comes; that something is asked for does not.
-pub(super) async fn a_look_at_habits_reads_the_same_for_everybody(store: &Arc<dyn Store>) {
-    came(store, "alice", NOW).await;
-    for user in ["alice", "nobody"] {
-        for app_password in [None, Some(1), Some(u32::MAX)] {
-            let mut asked = visit(user);
-            asked.app_password = app_password;
-            (asked.country, asked.asn, asked.family) = (None, None, None);
-            let found = habits(store, asked).await;
-            assert_eq!(found.app_password, None);
-            assert_eq!(found.is_new_network.is_some(), user == "alice");
-        }
-    }
 }

@@ -92,11 +92,13 @@ contract! {
         a_network_is_known_once_anybody_came_from_it,
         the_last_login_is_remembered_and_never_moves_back,
         averages_are_of_the_days_before_today,
+        each_measure_is_kept_apart,
         usage_of_one_day_adds_up_and_saturates,
         the_first_use_of_an_app_password_stays_and_is_spent_once,
         an_allowance_goes_with_its_app_password_and_blocks_no_other_note,
-        habits_end_with_their_time_and_with_their_user,
-        a_look_at_habits_reads_the_same_for_everybody,
+        habits_go_with_their_user_and_a_reset_forgets_them,
+        usage_is_kept_for_ninety_days,
+        habits_are_forgotten_after_a_year_and_the_last_login_later,
     ;
     lists:
         bans_hold_until_they_end_or_are_lifted,

@@ -68,11 +68,15 @@ CREATE INDEX networks_by_end ON networks (last_seen);
 
 -- Days since 1970-01-01 in UTC.
 CREATE TABLE usage (
-    user    TEXT NOT NULL,
-    day     INTEGER NOT NULL,
-    measure TEXT NOT NULL,
-    value   INTEGER NOT NULL,
-    PRIMARY KEY (user, day, measure)
+    user              TEXT NOT NULL,
+    day               INTEGER NOT NULL,
+    fetched_bytes     INTEGER NOT NULL,
+    fetched_messages  INTEGER NOT NULL,
+    appended_bytes    INTEGER NOT NULL,
+    appended_messages INTEGER NOT NULL,
+    commands          INTEGER NOT NULL,
+    logins            INTEGER NOT NULL,
+    PRIMARY KEY (user, day)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX usage_by_day ON usage (day);
 
@@ -147,33 +151,22 @@ fn last_login(db: &Connection, user: &UserName) -> rusqlite::Result<Option<UnixT
         .optional()
 }
 
+/// Columns of `usage`, in the order of `Measure::ALL`.
+const USAGE: &str = "fetched_bytes, fetched_messages, appended_bytes, appended_messages, commands, logins";
+
 fn averages(db: &Connection, user: &UserName, today: i64) -> rusqlite::Result<Averages> {
     let mut averages = Averages::default();
     let (first, last) = Averages::days_before(today);
-    let mut statement = db.prepare_cached(
-        "SELECT day, measure, value FROM usage WHERE user = ?1 AND day BETWEEN ?2 AND ?3 ORDER BY day",
-    )?;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT day, {USAGE} FROM usage WHERE user = ?1 AND day BETWEEN ?2 AND ?3"
+    ))?;
     let mut found = statement.query(params![user.as_str(), first, last])?;
-    let mut on_day: Option<(i64, Amounts)> = None;
     while let Some(row) = found.next()? {
-        let day: i64 = row.get(0)?;
-        let amounts = match &mut on_day {
-            Some((same, amounts)) if *same == day => amounts,
-            other => {
-                if let Some((done, amounts)) = other.take() {
-                    averages.add(done, today, &amounts);
-                }
-                &mut other.insert((day, Amounts::default())).1
-            }
-        };
-        let word: String = row.get(1)?;
-        // A word that is unknown was written by a newer version.
-        if let Some(measure) = Measure::parse(&word) {
-            amounts.add(measure, rows::count(row, 2)?);
+        let mut amounts = Amounts::default();
+        for (measure, column) in Measure::ALL.into_iter().zip(1..) {
+            amounts.add(measure, rows::count(row, column)?);
         }
-    }
-    if let Some((done, amounts)) = on_day {
-        averages.add(done, today, &amounts);
+        averages.add(row.get(0)?, today, &amounts);
     }
     Ok(averages)
 }
@@ -220,14 +213,28 @@ pub(super) fn network_seen(db: &Connection, network: &[u8; 32], at: UnixTime) ->
 }
 
 pub(super) fn did(db: &Connection, user: &UserName, day: i64, amounts: &Amounts) -> rusqlite::Result<()> {
-    for (measure, amount) in amounts.iter().filter(|(_, amount)| *amount > 0) {
-        let amount = i64::try_from(amount).unwrap_or(MOST).min(MOST);
-        db.prepare_cached(
-            "INSERT INTO usage (user, day, measure, value) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET value = min(value + excluded.value, ?5)",
-        )?
-        .execute(params![user.as_str(), day, measure.as_str(), amount, MOST])?;
-    }
+    let more = |measure| i64::try_from(amounts.of_measure(measure)).map_or(MOST, |amount| amount.min(MOST));
+    db.prepare_cached(&format!(
+        "INSERT INTO usage (user, day, {USAGE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT DO UPDATE SET
+             fetched_bytes = min(fetched_bytes + excluded.fetched_bytes, ?9),
+             fetched_messages = min(fetched_messages + excluded.fetched_messages, ?9),
+             appended_bytes = min(appended_bytes + excluded.appended_bytes, ?9),
+             appended_messages = min(appended_messages + excluded.appended_messages, ?9),
+             commands = min(commands + excluded.commands, ?9),
+             logins = min(logins + excluded.logins, ?9)",
+    ))?
+    .execute(params![
+        user.as_str(),
+        day,
+        more(Measure::FetchedBytes),
+        more(Measure::FetchedMessages),
+        more(Measure::AppendedBytes),
+        more(Measure::AppendedMessages),
+        more(Measure::Commands),
+        more(Measure::Logins),
+        MOST,
+    ])?;
     Ok(())
 }
 

@@ -428,3 +428,18 @@ async fn what_a_user_did_survives_a_restart() {
     let kept = found.app_password.unwrap().allowance.unwrap();
     assert_eq!((kept.left, kept.family.as_deref()), (50, Some("k9")));
 }
+
+#[tokio::test]
+async fn every_measure_has_its_column() {
+    let (_folder, path) = place();
+    drop(open(&path));
+    let columns: Vec<String> = Connection::open(&path)
+        .unwrap()
+        .prepare("SELECT name FROM pragma_table_info('usage')")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(columns[2..], Measure::ALL.map(Measure::as_str));
+}

@@ -6,6 +6,7 @@ mod connections;
 mod labelled;
 mod logins;
 mod relay;
+mod rules;
 
 use prometheus::IntCounter;
 use prometheus::Registry;
@@ -24,6 +25,7 @@ pub use connections::Phase;
 pub use logins::Logins;
 pub use relay::Direction;
 pub use relay::Relay;
+pub use rules::Rules;
 
 /// Why there are no metrics: a mistake of ours in a name or a label.
 #[derive(Debug, Error)]
@@ -65,6 +67,8 @@ pub struct Metrics {
     pub logins: Logins,
     /// Bytes and commands after login.
     pub relay: Relay,
+    /// What rules decided.
+    pub rules: Rules,
     /// Logins at the backends.
     pub backends: Backends,
     store_errors: IntCounter,
@@ -90,11 +94,12 @@ impl Metrics {
             connections: Connections::new(&make)?,
             logins: Logins::new(&make)?,
             relay: Relay::new(&make)?,
+            rules: Rules::new(&make)?,
             backends: Backends::new(&make)?,
             store_errors: make.counter("imapwarden_store_errors_total", "Failures of the store.")?,
             reloads: make.counters(
-                "imapwarden_config_reloads_total",
-                "Attempts to load a new configuration, by outcome.",
+                "imapwarden_rules_reloads_total",
+                "Attempts to load new rules, by outcome.",
                 &["outcome"],
                 [Outcome::Success, Outcome::Refused],
                 |outcome| vec![outcome.as_str()],
@@ -109,8 +114,8 @@ impl Metrics {
         self.store_errors.inc();
     }
 
-    /// A new configuration is in force, or was refused.
-    pub fn config_reloaded(&self, accepted: bool) {
+    /// New rules are in force, or were refused.
+    pub fn rules_reloaded(&self, accepted: bool) {
         let outcome = if accepted {
             Outcome::Success
         } else {

@@ -147,6 +147,13 @@ class Pod:
         [child] = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(child)
 
+    def about(self):
+        """What the kernel says of process 1: its status, and how each place is mounted for it."""
+        process = Path(f"/proc/{self.first_process()}")
+        status = dict(re.split(r":\s*", line, maxsplit=1) for line in (process / "status").read_text().splitlines())
+        mounts = {line.split()[4]: line.split()[5] for line in (process / "mountinfo").read_text().splitlines()}
+        return status, mounts
+
     def terminate(self):
         """SIGTERM to process 1; its exit code."""
         os.kill(self.first_process(), signal.SIGTERM)

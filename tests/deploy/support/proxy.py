@@ -1,13 +1,10 @@
-"""A running imapwarden, and an IMAP server behind it that knows no more than the tests need."""
+"""A running imapwarden."""
 
 import json
 import os
 import signal
-import socket
-import socketserver
 import ssl
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,69 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from support.backend import PASSWORD
 from support.pod import free_port
 from support.programs import imapwarden, run
-
-PASSWORD = "mail password"
-
-
-class _Conversation(socketserver.StreamRequestHandler):
-    """LOGIN with the one password, NOOP, LOGOUT."""
-
-    def handle(self):
-        self.wfile.write(b"* OK [CAPABILITY IMAP4rev1] ready\r\n")
-        for line in self.rfile:
-            tag, verb, *rest = line.decode().rstrip("\r\n").split(" ", 2)
-            answer = "OK done"
-            if verb.upper() == "CAPABILITY":
-                self.wfile.write(b"* CAPABILITY IMAP4rev1\r\n")
-            elif verb.upper() == "LOGIN" and PASSWORD not in "".join(rest):
-                answer = "NO [AUTHENTICATIONFAILED] no"
-            elif verb.upper() == "LOGOUT":
-                self.wfile.write(b"* BYE\r\n")
-            self.wfile.write(f"{tag} {answer}\r\n".encode())
-
-
-class Backend(socketserver.ThreadingTCPServer):
-    """On a port of its own, in threads."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, port=0):
-        super().__init__(("127.0.0.1", port), _Conversation)
-        self.port = self.server_address[1]
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Client:
-    """An IMAP client that waits for tagged answers."""
-
-    def __init__(self, port, within=30.0):
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        self.socket = context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=within))
-        self.lines = self.socket.makefile("rwb")
-        self.greeting = self.lines.readline().decode()
-        self.number = 0
-
-    def command(self, text):
-        """The tagged answer, without its tag."""
-        self.number += 1
-        tag = f"t{self.number}"
-        self.lines.write(f"{tag} {text}\r\n".encode())
-        self.lines.flush()
-        while line := self.lines.readline():
-            if line.startswith(f"{tag} ".encode()):
-                return line.decode().split(" ", 1)[1].strip()
-        raise AssertionError("closed without an answer")
-
-    def login(self, user, password):
-        return self.command(f'LOGIN {user} "{password}"')
-
-    def close(self):
-        self.lines.close()
-        self.socket.close()
 
 
 class Proxy:
@@ -91,7 +28,7 @@ class Proxy:
         config = {
             "data_directory": str(self.data), "listeners": [{"address": f"127.0.0.1:{self.port}"}],
             "backends": [{"address": f"127.0.0.1:{backend_port}"}], "metrics": {"address": f"127.0.0.1:{self.metrics}"},
-            "events": {"file": str(directory / "events.jsonl")}, "limits": {"exempt": ["loopback"]},
+            "events": {"file": str(directory / "events.jsonl")}, "limits": {"exempt": ["loopback"], "longest_delay": "1s"},
             "login": {"refusal_delay": "1s"}, **(settings or {})}
         self.config.write_text(yaml.safe_dump(config))
         self.process = None
@@ -119,15 +56,19 @@ class Proxy:
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.05)
 
-    def probe(self, path):
-        """The status of a probe; 0 where nobody answers."""
+    def probe(self, path, within=12.0):
+        """The status of a probe; 0 where nobody answers in time."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/{path}", timeout=12) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/{path}", timeout=within) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
         except (urllib.error.URLError, OSError):
             return 0
+
+    def certificate(self):
+        """What a client is shown now, in PEM."""
+        return ssl.get_server_certificate(("127.0.0.1", self.port), timeout=5).strip()
 
     def metric(self, series):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=12) as answer:

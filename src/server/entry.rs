@@ -1,0 +1,142 @@
+//! From an attempt that succeeded to a session: it is listed, rules watch it, and its tagged OK is ready.
+
+use std::sync::Arc;
+
+use crate::auth::app_password;
+use crate::auth::lease::Lease;
+use crate::backend;
+use crate::limits::sessions::SessionPermit;
+use crate::net::stream::Stream;
+use crate::policy::engine::SessionCounters;
+use crate::server::clock;
+use crate::server::connection::Conversation;
+use crate::server::login::Session;
+use crate::server::relay::Report;
+use crate::server::rules::Watched;
+use crate::server::sessions::Facts;
+use crate::server::shared::Shared;
+use crate::session::preauth::PreAuth;
+use crate::session::relay::Relay;
+use crate::telemetry::event::Connection;
+use crate::telemetry::kind::Kind;
+use crate::types::Mechanism;
+use crate::types::SecondFactor;
+use crate::types::UserName;
+
+/// What an attempt that succeeded has won.
+pub(super) struct Entry {
+    pub(super) user: UserName,
+    pub(super) account: UserName,
+    pub(super) mechanism: Mechanism,
+    pub(super) lease: Lease,
+    pub(super) opened: backend::Session,
+    pub(super) backend_name: Arc<str>,
+    pub(super) permit: SessionPermit,
+    /// What rules have made of the login, where there are any.
+    pub(super) watched: Option<Watched>,
+    /// The store's change number from before the checks: what moved since then is checked again.
+    pub(super) as_of: u64,
+    pub(super) took: std::time::Duration,
+}
+
+/// Begins the session that an attempt has won: it is listed, and its tagged OK is ready.
+pub(super) fn enter(
+    entry: Entry,
+    preauth: PreAuth,
+    mut client: Stream,
+    conversation: &mut Conversation,
+) -> Option<Box<Session>> {
+    let Entry {
+        user,
+        account,
+        mechanism,
+        lease,
+        opened,
+        backend_name,
+        permit,
+        watched,
+        as_of,
+        took,
+    } = entry;
+    let (mut logged_in, backend, slot) = (opened.logged_in, opened.stream, opened.slot);
+    let program = preauth
+        .client_id()
+        .and_then(|id| id.field("name"))
+        .map(Into::into);
+    let handover = preauth.accepted()?;
+    client.unbound_records();
+    let shared = Arc::clone(&conversation.shared);
+    conversation.facts.user = Some(user.clone());
+    conversation.facts.account = Some(account.clone());
+    let factor = logged_in.factor().clone();
+    let app_password = tell(conversation, mechanism, &factor, (&backend_name, took));
+    let facts = Facts {
+        session: conversation.facts.session,
+        user,
+        account,
+        client: conversation.facts.addr.client,
+        since: clock::unix(),
+        factor,
+        backend: backend_name,
+        program,
+        parties: watched.as_ref().map(|watched| Arc::clone(&watched.parties)),
+    };
+    let (place, orders) = shared.sessions.enter(facts, lease);
+    shared.recheck_since(as_of);
+    let relay = shared.relay_for(&logged_in);
+    let welcome = relay.welcome(&handover.tag, logged_in.capabilities());
+    let counters = conversation.counters().clone();
+    let (relay, report) = watch(
+        watched,
+        relay,
+        &shared,
+        (&conversation.facts, app_password),
+        counters,
+    );
+    Some(Box::new(Session {
+        client,
+        pipelined: handover.pipelined,
+        welcome,
+        backend,
+        slot,
+        early: logged_in.take_early(),
+        relay,
+        report,
+        place,
+        orders,
+        permit,
+    }))
+}
+
+/// Counts and tells the login; returns the app password's id.
+fn tell(
+    conversation: &Conversation,
+    mechanism: Mechanism,
+    factor: &SecondFactor,
+    (backend, took): (&str, std::time::Duration),
+) -> Option<u32> {
+    let shared = &conversation.shared;
+    shared.metrics.logins.succeeded(mechanism, factor, took);
+    let event = conversation.event(Kind::LoginSucceeded).mechanism(mechanism);
+    let event = event.second_factor(factor).backend(backend).duration(took);
+    let SecondFactor::AppPassword { id, .. } = factor else {
+        shared.emit(event);
+        return None;
+    };
+    shared.emit(event.app_password_id(&app_password::id_text(*id)));
+    Some(*id)
+}
+
+/// Has rules watch the session, where there are any.
+fn watch(
+    watched: Option<Watched>,
+    relay: Relay,
+    shared: &Arc<Shared>,
+    who: (&Connection, Option<u32>),
+    counters: SessionCounters,
+) -> (Relay, Report) {
+    match watched {
+        Some(watched) => watched.watch(relay, shared, who, counters),
+        None => (relay, Box::new(|_| {})),
+    }
+}

@@ -1,0 +1,230 @@
+//! Rules about connections and logins.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::auth::app_password;
+use crate::auth::app_password::Typed;
+use crate::auth::memory::Visitor;
+use crate::auth::meter::Meter;
+use crate::limits::attempts::Tried;
+use crate::policy::decision::Decisions;
+use crate::policy::decision::Effect;
+use crate::policy::engine::SessionCounters;
+use crate::policy::facts::Event;
+use crate::policy::facts::Facts;
+use crate::policy::facts::Login;
+use crate::policy::facts::Source;
+use crate::server::clock;
+use crate::server::relay::monotonic_ms;
+use crate::server::rules::act::Subject;
+use crate::server::rules::facts;
+use crate::server::rules::facts::Entered;
+use crate::server::rules::facts::Usual;
+use crate::server::shared::Shared;
+use crate::session::inspect::Parties;
+use crate::session::preauth::ClientId;
+use crate::store::Habits;
+use crate::store::StoreError;
+use crate::telemetry::event::Connection;
+use crate::types::Credentials;
+use crate::types::EndReason;
+use crate::types::Refusal;
+use crate::types::SecondFactor;
+use crate::types::UserName;
+
+/// What a login leaves to its session.
+pub(in crate::server) struct Watched {
+    pub(in crate::server) parties: Arc<Parties>,
+    pub(in crate::server) meter: Arc<Meter>,
+    /// What login rules ask of the session.
+    pub(in crate::server) decisions: Decisions,
+}
+
+/// What was presented, and what is known of the account before it counts.
+pub(in crate::server) struct Presented {
+    password_hash: Option<u64>,
+    is_app_password: bool,
+    tried: Tried,
+}
+
+/// Who has logged in, as far as the backend is concerned.
+pub(in crate::server) struct Won<'a> {
+    pub(in crate::server) user: &'a UserName,
+    pub(in crate::server) account: &'a UserName,
+    pub(in crate::server) factor: &'a SecondFactor,
+    pub(in crate::server) mechanism: &'static str,
+    pub(in crate::server) is_service: bool,
+}
+
+impl Shared {
+    /// Judges a connection once its TLS is up, or before STARTTLS.
+    pub(in crate::server) fn judge_connection(
+        self: &Arc<Self>,
+        connection: &Connection,
+        counters: &mut SessionCounters,
+    ) -> Result<(), EndReason> {
+        let source = self.policy.source(connection);
+        let tls = connection.tls.as_ref().map(facts::tls);
+        let mut facts = Facts::at(Event::Connect, &source);
+        facts.tls = tls.as_ref();
+        let decisions = self.policy.judge(&facts, counters, monotonic_ms(Instant::now()));
+        self.carry_out(&decisions, &Subject::of(connection));
+        if decisions.verdict().effect >= Effect::Deny {
+            return Err(EndReason::PolicyDenied);
+        }
+        Ok(())
+    }
+
+    /// Looks at credentials before they are judged.
+    pub(in crate::server) fn presented(&self, credentials: &Credentials) -> Presented {
+        let typed = app_password::read(credentials.secret.expose());
+        Presented {
+            password_hash: self.gate.password_hash(credentials),
+            is_app_password: matches!(typed, Typed::AppPassword(_)),
+            tried: self
+                .limits
+                .attempts
+                .tried(&credentials.user, Instant::now().into_std()),
+        }
+    }
+
+    /// Judges a login that was refused.
+    pub(in crate::server) fn judge_failure(
+        self: &Arc<Self>,
+        connection: &Connection,
+        id: Option<&ClientId>,
+        (credentials, presented, refusal): (&Credentials, &Presented, Refusal),
+        counters: &mut SessionCounters,
+    ) {
+        let source = self.policy.source(connection);
+        let tls = connection.tls.as_ref().map(facts::tls);
+        let client = facts::client(id);
+        let user = facts::claimed(&credentials.user);
+        let login = Login {
+            succeeded: false,
+            reason: Some(refusal.as_str()),
+            mechanism: credentials.mechanism.as_str(),
+            credential: match refusal {
+                Refusal::CodeInvalid | Refusal::CodeReplayed => "password_and_code",
+                _ if presented.is_app_password => "app_password",
+                _ => "password",
+            },
+            failures_before: presented.tried.failures,
+            failed_networks_before: presented.tried.networks,
+            password_hash: presented.password_hash,
+        };
+        let mut facts = Facts::at(Event::Login, &source);
+        facts.tls = tls.as_ref();
+        facts.client = Some(&client);
+        facts.user = Some(&user);
+        facts.login = Some(&login);
+        let decisions = self.policy.judge(&facts, counters, monotonic_ms(Instant::now()));
+        let mut subject = Subject::of(connection);
+        subject.connection.user = Some(credentials.user.clone());
+        self.carry_out(&decisions, &subject);
+    }
+
+    /// Judges a login that the backend accepted; what was let in becomes a habit.
+    ///
+    /// # Errors
+    /// The store does not answer: nobody knows what the user usually does, so nobody can be judged.
+    pub(in crate::server) async fn judge_login(
+        self: &Arc<Self>,
+        connection: &Connection,
+        id: Option<&ClientId>,
+        won: Won<'_>,
+        presented: &Presented,
+        counters: &mut SessionCounters,
+    ) -> Result<Result<Watched, Refusal>, StoreError> {
+        let now = clock::unix();
+        let mut source = self.policy.source(connection);
+        let mut client = facts::client(id);
+        let visitor = visitor(&source, &won, &client);
+        let habits = self.policy.memory.recall(&visitor, now).await?;
+        facts::remember(&mut source, &mut client, &habits);
+        let groups = self.store.user(won.user).await?.map(|user| user.groups);
+        let groups = groups.iter().flat_map(|groups| groups.iter());
+        let entered = Entered {
+            user: won.user,
+            account: won.account,
+            groups: groups.map(crate::types::Group::shared).collect(),
+            factor: won.factor,
+            is_service: won.is_service,
+            sessions: self.limits.sessions.of(won.user),
+        };
+        let family = first_family(&habits);
+        let parties = Parties {
+            user: facts::user(entered, &habits, family, now),
+            source,
+            tls: connection.tls.as_ref().map(facts::tls),
+            client,
+            baselines: Some(Box::new(Usual(habits.averages.clone()))),
+        };
+        let decisions = self.decide_login(&parties, &won, presented, counters);
+        let subject = Subject {
+            connection: Connection {
+                user: Some(won.user.clone()),
+                account: Some(won.account.clone()),
+                ..connection.clone()
+            },
+            app_password: visitor.app_password,
+        };
+        self.carry_out(&decisions, &subject);
+        if decisions.verdict().effect >= Effect::Deny {
+            return Ok(Err(Refusal::PolicyDenied));
+        }
+        self.policy.memory.remember(&visitor, now);
+        Ok(Ok(Watched {
+            meter: self.policy.memory.begin(&visitor, &habits, now),
+            parties: Arc::new(parties),
+            decisions,
+        }))
+    }
+
+    fn decide_login(
+        &self,
+        parties: &Parties,
+        won: &Won<'_>,
+        presented: &Presented,
+        counters: &mut SessionCounters,
+    ) -> Decisions {
+        let login = Login {
+            succeeded: true,
+            reason: None,
+            mechanism: won.mechanism,
+            credential: match won.factor {
+                SecondFactor::AppPassword { .. } => "app_password",
+                SecondFactor::Totp | SecondFactor::TrustedWindow => "password_and_code",
+                SecondFactor::Exempt | SecondFactor::NotEnrolled => "password",
+            },
+            failures_before: presented.tried.failures,
+            failed_networks_before: presented.tried.networks,
+            password_hash: presented.password_hash,
+        };
+        let mut facts = parties.facts(Event::Login);
+        facts.login = Some(&login);
+        self.policy.judge(&facts, counters, monotonic_ms(Instant::now()))
+    }
+}
+
+fn visitor(source: &Source, won: &Won<'_>, client: &crate::policy::facts::Client) -> Visitor {
+    Visitor {
+        user: won.user.clone(),
+        ip: source.ip,
+        country: source.country.clone(),
+        asn: source.asn,
+        family: client.family.clone(),
+        app_password: match won.factor {
+            SecondFactor::AppPassword { id, .. } => Some(*id),
+            _ => None,
+        },
+    }
+}
+
+/// The family of clients that used the app password first.
+fn first_family(habits: &Habits) -> Option<Arc<str>> {
+    let used = habits.app_password.as_ref()?;
+    used.allowance.as_ref()?.family.clone()
+}

@@ -1,0 +1,151 @@
+//! The rules in force: read at the start and on a reload, asked about connections and logins here and about sessions by
+//! their inspectors, and what follows from them carried out.
+
+mod act;
+mod facts;
+mod login;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::rand;
+use thiserror::Error;
+
+use crate::auth::memory::Memory;
+use crate::config::Config;
+use crate::config::ConfigProblems;
+use crate::config::policy;
+use crate::config::rules;
+use crate::policy::Counters;
+use crate::policy::decision::Decisions;
+use crate::policy::decision::Effect;
+use crate::policy::engine::Engine;
+use crate::policy::engine::SessionCounters;
+use crate::policy::facts::Event;
+use crate::policy::facts::Facts;
+use crate::policy::rules::RuleSet;
+use crate::session::inspect::Parties;
+use crate::session::inspect::Rules;
+use crate::types::Networks;
+use crate::types::SessionId;
+
+pub(super) use login::Presented;
+pub(super) use login::Watched;
+pub(super) use login::Won;
+pub(super) use session::collect;
+
+/// Most counters that sessions share: below 200 MiB with all of them in use.
+const MAX_COUNTERS: usize = 1_000_000;
+
+/// Why rules cannot be put in force.
+#[derive(Debug, Error)]
+#[error("the rules have mistakes:\n{}", .0.iter().map(|problems| problems.render(100, false)).collect::<Vec<_>>().join("\n"))]
+pub struct RulesError(Vec<ConfigProblems>);
+
+/// What the process judges by.
+pub(super) struct Policy {
+    pub(super) rules: Rules,
+    options: policy::Rules,
+    sets: Vec<(Arc<str>, Networks)>,
+    pub(super) memory: Memory,
+    /// When counters were last swept.
+    swept_ms: AtomicU64,
+}
+
+impl Policy {
+    /// Reads the rules that are configured.
+    ///
+    /// # Errors
+    /// They have mistakes: nobody should believe to be protected by them.
+    pub(super) fn load(config: &Config, memory: Memory) -> Result<Self, RulesError> {
+        let mut seed = [0; 8];
+        // A source of chance that fails makes counters guessable, not wrong.
+        let _ = rand::fill(&mut seed);
+        let counters = Arc::new(Counters::new(MAX_COUNTERS, u64::from_ne_bytes(seed)));
+        let set = read(&config.rules)?;
+        let named = config.networks.iter();
+        Ok(Self {
+            rules: Arc::new(ArcSwap::from_pointee(Engine::new(set, counters))),
+            options: config.rules.clone(),
+            sets: named.map(|(name, set)| (name.into(), set.clone())).collect(),
+            memory,
+            swept_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Reads the rules again and puts them in force for everybody at once. Counts go on where a rule counts the same.
+    ///
+    /// # Errors
+    /// They have mistakes; the old ones stay in force.
+    pub(super) fn reload(&self) -> Result<Arc<str>, RulesError> {
+        let set = read(&self.options)?;
+        let counters = Arc::clone(self.rules.load().counters());
+        let revision = Arc::clone(&set.revision);
+        self.rules.store(Arc::new(Engine::new(set, counters)));
+        Ok(revision)
+    }
+
+    /// True where there are rules at all.
+    pub(super) fn is_on(&self) -> bool {
+        let rules = self.rules.load();
+        Event::ALL.iter().any(|event| rules.looks_at(*event))
+    }
+
+    /// Judges a moment outside a session.
+    pub(super) fn judge(&self, facts: &Facts<'_>, counters: &mut SessionCounters, now_ms: u64) -> Decisions {
+        let rules = self.rules.load();
+        if rules.looks_at(facts.event) {
+            rules.judge(facts, counters, now_ms)
+        } else {
+            Decisions::default()
+        }
+    }
+
+    /// The rules about logins that do not count, by themselves: whether an open session would be let in now, without a trace.
+    pub(super) fn login_rules(&self) -> LoginRules {
+        let rules = self.rules.load();
+        let about_logins = rules
+            .rules()
+            .filter(|rule| rule.on == Event::Login && !rule.counts());
+        let set = RuleSet {
+            rules: about_logins.cloned().collect(),
+            revision: Arc::clone(rules.revision()),
+            shadow: rules.is_shadow(),
+        };
+        LoginRules(Engine::new(set, Arc::new(Counters::new(1, 0))))
+    }
+
+    /// Forgets what no longer counts, from time to time.
+    pub(super) fn sweep(&self, now_ms: u64) {
+        const PAUSE: Duration = Duration::from_secs(60);
+        let pause = u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX);
+        let before = self.swept_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(before) >= pause {
+            self.swept_ms.store(now_ms, Ordering::Relaxed);
+            self.rules.load().counters().sweep(now_ms);
+        }
+    }
+}
+
+fn read(options: &policy::Rules) -> Result<RuleSet, RulesError> {
+    let loaded = rules::load(&options.files, options.shadow).map_err(RulesError)?;
+    Ok(loaded.set)
+}
+
+/// The rules that say whether a session would be let in.
+pub(super) struct LoginRules(Engine);
+
+impl LoginRules {
+    /// Whether a session may go on.
+    pub(super) fn allow(&self, session: SessionId, parties: &Parties, now_ms: u64) -> bool {
+        let login = facts::success(parties);
+        let mut facts = parties.facts(Event::Login);
+        facts.login = Some(&login);
+        let decisions = self.0.judge(&facts, &mut SessionCounters::new(session), now_ms);
+        decisions.verdict().effect < Effect::Deny
+    }
+}

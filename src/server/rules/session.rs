@@ -1,0 +1,80 @@
+//! From a login that rules let in to a session that they watch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::auth::meter::Meter;
+use crate::policy::engine::SessionCounters;
+use crate::server::clock;
+use crate::server::relay::Report;
+use crate::server::relay::monotonic_ms;
+use crate::server::rules::Watched;
+use crate::server::rules::act::Subject;
+use crate::server::shared::Shared;
+use crate::session::inspect::Inspector;
+use crate::session::inspect::Ledger;
+use crate::session::relay::Relay;
+use crate::telemetry::event::Connection;
+use crate::types::Measure;
+
+/// How often what sessions did is handed to the store.
+const COLLECT: Duration = Duration::from_secs(2);
+
+/// Counts what outlives the session.
+struct Kept(Arc<Meter>);
+
+impl Ledger for Kept {
+    fn is_first_sync(&self) -> bool {
+        self.0.is_first_sync(clock::unix())
+    }
+
+    fn fetched(&self, bytes: u64, messages: u64) {
+        self.0.fetched(bytes, messages, clock::unix());
+    }
+
+    fn client_is(&self, family: &str) {
+        self.0.client_is(Some(family), clock::unix());
+    }
+
+    fn count(&self, measure: Measure, amount: u64) {
+        self.0.count(measure, amount);
+    }
+}
+
+impl Watched {
+    /// Has a session watched; what is decided of it comes to the report.
+    pub(in crate::server) fn watch(
+        self,
+        relay: Relay,
+        shared: &Arc<Shared>,
+        (connection, app_password): (&Connection, Option<u32>),
+        counters: SessionCounters,
+    ) -> (Relay, Report) {
+        let ledger = Box::new(Kept(self.meter));
+        let now_ms = monotonic_ms(Instant::now());
+        let rules = Arc::clone(&shared.policy.rules);
+        let mut inspector = Inspector::new(rules, (self.parties, ledger), counters, now_ms);
+        inspector.hold(&self.decisions);
+        let subject = Subject {
+            connection: connection.clone(),
+            app_password,
+        };
+        let shared = Arc::clone(shared);
+        let report: Report = Box::new(move |told| {
+            for decisions in told {
+                shared.carry_out(&decisions, &subject);
+            }
+        });
+        (relay.inspected(inspector), report)
+    }
+}
+
+/// Hands what sessions did to the store until dropped.
+pub(in crate::server) async fn collect(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(COLLECT).await;
+        shared.policy.memory.collect(clock::unix());
+    }
+}
