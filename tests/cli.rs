@@ -409,6 +409,48 @@ async fn an_app_password_is_made_only_with_a_mail_password_that_the_backend_acce
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_password_may_is_said_when_it_is_made_and_shown_in_lists() {
+    let backend = backend().await;
+    let place = Place::with_backend(backend.addr);
+    place.run(&["user", "add", "alice"]);
+    let create = |more: &[&str]| {
+        let create = [
+            &["app-password", "create", "alice", "--password-stdin", "--json"],
+            more,
+        ]
+        .concat();
+        place.type_in(&format!("{MAIL_PASSWORD}\n"), &create)
+    };
+    let restricted = ["--read-only", "--mailbox", "inbox", "--mailbox", "Archive/*"];
+    let budget = ["--profile", "backup", "--budget-bytes", "200MiB", "--service"];
+    let created = create(&[restricted, budget].concat()).value();
+    let expected = json!({
+        "read_only": true,
+        "mailboxes": ["INBOX", "Archive/*"],
+        "profile": "backup",
+        "budget_bytes": 209_715_200,
+        "budget_messages": null,
+        "service": true,
+    });
+    assert_eq!(created["restrictions"], expected);
+    let listed = place.run(&["app-password", "list", "alice", "--json"]).value();
+    assert_eq!(listed[0]["restrictions"], expected);
+    let table = place.run(&["app-password", "list", "alice"]).out;
+    assert!(
+        table.contains("read-only, mailboxes `INBOX` `Archive/*`, backup, 200MiB an hour, service"),
+        "{table}"
+    );
+    for wrong in [
+        &["--profile", "root"][..],
+        &["--budget-bytes", "200"],
+        &["--mailbox", ""],
+        &["--read-only", "--profile", "append-only"],
+    ] {
+        assert_eq!(create(wrong).code, 64, "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn app_passwords_are_shown_once_listed_told_a_changed_mail_password_and_revoked() {
     let backend = backend().await;
     let place = Place::with_backend(backend.addr);

@@ -88,9 +88,9 @@ pub(super) fn downloads(verb: Verb) -> bool {
     matches!(verb, Verb::Fetch | Verb::UidFetch) || class_of(verb) == Class::OddRead
 }
 
-/// True for downloads that the backend's FETCH responses do not show.
+/// True for what may download in ways that the backend's FETCH responses do not show.
 pub(super) fn downloads_uncounted(verb: Verb) -> bool {
-    class_of(verb) == Class::OddRead
+    matches!(class_of(verb), Class::OddRead | Class::Unknown)
 }
 
 fn class_of(verb: Verb) -> Class {

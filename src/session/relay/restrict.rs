@@ -495,6 +495,19 @@ mod tests {
     }
 
     #[test]
+    fn what_downloads_without_being_counted_is_refused_where_there_is_a_budget() {
+        let (restrictions, budget) = budget(Some(1000), None);
+        let mut dialog = Dialog::with(&restrictions, Some(budget));
+        for command in [
+            "CONVERT 1 (\"text/plain\" NIL) BINARY[1]",
+            "URLFETCH \"imap://x\"",
+        ] {
+            dialog.client(format!("a {command}\r\n").as_bytes()).unwrap();
+            assert_eq!(dialog.seen(), (format!("a {DENIED}"), String::new()), "{command}");
+        }
+    }
+
+    #[test]
     fn messages_have_a_budget_of_their_own() {
         let (restrictions, budget) = budget(None, Some(2));
         let mut dialog = Dialog::with(&restrictions, Some(budget));
