@@ -56,6 +56,24 @@ pub fn announcement_of(line: &[u8]) -> Result<Option<Announcement>, FrameError> 
     }
 }
 
+/// How much of a line's end has to be known to see what it announces: `~{2147483647+}` and CRLF.
+pub const TAIL: usize = 16;
+
+/// As [`announcement_of`], where only the last [`TAIL`] bytes of a line are known, or all of a shorter one. Zeros can make a
+/// number as long as a line: of one that begins before the tail nobody can tell whether a brace stands before it.
+///
+/// # Errors
+/// [`FrameError::LiteralTooLarge`], also for a number that fills the tail.
+pub fn announcement_in_tail(tail: &[u8]) -> Result<Option<Announcement>, FrameError> {
+    let number = tail
+        .strip_suffix(b"}\r\n")
+        .map(|tail| tail.strip_suffix(b"+").unwrap_or(tail));
+    if tail.len() >= TAIL && number.is_some_and(|number| number.iter().all(u8::is_ascii_digit)) {
+        return Err(FrameError::LiteralTooLarge);
+    }
+    announcement_of(tail)
+}
+
 /// Largest size that every backend reads as the same number.
 const MAX_SIZE: u32 = 0x7fff_ffff;
 
@@ -92,6 +110,19 @@ mod tests {
             b"{0x3}\r\n",
         ] {
             assert_eq!(size_and_mode(line), None, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_number_that_fills_the_tail_of_a_line_is_no_size() {
+        let tail = |line: &[u8]| announcement_in_tail(&line[line.len().saturating_sub(TAIL)..]);
+        assert_eq!(
+            tail(b"a X ~{2147483647+}\r\n"),
+            announcement_of(b"~{2147483647+}\r\n")
+        );
+        assert_eq!(tail(b"a X {5}\r\n"), announcement_of(b"{5}\r\n"));
+        for line in [&b"a X {00000000000000005}\r\n"[..], b"a X {0000000000005+}\r\n"] {
+            assert_eq!(tail(line), Err(FrameError::LiteralTooLarge));
         }
     }
 

@@ -8,13 +8,11 @@ use memchr::memchr2;
 use thiserror::Error;
 
 use crate::imap::literal::LiteralMode;
-use crate::imap::literal::announcement_of;
+use crate::imap::literal::TAIL;
+use crate::imap::literal::announcement_in_tail;
 
 /// Longest line that has to be held whole: status, CAPABILITY, tagged, `+`.
 const MAX_HELD: usize = 64 * 1024;
-
-/// Enough of a line's end to hold `~{2147483647}` and CRLF.
-const TAIL: usize = 16;
 
 /// Longest first word that must be told from others: `CAPABILITY`.
 const LONGEST_WORD: usize = 10;
@@ -171,20 +169,21 @@ impl Scanner {
             self.remember(part);
             return Ok(part.len());
         }
-        if part.len() >= TAIL {
-            self.line_ended(part)?;
-        } else {
-            self.remember(part);
-            let tail = self.tail;
-            self.line_ended(tail.get(..self.tail_len).unwrap_or_default())?;
+        match part.last_chunk::<TAIL>() {
+            Some(tail) => self.line_ended(tail)?,
+            None => {
+                self.remember(part);
+                let tail = self.tail;
+                self.line_ended(tail.get(..self.tail_len).unwrap_or_default())?;
+            }
         }
         Ok(part.len())
     }
 
-    /// A data line has ended: a literal follows, or the response is over.
-    fn line_ended(&mut self, line: &[u8]) -> Result<(), ResponseError> {
-        match line {
-            [.., b'}', b'\r', b'\n'] => match announcement_of(line) {
+    /// A data line has ended, in this: a literal follows, or the response is over.
+    fn line_ended(&mut self, tail: &[u8]) -> Result<(), ResponseError> {
+        match tail {
+            [.., b'}', b'\r', b'\n'] => match announcement_in_tail(tail) {
                 Ok(Some(literal)) if literal.mode == LiteralMode::Sync => {
                     if literal.size == 0 {
                         self.begin_line();
@@ -400,6 +399,11 @@ mod tests {
         breaks(b"a O\0K\r\n", ResponseError::Nul);
         breaks(b"* 1 FETCH (X {3+}\r\nabc)\r\n", ResponseError::Literal);
         breaks(b"* 1 FETCH (X {4294967296}\r\n", ResponseError::Literal);
+        // However long the zeros make it, cut or not.
+        breaks(
+            b"* 1 FETCH (X {00000000000000000003}\r\nabc)\r\n",
+            ResponseError::Literal,
+        );
         breaks(
             &[b"* SEARCH ".as_slice(), &[b'1'; 1000]].concat(),
             ResponseError::LineTooLong,
