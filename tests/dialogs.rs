@@ -113,10 +113,11 @@ fn connect(
     Box::pin(async move {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        Ok(match implicit {
-            true => Box::new(start_tls(stream, &trusted, "localhost").await?) as Box<dyn Wire>,
-            false => Box::new(stream),
-        })
+        if !implicit {
+            return Ok(Box::new(stream));
+        }
+        let stream: Box<dyn Wire> = Box::new(start_tls(stream, &trusted, "localhost").await?);
+        Ok(stream)
     })
 }
 
