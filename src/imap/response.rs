@@ -113,8 +113,17 @@ impl Scanner {
         self.held = Vec::new();
     }
 
-    /// Looks at the input, which must not be empty, up to the next item.
+    /// Looks at the input, which must not be empty, up to the next item. Several responses of data are one item.
     pub fn next(&mut self, input: &[u8]) -> Item {
+        self.scan(input, false)
+    }
+
+    /// As [`next`](Self::next), and stops where a response ends: something waits to be put there.
+    pub fn next_to_boundary(&mut self, input: &[u8]) -> Item {
+        self.scan(input, true)
+    }
+
+    fn scan(&mut self, input: &[u8], to_boundary: bool) -> Item {
         let mut passed = 0;
         loop {
             let rest = input.get(passed..).unwrap_or_default();
@@ -127,7 +136,7 @@ impl Scanner {
                     Ok(taken) => passed += taken,
                     Err(error) => return Item::Broken(error),
                 },
-                At::Start if passed > 0 && !matches!(classify(rest), Class::Data) => {
+                At::Start if passed > 0 && (to_boundary || !matches!(classify(rest), Class::Data)) => {
                     return Item::Data(passed);
                 }
                 At::Start if !self.held.is_empty() => return self.go_on_holding(rest),
