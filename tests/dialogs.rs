@@ -113,12 +113,11 @@ fn connect(
     Box::pin(async move {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        let wire: Box<dyn Wire> = if implicit {
-            Box::new(start_tls(stream, &trusted, "localhost").await?)
-        } else {
-            Box::new(stream)
-        };
-        Ok(wire)
+        if !implicit {
+            return Ok(Box::new(stream));
+        }
+        let stream: Box<dyn Wire> = Box::new(start_tls(stream, &trusted, "localhost").await?);
+        Ok(stream)
     })
 }
 

@@ -12,15 +12,14 @@ use zeroize::Zeroize;
 use crate::imap::line::check_line_ends;
 use crate::imap::literal::Announcement;
 use crate::imap::literal::LiteralMode;
+use crate::imap::literal::TAIL;
+use crate::imap::literal::announcement_in_tail;
 use crate::imap::literal::announcement_of;
 
 pub use crate::imap::line::FrameError;
 
 /// A buffer up to this size is kept for the next command; a larger one is given back.
 const KEPT_CAPACITY: usize = 512;
-
-/// Longest tail of a discarded line that can hold a literal announcement: `~{4294967295+}` and CRLF.
-const ANNOUNCEMENT_TAIL: usize = 16;
 
 /// How much of one command is collected, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,11 +259,11 @@ impl Collector {
         if end.is_none() {
             return (part.len(), Progress::More);
         }
-        let announcement = match announcement_of(self.current_line()) {
-            // The brace may stand before what was kept of the line: what follows cannot be framed.
-            Ok(None) if poisoned && is_all_digits(&self.tail) => {
-                return (part.len(), Progress::Broken(FrameError::LiteralTooLarge));
-            }
+        let announced = match poisoned {
+            true => announcement_in_tail(&self.tail),
+            false => announcement_of(self.current_line()),
+        };
+        let announcement = match announced {
             Ok(announcement) => announcement,
             Err(error) => return (part.len(), Progress::Broken(error)),
         };
@@ -350,11 +349,9 @@ impl Collector {
 
     /// Keeps the last bytes of a line that is thrown away: they may announce a literal.
     fn remember_tail(&mut self, part: &[u8]) {
-        let part = part
-            .get(part.len().saturating_sub(ANNOUNCEMENT_TAIL)..)
-            .unwrap_or(part);
+        let part = part.get(part.len().saturating_sub(TAIL)..).unwrap_or(part);
         self.tail.extend_from_slice(part);
-        let excess = self.tail.len().saturating_sub(ANNOUNCEMENT_TAIL);
+        let excess = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..excess);
     }
 
@@ -376,14 +373,6 @@ impl Drop for Collector {
     fn drop(&mut self) {
         self.buffer.zeroize();
     }
-}
-
-/// Whether the kept tail of a line is the end of a number too long to be seen whole: zeros can make it as long as a line.
-fn is_all_digits(tail: &[u8]) -> bool {
-    let number = tail
-        .strip_suffix(b"}\r\n")
-        .map(|tail| tail.strip_suffix(b"+").unwrap_or(tail));
-    tail.len() >= ANNOUNCEMENT_TAIL && number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
 }
 
 /// At most `left` bytes of the input.

@@ -56,6 +56,25 @@ pub fn announcement_of(line: &[u8]) -> Result<Option<Announcement>, FrameError> 
     }
 }
 
+/// How much of a line's end has to be known to see what it announces, and of what: `HEADER]<4294967295> ~{2147483647+}` and
+/// CRLF.
+pub const TAIL: usize = 40;
+
+/// As [`announcement_of`], where only the last [`TAIL`] bytes of a line are known, or all of a shorter one. Zeros can make a
+/// number as long as a line: of one that begins before the tail nobody can tell whether a brace stands before it.
+///
+/// # Errors
+/// [`FrameError::LiteralTooLarge`], also for a number that fills the tail.
+pub fn announcement_in_tail(tail: &[u8]) -> Result<Option<Announcement>, FrameError> {
+    let number = tail
+        .strip_suffix(b"}\r\n")
+        .map(|tail| tail.strip_suffix(b"+").unwrap_or(tail));
+    if tail.len() >= TAIL && number.is_some_and(|number| number.iter().all(u8::is_ascii_digit)) {
+        return Err(FrameError::LiteralTooLarge);
+    }
+    announcement_of(tail)
+}
+
 /// Largest size that every backend reads as the same number.
 const MAX_SIZE: u32 = 0x7fff_ffff;
 
@@ -92,6 +111,20 @@ mod tests {
             b"{0x3}\r\n",
         ] {
             assert_eq!(size_and_mode(line), None, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_number_that_fills_the_tail_of_a_line_is_no_size() {
+        let tail = |line: &[u8]| announcement_in_tail(&line[line.len().saturating_sub(TAIL)..]);
+        assert_eq!(
+            tail(b"a X ~{2147483647+}\r\n"),
+            announcement_of(b"~{2147483647+}\r\n")
+        );
+        assert_eq!(tail(b"a X {5}\r\n"), announcement_of(b"{5}\r\n"));
+        let zeros = "0".repeat(TAIL);
+        for line in [format!("a X {{{zeros}5}}\r\n"), format!("a X {{{zeros}+}}\r\n")] {
+            assert_eq!(tail(line.as_bytes()), Err(FrameError::LiteralTooLarge));
         }
     }
 

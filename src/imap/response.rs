@@ -13,7 +13,8 @@ use memchr::memchr2;
 use thiserror::Error;
 
 use crate::imap::literal::LiteralMode;
-use crate::imap::literal::announcement_of;
+use crate::imap::literal::TAIL;
+use crate::imap::literal::announcement_in_tail;
 use crate::imap::tally::Counter;
 use crate::imap::tally::Tally;
 
@@ -21,9 +22,6 @@ use watched::Fate;
 
 /// Longest line that has to be held whole: status, CAPABILITY, tagged, `+`.
 const MAX_HELD: usize = 64 * 1024;
-
-/// Enough of a line's end to hold `HEADER]<4294967295> ~{2147483647}` and CRLF.
-const TAIL: usize = 40;
 
 /// Longest first word that must be told from others: `CAPABILITY`.
 const LONGEST_WORD: usize = 10;
@@ -148,8 +146,17 @@ impl Scanner {
         self.counter.forget_mailbox();
     }
 
-    /// Looks at the input, which must not be empty, up to the next item.
+    /// Looks at the input, which must not be empty, up to the next item. Several responses of data are one item.
     pub fn next(&mut self, input: &[u8]) -> Item {
+        self.scan(input, false)
+    }
+
+    /// As [`next`](Self::next), and stops where a response ends: something waits to be put there.
+    pub fn next_to_boundary(&mut self, input: &[u8]) -> Item {
+        self.scan(input, true)
+    }
+
+    fn scan(&mut self, input: &[u8], to_boundary: bool) -> Item {
         match self.fate {
             Fate::Passes => {}
             Fate::Held => return self.hold_named(input),
@@ -162,7 +169,7 @@ impl Scanner {
                 return Item::Data(passed);
             }
             match self.at {
-                At::Start if passed > 0 && !matches!(self.classify(rest), Class::Data) => {
+                At::Start if passed > 0 && (to_boundary || !matches!(self.classify(rest), Class::Data)) => {
                     return Item::Data(passed);
                 }
                 At::Start if !self.held.is_empty() => return self.go_on_holding(rest),
@@ -228,22 +235,23 @@ impl Scanner {
             self.remember(part);
             return Ok(part.len());
         }
-        if part.len() >= TAIL {
-            self.line_ended(part)?;
-        } else {
-            self.remember(part);
-            let tail = self.tail;
-            self.line_ended(tail.get(..self.tail_len).unwrap_or_default())?;
+        match part.last_chunk::<TAIL>() {
+            Some(tail) => self.line_ended(tail)?,
+            None => {
+                self.remember(part);
+                let tail = self.tail;
+                self.line_ended(tail.get(..self.tail_len).unwrap_or_default())?;
+            }
         }
         Ok(part.len())
     }
 
-    /// A data line has ended: a literal follows, or the response is over.
-    fn line_ended(&mut self, line: &[u8]) -> Result<(), ResponseError> {
-        match line {
-            [.., b'}', b'\r', b'\n'] => match announcement_of(line) {
+    /// A data line has ended, in this: a literal follows, or the response is over.
+    fn line_ended(&mut self, tail: &[u8]) -> Result<(), ResponseError> {
+        match tail {
+            [.., b'}', b'\r', b'\n'] => match announcement_in_tail(tail) {
                 Ok(Some(literal)) if literal.mode == LiteralMode::Sync => {
-                    self.counter.announced(line);
+                    self.counter.announced(tail);
                     if literal.size == 0 {
                         self.begin_line();
                     } else {
@@ -469,6 +477,11 @@ mod tests {
         breaks(b"a O\0K\r\n", ResponseError::Nul);
         breaks(b"* 1 FETCH (X {3+}\r\nabc)\r\n", ResponseError::Literal);
         breaks(b"* 1 FETCH (X {4294967296}\r\n", ResponseError::Literal);
+        // However long the zeros make it, cut or not.
+        breaks(
+            b"* 1 FETCH (X {00000000000000000003}\r\nabc)\r\n",
+            ResponseError::Literal,
+        );
         breaks(
             &[b"* SEARCH ".as_slice(), &[b'1'; 1000]].concat(),
             ResponseError::LineTooLong,

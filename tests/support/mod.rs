@@ -14,6 +14,7 @@
 )]
 
 pub mod base32;
+pub mod checks;
 pub mod client;
 pub mod dialog;
 pub mod events;

@@ -299,6 +299,11 @@ impl Relay {
         }
     }
 
+    /// True where something of ours waits for the end of a response.
+    fn has_own(&self) -> bool {
+        self.go_ahead || matches!(self.in_flight.front(), Some(InFlight::Answer(_)))
+    }
+
     /// Writes what waits for the end of a response, if none is under way: a go-ahead, and answers whose turn it is.
     fn flush_own(&mut self, output: &mut Output) {
         if !self.scanner.at_boundary() {

@@ -41,7 +41,12 @@ impl Relay {
     pub fn from_backend(&mut self, input: &[u8], output: &mut Output) -> Result<(), EndReason> {
         let mut taken = 0;
         while let Some(rest) = input.get(taken..).filter(|rest| !rest.is_empty()) {
-            match self.scanner.next(rest) {
+            let item = if self.has_own() {
+                self.scanner.next_to_boundary(rest)
+            } else {
+                self.scanner.next(rest)
+            };
+            match item {
                 Item::Data(used) => {
                     output.client.pass(taken..taken + used);
                     taken += used;
@@ -84,7 +89,7 @@ impl Relay {
                 Item::More(used) => taken += used,
                 Item::Broken(error) => return Err(self.broken_by_backend(error)),
             }
-            if self.go_ahead || matches!(self.in_flight.front(), Some(InFlight::Answer(_))) {
+            if self.has_own() {
                 self.flush_own(output);
             }
         }

@@ -328,6 +328,21 @@ fn our_answers_stand_between_responses_and_in_order() {
 }
 
 #[test]
+fn what_waits_for_the_end_of_a_response_takes_the_first() {
+    // The next response may have begun in the same packet, and so on for as long as a backend has news.
+    check(
+        &[
+            Backend(b"* 1 FETCH (BODY[] {3}\r\nab"),
+            Client(b"a FROB\r\nb SELECT {1}\r\n"),
+            Backend(b"c)\r\n* 2 EXISTS\r\n* 3 EXI"),
+        ],
+        "* 1 FETCH (BODY[] {3}|abc)|+ OK|a BAD Unknown command|* 2 EXISTS|* 3 EXI",
+        "",
+        None,
+    );
+}
+
+#[test]
 fn capabilities_are_filtered_wherever_they_stand() {
     check(
         &[
