@@ -93,17 +93,15 @@ impl Relay {
                 self.flush_own(output);
             }
         }
-        self.count_downloads()?;
-        match &mut self.inspector {
-            Some(inspector) => inspector
-                .fetched(&self.scanner.tally())
-                .map_err(|_| EndReason::PolicyDenied),
-            None => Ok(()),
-        }
+        self.count_downloads()
     }
 
-    /// What has come counts against the budget, and ends the download that exceeds it.
+    /// What has come is judged by rules and counts against the budget, and ends the download that exceeds it.
     fn count_downloads(&mut self) -> Result<(), EndReason> {
+        if let Some(inspector) = &mut self.inspector {
+            let judged = inspector.fetched(&self.scanner.tally());
+            judged.map_err(|_| EndReason::PolicyDenied)?;
+        }
         if self.guard.spend(self.scanner.tally()) {
             return Ok(());
         }
