@@ -56,9 +56,8 @@ pub fn announcement_of(line: &[u8]) -> Result<Option<Announcement>, FrameError> 
     }
 }
 
-/// How much of a line's end has to be known to see what it announces, and of what: `HEADER]<4294967295> ~{2147483647+}` and
-/// CRLF.
-pub const TAIL: usize = 40;
+/// How much of a line's end has to be known to see what it announces: `~{2147483647+}` and CRLF.
+pub const TAIL: usize = 16;
 
 /// As [`announcement_of`], where only the last [`TAIL`] bytes of a line are known, or all of a shorter one. Zeros can make a
 /// number as long as a line: of one that begins before the tail nobody can tell whether a brace stands before it.

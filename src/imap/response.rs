@@ -13,7 +13,7 @@ use memchr::memchr2;
 use thiserror::Error;
 
 use crate::imap::literal::LiteralMode;
-use crate::imap::literal::TAIL;
+use crate::imap::literal;
 use crate::imap::literal::announcement_in_tail;
 use crate::imap::tally::Counter;
 use crate::imap::tally::Tally;
@@ -22,6 +22,9 @@ use watched::Fate;
 
 /// Longest line that has to be held whole: status, CAPABILITY, tagged, `+`.
 const MAX_HELD: usize = 64 * 1024;
+
+/// How much is kept of a line's end: what it announces, and of what, `HEADER]<4294967295>`.
+const TAIL: usize = literal::TAIL + 24;
 
 /// Longest first word that must be told from others: `CAPABILITY`.
 const LONGEST_WORD: usize = 10;
@@ -249,7 +252,7 @@ impl Scanner {
     /// A data line has ended, in this: a literal follows, or the response is over.
     fn line_ended(&mut self, tail: &[u8]) -> Result<(), ResponseError> {
         match tail {
-            [.., b'}', b'\r', b'\n'] => match announcement_in_tail(tail) {
+            [.., b'}', b'\r', b'\n'] => match announcement_in_tail(end_of(tail)) {
                 Ok(Some(literal)) if literal.mode == LiteralMode::Sync => {
                     self.counter.announced(tail);
                     if literal.size == 0 {
@@ -339,6 +342,11 @@ impl Scanner {
             broken => broken,
         }
     }
+}
+
+/// What says whether a literal is announced; the same however the line was cut.
+fn end_of(tail: &[u8]) -> &[u8] {
+    tail.get(tail.len().saturating_sub(literal::TAIL)..).unwrap_or(tail)
 }
 
 /// The end of the first line, behind its LF.

@@ -169,7 +169,7 @@ mod tests {
         let error = metered.read_to_end(&mut got).await.unwrap_err();
         assert_eq!(
             (error.kind(), &got[..]),
-            (io::ErrorKind::InvalidData, &b"hello th"[..])
+            (io::ErrorKind::QuotaExceeded, &b"hello th"[..])
         );
         metered.refill();
         metered.read_to_end(&mut got).await.unwrap();

@@ -186,7 +186,7 @@ mod tests {
         "process",
         "session",
     ];
-    const TYPES: [&str; 13] = [
+    const TYPES: [&str; 14] = [
         "access",
         "admin",
         "allowed",
@@ -200,6 +200,7 @@ mod tests {
         "info",
         "protocol",
         "start",
+        "user",
     ];
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Nothing here may ever block or fail a session, and no type here can hold a [`Secret`](crate::types::Secret).
 
+mod about;
 pub mod event;
 pub mod field;
 pub mod kind;

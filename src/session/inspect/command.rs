@@ -176,7 +176,7 @@ mod tests {
         with("UID FETCH 1:* (UID BODY.PEEK[])", |facts, _| {
             assert_eq!((facts.verb, facts.uid), ("FETCH", true));
             assert_eq!((facts.set_size, facts.set_is_all), (Some(100), true));
-            assert!(facts.fetch_body && !facts.fetch_headers);
+            assert!(facts.fetch_body && !facts.fetch_flags);
             assert_eq!(
                 (facts.mailbox, facts.mailbox_role),
                 (Some("INBOX"), Some("inbox"))

@@ -280,7 +280,7 @@ fn scan(pieces: &[&[u8]]) -> (Responses, Vec<u8>) {
                     scanner.release();
                     (taken, true)
                 }
-                Item::HeldData(taken) => {
+                Item::HeldData(taken) | Item::Named(taken) => {
                     passed.extend_from_slice(scanner.held());
                     scanner.release();
                     (taken, false)
