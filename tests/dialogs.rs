@@ -113,10 +113,10 @@ fn connect(
     Box::pin(async move {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        if !implicit {
-            return Ok(Box::new(stream));
-        }
-        let stream: Box<dyn Wire> = Box::new(start_tls(stream, &trusted, "localhost").await?);
+        let stream: Box<dyn Wire> = match implicit {
+            true => Box::new(start_tls(stream, &trusted, "localhost").await?),
+            false => Box::new(stream),
+        };
         Ok(stream)
     })
 }

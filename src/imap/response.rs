@@ -12,8 +12,8 @@ mod watched;
 use memchr::memchr2;
 use thiserror::Error;
 
-use crate::imap::literal::LiteralMode;
 use crate::imap::literal;
+use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_in_tail;
 use crate::imap::tally::Counter;
 use crate::imap::tally::Tally;
@@ -227,12 +227,9 @@ impl Scanner {
 
     /// Passes a data line up to its end, or as much as there is.
     fn pass_line(&mut self, rest: &[u8]) -> Result<usize, ResponseError> {
-        let end = line_end(rest)?;
+        let end = line_end(rest, self.max_line.saturating_sub(self.line_len))?;
         let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
-        self.line_len = self.line_len.saturating_add(part.len());
-        if self.line_len > self.max_line {
-            return Err(ResponseError::LineTooLong);
-        }
+        self.line_len += part.len();
         self.counter.line(part);
         if end.is_none() {
             self.remember(part);
@@ -287,21 +284,15 @@ impl Scanner {
 
     /// A line that the session must see whole, or whose kind is not clear yet.
     fn special(&mut self, rest: &[u8]) -> Item {
-        match line_end(rest) {
+        match line_end(rest, MAX_HELD) {
             Err(error) => Item::Broken(error),
-            Ok(Some(end)) if end > MAX_HELD => Item::Broken(ResponseError::LineTooLong),
             Ok(Some(end)) if rest.get(..end).is_some_and(|line| line.ends_with(b"\r\n")) => Item::Line(end),
             Ok(Some(_)) => Item::Broken(ResponseError::BareLf),
-            Ok(None) => self.hold(rest),
+            Ok(None) => {
+                self.held.extend_from_slice(rest);
+                Item::More(rest.len())
+            }
         }
-    }
-
-    fn hold(&mut self, rest: &[u8]) -> Item {
-        if self.held.len().saturating_add(rest.len()) > MAX_HELD {
-            return Item::Broken(ResponseError::LineTooLong);
-        }
-        self.held.extend_from_slice(rest);
-        Item::More(rest.len())
     }
 
     /// More of a line that is held: byte by byte until its kind is clear, then up to its end.
@@ -331,29 +322,34 @@ impl Scanner {
             return Item::HeldData(taken);
         }
         let rest = input.get(taken..).unwrap_or_default();
-        let end = match line_end(rest) {
+        let end = match line_end(rest, MAX_HELD.saturating_sub(self.held.len())) {
             Err(error) => return Item::Broken(error),
             Ok(end) => end,
         };
-        match self.hold(rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest)) {
-            Item::More(more) if end.is_none() => Item::More(taken + more),
-            Item::More(more) if self.held.ends_with(b"\r\n") => Item::HeldLine(taken + more),
-            Item::More(_) => Item::Broken(ResponseError::BareLf),
-            broken => broken,
+        let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
+        self.held.extend_from_slice(part);
+        match end {
+            None => Item::More(taken + part.len()),
+            Some(_) if self.held.ends_with(b"\r\n") => Item::HeldLine(taken + part.len()),
+            Some(_) => Item::Broken(ResponseError::BareLf),
         }
     }
 }
 
 /// What says whether a literal is announced; the same however the line was cut.
 fn end_of(tail: &[u8]) -> &[u8] {
-    tail.get(tail.len().saturating_sub(literal::TAIL)..).unwrap_or(tail)
+    tail.get(tail.len().saturating_sub(literal::TAIL)..)
+        .unwrap_or(tail)
 }
 
-/// The end of the first line, behind its LF.
-fn line_end(bytes: &[u8]) -> Result<Option<usize>, ResponseError> {
-    match memchr2(b'\n', 0, bytes) {
+/// The end of the first line, behind its LF. The line may have `room` bytes; what is wrong first counts, so that it is the
+/// same wherever the input was cut.
+fn line_end(bytes: &[u8], room: usize) -> Result<Option<usize>, ResponseError> {
+    let near = bytes.get(..room).unwrap_or(bytes);
+    match memchr2(b'\n', 0, near) {
+        None if bytes.len() > room => Err(ResponseError::LineTooLong),
         None => Ok(None),
-        Some(at) if bytes.get(at) == Some(&b'\n') => Ok(Some(at + 1)),
+        Some(at) if near.get(at) == Some(&b'\n') => Ok(Some(at + 1)),
         Some(_) => Err(ResponseError::Nul),
     }
 }
@@ -492,6 +488,11 @@ mod tests {
         );
         breaks(
             &[b"* SEARCH ".as_slice(), &[b'1'; 1000]].concat(),
+            ResponseError::LineTooLong,
+        );
+        // What comes first counts.
+        breaks(
+            &[b"* SEARCH ".as_slice(), &[b'1'; 1000], b"\0"].concat(),
             ResponseError::LineTooLong,
         );
         let mut long = b"a OK ".to_vec();

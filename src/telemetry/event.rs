@@ -3,6 +3,7 @@
 //! Every setter takes a type that cannot be a secret, or peer text that it cleans; there is no way to set a field by name.
 
 use std::fmt::Display;
+use std::fmt::Write;
 use std::time::Duration;
 use std::time::SystemTime;
 

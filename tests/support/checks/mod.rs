@@ -7,8 +7,11 @@ pub mod model;
 pub mod preauth;
 pub mod relay;
 
+/// Panics where something does not hold.
+pub type Check = fn(&[u8]);
+
 /// The checks of each fuzz target, by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub const TARGETS: [(&str, Check); 4] = [
     ("framer", framer),
     ("preauth", preauth),
     ("backend_login", backend_login),

@@ -100,11 +100,11 @@ fn play(turns: &[&[u8]], mut cuts: Option<Cuts>) -> Seen {
         };
         for piece in pieces {
             match at % 2 {
-                0 => wire.from_client(piece),
-                _ => wire.from_backend(piece),
+                0 => wire.client_says(piece),
+                _ => wire.backend_says(piece),
             }
         }
-        wire.from_client(b"");
+        wire.client_says(b"");
     }
     wire.seen()
 }
@@ -128,7 +128,7 @@ impl Wire {
         }
     }
 
-    fn from_client(&mut self, piece: &[u8]) {
+    fn client_says(&mut self, piece: &[u8]) {
         self.waiting.extend_from_slice(piece);
         if self.seen.end.is_some() {
             return;
@@ -142,7 +142,7 @@ impl Wire {
         }
     }
 
-    fn from_backend(&mut self, piece: &[u8]) {
+    fn backend_says(&mut self, piece: &[u8]) {
         if self.seen.end.is_some() {
             return;
         }
@@ -188,9 +188,9 @@ pub fn backends_run_what_was_judged(client: &[u8], choices: &[u8], seed: u64) ->
     let mut cuts = Cuts::new(seed);
     let mut stage = Stage::new(choices);
     for piece in cuts.pieces(client) {
-        stage.wire.from_client(piece);
+        stage.wire.client_says(piece);
         stage.hand_over();
-        if stage.choices.next() % 2 == 0 {
+        if stage.choices.next().is_multiple_of(2) {
             stage.speak(&mut cuts);
         }
     }
@@ -317,7 +317,7 @@ impl<'a> Stage<'a> {
 
     fn answer(&mut self, tag: &[u8], verb: &str, cuts: &mut Cuts) {
         let choice = self.choices.next();
-        if verb == "IDLE" && choice % 3 != 0 {
+        if verb == "IDLE" && !choice.is_multiple_of(3) {
             self.begin_idle(tag, cuts);
             if choice % 3 == 1 {
                 self.end_idle(cuts);
@@ -355,8 +355,8 @@ impl<'a> Stage<'a> {
     fn say(&mut self, response: &[u8], cuts: &mut Cuts) {
         self.said.push(response.to_vec());
         for piece in cuts.pieces(response) {
-            self.wire.from_backend(piece);
-            self.wire.from_client(b"");
+            self.wire.backend_says(piece);
+            self.wire.client_says(b"");
         }
         self.hand_over();
     }
