@@ -26,6 +26,7 @@ use imapwarden::store::sqlite;
 use imapwarden::store::sqlite::SqliteStore;
 use imapwarden::types::Credentials;
 use imapwarden::types::Mechanism;
+use imapwarden::types::Restrictions;
 use imapwarden::types::Secret;
 use imapwarden::types::UnixTime;
 use imapwarden::types::UserName;
@@ -139,6 +140,7 @@ async fn app_password(accounts: &Accounts<'_>, user: &UserName) -> Secret {
         expires: None,
         networks: None,
         mail_password: Some(Secret::from("mail-password")),
+        restrictions: Restrictions::default(),
     };
     accounts.create_app_password(&new, NOW).await.unwrap().printed
 }

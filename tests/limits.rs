@@ -205,7 +205,7 @@ async fn a_tls_record_larger_than_any_command_before_login_ends_the_connection()
     // Refused before it is whole: the program may be gone before all of it is sent.
     let _ = client.send(vec![b'x'; 16_384]).await;
     assert_eq!(rest(&mut client).await, "");
-    assert_eq!(program.end_reason(0, "connection_ended").await.1, "client_io");
+    assert_eq!(program.end_reason(0, "connection_ended").await.1, "client_limit");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,5 +17,6 @@ pub mod rules;
 pub mod table;
 mod units;
 mod window;
+mod words;
 
 pub use counters::Counters;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::limits::bans::Ban;
 use crate::policy::decision::Decision;
 use crate::policy::decision::Decisions;
 use crate::policy::decision::Verdict;
@@ -82,26 +81,14 @@ impl Shared {
             return;
         };
         let now = clock::unix();
-        let (reason, until) = (format!("rule {reason}"), Some(now.plus(time)));
-        let ban = Ban {
-            network,
-            reason: reason.clone(),
-            by: BY.to_owned(),
-            since: now,
-            until,
-        };
-        if let Err(error) = self.limits.bans.insert(ban) {
-            tracing::warn!(%network, %reason, %error, "a rule's ban is not set");
-            return;
-        }
         let stored = store::Ban {
             network,
-            reason,
+            reason: format!("rule {reason}"),
             by: BY.to_owned(),
             created: now,
-            until,
+            until: Some(now.plus(time)),
         };
-        // The store tells every process, this one included, and sessions from there end.
+        // The store tells every process, this one included: it is in force within a second, and sessions from there end.
         if let Err(error) = self.store.add_ban(stored).await {
             self.store_failed(&error);
         }

@@ -363,7 +363,7 @@ impl Inspector {
         let effect = decisions.verdict().effect;
         let text = decisions
             .cause()
-            .map(|cause| format!("Denied by policy ({})", cause.id));
+            .map(|cause| format!("[NOPERM] Denied by policy ({})", cause.id));
         if decisions.iter().any(|decision| decision.is_new) {
             self.told.push(decisions);
         }
