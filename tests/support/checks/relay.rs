@@ -1,6 +1,7 @@
 //! The relay between a client that sends anything, and backends: ones that say anything, and ones that answer what they
 //! are asked (`model`).
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use imapwarden::types::EndReason;
 use imapwarden::types::Side;
 
 use super::Cuts;
+use super::framer::announced;
 use super::framer::read_response;
 use super::model::Backend;
 use super::model::Event;
@@ -186,9 +188,8 @@ pub struct Ran {
 /// and nothing else; and the client hears the backends' responses whole and in order, ours between them.
 pub fn backends_run_what_was_judged(client: &[u8], choices: &[u8], seed: u64) -> Ran {
     let mut cuts = Cuts::new(seed);
-    let mut stage = Stage::new(choices);
-    for piece in cuts.pieces(client) {
-        stage.wire.client_says(piece);
+    let mut stage = Stage::new(choices, cuts.pieces(client).into());
+    while stage.client_goes_on() {
         stage.hand_over();
         if stage.choices.next().is_multiple_of(2) {
             stage.speak(&mut cuts);
@@ -220,6 +221,8 @@ enum Due {
 
 struct Stage<'a> {
     wire: Wire,
+    /// What the client has yet to send.
+    client: VecDeque<&'a [u8]>,
     choices: Choices<'a>,
     strict: Backend,
     sloppy: Backend,
@@ -233,9 +236,10 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn new(choices: &'a [u8]) -> Self {
+    fn new(choices: &'a [u8], client: VecDeque<&'a [u8]>) -> Self {
         Self {
             wire: Wire::new(),
+            client,
             choices: Choices(choices.iter().cycle()),
             strict: Backend::new(Make::Strict),
             sloppy: Backend::new(Make::Sloppy),
@@ -245,6 +249,13 @@ impl<'a> Stage<'a> {
             ran: Vec::new(),
             said: Vec::new(),
         }
+    }
+
+    /// The client sends its next piece. False where it has sent all.
+    fn client_goes_on(&mut self) -> bool {
+        let piece = self.client.pop_front();
+        self.wire.client_says(piece.unwrap_or_default());
+        piece.is_some()
     }
 
     /// Gives the backends what was forwarded. They must see the same in it.
@@ -320,7 +331,7 @@ impl<'a> Stage<'a> {
         if verb == "IDLE" && !choice.is_multiple_of(3) {
             self.begin_idle(tag, cuts);
             if choice % 3 == 1 {
-                self.end_idle(cuts);
+                self.end_idle();
             }
             return;
         }
@@ -342,21 +353,28 @@ impl<'a> Stage<'a> {
         self.say(b"+ BACKEND idling\r\n", cuts);
     }
 
-    /// The backends end IDLE by themselves, if the client has not.
-    fn end_idle(&mut self, cuts: &mut Cuts) {
+    /// The backends end IDLE by themselves, if the client has not. At once: a DONE that crosses the answer would be a command
+    /// to them, and what they say to it an answer that nobody asked for.
+    fn end_idle(&mut self) {
         if let Some(tag) = self.idling.take() {
             self.strict = Backend::new(Make::Strict);
             self.sloppy = Backend::new(Make::Sloppy);
-            self.say(&tagged(&tag, "OK"), cuts);
+            self.said.push(tagged(&tag, "OK"));
+            self.wire.backend_says(&tagged(&tag, "OK"));
+            self.wire.client_says(b"");
+            self.hand_over();
         }
     }
 
-    /// Says a response in pieces. Between them the client is listened to.
+    /// Says a response in pieces. Between them the client goes on, now and then.
     fn say(&mut self, response: &[u8], cuts: &mut Cuts) {
         self.said.push(response.to_vec());
         for piece in cuts.pieces(response) {
             self.wire.backend_says(piece);
             self.wire.client_says(b"");
+            if self.choices.next().is_multiple_of(4) {
+                self.client_goes_on();
+            }
         }
         self.hand_over();
     }
@@ -370,13 +388,14 @@ impl<'a> Stage<'a> {
         // A command of which the end is yet to come has been judged, and not been run.
         let begun = u64::from(!self.strict.is_between_commands() && self.idling.is_none());
         assert_eq!(self.ran.len() as u64 + begun, judged, "{input}");
-        let mut rest = client;
+        let starts = starts(client);
+        let mut from = 0;
         for command in &self.ran {
             let (_, verb) = tag_and_verb(command);
             let verb = Verb::find(verb.as_bytes()).unwrap_or_else(|| panic!("{verb} in {input}"));
             assert!(!matches!(verb.kind(), Kind::Refused(_)), "{input}");
-            rest = behind(rest, command)
-                .unwrap_or_else(|| panic!("{} was never said in {input}", command.escape_ascii()));
+            let found = starts.range(from..).find_map(|at| end_of(client, *at, command));
+            from = found.unwrap_or_else(|| panic!("{} was never said in {input}", command.escape_ascii()));
         }
         self.judge_answers(&input.to_string());
     }
@@ -386,10 +405,15 @@ impl<'a> Stage<'a> {
         let mut heard = Vec::new();
         let mut rest = self.wire.seen.to_client.as_slice();
         while !rest.is_empty() {
-            let response = read_response(rest)
-                .ok()
-                .flatten()
-                .unwrap_or_else(|| panic!("{input}: no response: {}", rest.escape_ascii()));
+            let Ok(Some(response)) = read_response(rest) else {
+                // Only the end of a session may cut off a response.
+                assert!(
+                    self.wire.seen.end.is_some(),
+                    "{input}: no response: {}",
+                    rest.escape_ascii()
+                );
+                break;
+            };
             let (response, behind) = rest.split_at(response.length);
             rest = behind;
             let text = response
@@ -441,19 +465,43 @@ fn tag_and_verb(command: &[u8]) -> (Vec<u8>, String) {
     (tag.to_vec(), verb)
 }
 
-/// What follows the first place in a client's bytes where it says this command: the same bytes, but for the `+` of
-/// literals that do not wait.
-fn behind<'a>(client: &'a [u8], command: &[u8]) -> Option<&'a [u8]> {
-    (0..client.len()).find_map(|at| after(&client[at..], command))
+/// Where in a client's bytes a command may begin. Behind `{n+}` n bytes of the same command follow, whatever becomes of it.
+/// Behind `{n}` they may, or the next command.
+fn starts(client: &[u8]) -> BTreeSet<usize> {
+    let mut starts = BTreeSet::from([0]);
+    let mut lines = BTreeSet::new();
+    let mut to_read = vec![0];
+    while let Some(at) = to_read.pop() {
+        let Some(end) = client
+            .get(at..)
+            .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
+        else {
+            continue;
+        };
+        if !lines.insert(at) {
+            continue;
+        }
+        let next = at + end + 1;
+        let literal = announced(&client[at..next]);
+        if literal.as_ref().is_none_or(|literal| !literal.non_sync) {
+            starts.insert(next);
+            to_read.push(next);
+        }
+        if let Some(size) = literal.and_then(|literal| literal.size) {
+            to_read.push(next + size);
+        }
+    }
+    starts
 }
 
-fn after<'a>(client: &'a [u8], command: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = client;
+/// Where the command ends that begins here: the same bytes, but for the `+` of literals that do not wait.
+fn end_of(client: &[u8], start: usize, command: &[u8]) -> Option<usize> {
+    let mut rest = &client[start..];
     for (at, byte) in command.iter().enumerate() {
         if command[at..].starts_with(b"}\r\n") && rest.starts_with(b"+}\r\n") {
             rest = &rest[1..];
         }
         rest = rest.strip_prefix(&[*byte])?;
     }
-    Some(rest)
+    Some(client.len() - rest.len())
 }
