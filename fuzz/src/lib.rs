@@ -7,6 +7,8 @@ extern crate self as imapwarden;
 pub mod checks;
 #[path = "../../src/imap/mod.rs"]
 pub mod imap;
+#[path = "../../src/policy/mod.rs"]
+pub mod policy;
 #[path = "../../src/sasl/mod.rs"]
 pub mod sasl;
 #[path = "../../src/session/mod.rs"]

@@ -286,6 +286,8 @@ pub struct RuleSet {
 
 #[cfg(test)]
 pub(in crate::policy) mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
 
     pub(in crate::policy) fn rule(on: Event) -> Rule {

@@ -36,6 +36,8 @@ use crate::policy::facts::User;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::role::role_of;
 use crate::session::inspect::stats::Stats;
+use crate::session::relay::profile;
+use crate::types::Commands;
 use crate::types::EndReason;
 use crate::types::Measure;
 
@@ -235,7 +237,7 @@ impl Inspector {
         let read = Read::of(command, bytes, mailbox.as_deref(), of);
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
-        if self.is_read_only() && !is_harmless(command.verb) {
+        if self.is_read_only() && !profile::includes(&Commands::Reader, command.verb) {
             return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
         }
         if command.verb == Verb::Id {
@@ -381,42 +383,4 @@ impl Inspector {
 
 fn holds<T>(hold: &Hold<T>, now_ms: u64) -> bool {
     hold.until_ms.is_none_or(|until| now_ms < until)
-}
-
-/// True for what changes nothing at the backend. Whatever is not known to be so is a change.
-fn is_harmless(verb: Verb) -> bool {
-    matches!(
-        verb,
-        Verb::Capability
-            | Verb::Noop
-            | Verb::Logout
-            | Verb::Enable
-            | Verb::Select
-            | Verb::Examine
-            | Verb::List
-            | Verb::Lsub
-            | Verb::Xlist
-            | Verb::Namespace
-            | Verb::Status
-            | Verb::Idle
-            | Verb::Check
-            | Verb::Unselect
-            | Verb::Search
-            | Verb::UidSearch
-            | Verb::Esearch
-            | Verb::Sort
-            | Verb::UidSort
-            | Verb::Thread
-            | Verb::UidThread
-            | Verb::Fetch
-            | Verb::UidFetch
-            | Verb::Id
-            | Verb::GetQuota
-            | Verb::GetQuotaRoot
-            | Verb::GetAcl
-            | Verb::ListRights
-            | Verb::MyRights
-            | Verb::GetMetadata
-            | Verb::GetAnnotation
-    )
 }

@@ -7,7 +7,7 @@ mod budget;
 mod client;
 mod flow;
 mod guard;
-mod profile;
+pub(in crate::session) mod profile;
 mod restrict;
 mod server;
 #[cfg(test)]

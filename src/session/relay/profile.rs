@@ -35,7 +35,7 @@ enum Class {
 }
 
 /// True where the commands include the verb.
-pub(super) fn includes(commands: &Commands, verb: Verb) -> bool {
+pub(in crate::session) fn includes(commands: &Commands, verb: Verb) -> bool {
     use Class::Append;
     use Class::Change;
     use Class::Close;
