@@ -657,3 +657,51 @@ fn a_second_proxy_in_the_same_place_does_not_start() {
     first.signal("-INT");
     assert_eq!(first.child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn rule_files_are_checked_tried_and_listed() {
+    let place = Place::with_config(
+        "listeners: [{address: '127.0.0.1:0'}]\nbackends: [{address: '127.0.0.1:143'}]\nrules: {files: [rules.yaml]}\n",
+    );
+    let rule = "rules:
+  - name: no-sharing
+    description: Nobody shares.
+    severity: high
+    attack: T1098.002
+    on: command
+    when: command.verb == 'SETACL'
+    then: [alert, deny]
+tests:
+  - {name: sharing, given: [{on: command, command.verb: SETACL}], expect: [no-sharing], effect: deny}
+  - {name: reading, given: [{on: command, command.verb: FETCH}], expect: []}
+";
+    let file = place.file("rules.yaml", rule);
+    let checked = place.run(&["policy", "check", "--json"]).value();
+    assert_eq!((&checked["rules"], &checked["ok"]), (&json!(1), &json!(true)));
+    let tested = place.run(&["policy", "test", "--json"]).values();
+    assert_eq!(tested.len(), 2);
+    assert!(tested.iter().all(|test| test["ok"] == json!(true)), "{tested:?}");
+    let listed = place.run(&["policy", "list", "--json"]).value();
+    assert_eq!(listed["name"], "no-sharing");
+    assert!(
+        listed["place"].as_str().unwrap().ends_with("rules.yaml:2"),
+        "{listed}"
+    );
+
+    // Files that are named need no configuration, and a test that fails is told.
+    fs::write(&file, rule.replace("expect: [no-sharing]", "expect: []")).unwrap();
+    let named = file.display().to_string();
+    let failed = Place::bare().run(&["policy", "test", &named]);
+    assert_eq!(failed.code, 65, "{failed:?}");
+    assert!(
+        failed.out.contains("FAILED") && failed.out.contains("1 passed, 1 failed"),
+        "{failed:?}"
+    );
+    fs::write(&file, rule.replace("command.verb ==", "command.verbs ==")).unwrap();
+    let wrong = place.run(&["policy", "check"]);
+    assert_eq!(wrong.code, 78, "{wrong:?}");
+    assert!(wrong.err.contains("rules.yaml:7"), "{wrong:?}");
+    // Nobody believes to be protected by rules that cannot be read.
+    let serving = place.run(&["serve"]);
+    assert_eq!(serving.code, 78, "{serving:?}");
+}

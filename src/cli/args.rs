@@ -72,6 +72,9 @@ pub(super) enum Command {
     /// Open sessions of the running proxy.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Rule files: look at them, run their tests, list their rules.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -247,6 +250,33 @@ pub(super) enum SessionCommand {
         #[arg(long, group = "which", value_name = "NAME", value_parser = values::user)]
         user: Option<UserName>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Say everything that is wrong with rule files.
+    Check {
+        /// Rule files, or directories of them; those of the configuration otherwise.
+        files: Vec<PathBuf>,
+    },
+    /// Run the tests that stand beside rules.
+    Test {
+        /// Rule files, or directories of them; those of the configuration otherwise.
+        files: Vec<PathBuf>,
+    },
+    /// List rules.
+    List {
+        /// Rule files, or directories of them; those of the configuration otherwise.
+        files: Vec<PathBuf>,
+    },
+}
+
+impl PolicyCommand {
+    /// True where the arguments say which files.
+    pub(super) fn names_files(&self) -> bool {
+        let (Self::Check { files } | Self::Test { files } | Self::List { files }) = self;
+        !files.is_empty()
+    }
 }
 
 #[cfg(test)]

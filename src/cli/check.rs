@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::cli::Context;
 use crate::cli::error::CliError;
+use crate::config::rules;
 use crate::server;
 
 /// Reads the configuration and the files that it names; changes and connects to nothing.
@@ -13,7 +14,13 @@ pub(super) fn run(cx: &mut Context<'_>) -> Result<(), CliError> {
     let config = cx.place.config(cx.now)?;
     // Authorities, pins and the master password: what the file's text alone does not show.
     server::open_backends(&config)?;
-    let summary = config.summary();
+    let rules = rules::load(&config.rules.files, config.rules.shadow).map_err(CliError::Rules)?;
+    let mut summary = config.summary();
+    if !rules.set.rules.is_empty() {
+        let mode = if rules.set.shadow { ", which only report" } else { "" };
+        let (count, files) = (rules.set.rules.len(), rules.files.len());
+        summary.lines.push(("rules", format!("{count} in {files} files{mode}")));
+    }
     if cx.out.is_json() {
         let mut lines: Map<String, Value> = Map::new();
         for (heading, text) in &summary.lines {

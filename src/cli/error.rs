@@ -57,6 +57,9 @@ pub(super) enum CliError {
     /// The configuration is wrong.
     #[error("the configuration is wrong")]
     Config(Box<ConfigProblems>),
+    /// Rule files are wrong.
+    #[error("the rules are wrong")]
+    Rules(Vec<ConfigProblems>),
     /// The backend does not know the mail password.
     #[error("the backend `{backend}` refused the mail password of {account}; nothing was changed")]
     Refused {
@@ -130,7 +133,7 @@ impl CliError {
             Self::Input { source, .. } if source.kind() == io::ErrorKind::InvalidData => DATA,
             Self::Input { .. } => NO_INPUT,
             Self::Exposed(_) | Self::Refused { .. } => NOT_PERMITTED,
-            Self::NoConfig(_) | Self::Config(_) | Self::NoRoute { .. } => CONFIG,
+            Self::NoConfig(_) | Self::Rules(_) | Self::Config(_) | Self::NoRoute { .. } => CONFIG,
             Self::Daemon { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
             Self::Daemon { .. } | Self::Unproved { .. } => UNAVAILABLE,
             Self::Account(error) => account_code(error),

@@ -11,6 +11,7 @@ mod enrol;
 mod error;
 mod output;
 mod place;
+mod policy;
 mod proof;
 mod restrictions;
 mod secrets;
@@ -87,8 +88,13 @@ fn error_code(error: &io::Error) -> u8 {
 }
 
 async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Result<(), CliError> {
+    let place = match &args.command {
+        // Files that are named need no configuration beside them.
+        Command::Policy(command) if command.names_files() => Place::nowhere(),
+        _ => Place::find(&args.global, around.config)?,
+    };
     let mut cx = Context {
-        place: Place::find(&args.global, around.config)?,
+        place,
         out: Output::new(out, args.global.json),
         now: clock::unix(),
         operator: around.operator.unwrap_or_else(|| "operator".to_owned()),
@@ -100,6 +106,7 @@ async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Resu
         Command::AppPassword(command) => Box::pin(app_password::run(&mut cx, command)).await,
         Command::Ban(command) => Box::pin(ban::run(&mut cx, command)).await,
         Command::Session(command) => Box::pin(session::run(&mut cx, command)).await,
+        Command::Policy(command) => policy::run(&mut cx, command),
     }
 }
 
@@ -132,6 +139,11 @@ fn report(error: &CliError, json: bool, out: &mut dyn Write, err: &mut dyn Write
         return error.code();
     }
     let line = error.line();
+    if let CliError::Rules(files) = error {
+        for problems in files {
+            let _ = err.write_all(problems.render(80, io::stderr().is_terminal()).as_bytes());
+        }
+    }
     let _ = writeln!(err, "imapwarden: {line}");
     if json {
         let _ = Output::new(out, true).json(&json!({"error": line}));

@@ -59,6 +59,14 @@ impl Place {
         }
     }
 
+    /// No configuration: for commands that need none.
+    pub(super) fn nowhere() -> Self {
+        Self::Bare {
+            backend: None,
+            data: State::default().data_directory,
+        }
+    }
+
     /// The configuration in full.
     pub(super) fn config(&self, now: UnixTime) -> Result<Config, CliError> {
         match self {

@@ -1,0 +1,117 @@
+//! `imapwarden policy`: rule files looked at, tried and listed, without a running proxy and without changing anything.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::Context;
+use crate::cli::args::PolicyCommand;
+use crate::cli::error::CliError;
+use crate::config::rules;
+use crate::config::rules::Loaded;
+use crate::policy::rules::RuleSet;
+
+pub(super) fn run(cx: &mut Context<'_>, command: PolicyCommand) -> Result<(), CliError> {
+    match command {
+        PolicyCommand::Check { files } => check(cx, files),
+        PolicyCommand::Test { files } => test(cx, files),
+        PolicyCommand::List { files } => list(cx, files),
+    }
+}
+
+/// The files given, or those of the configuration.
+fn load(cx: &Context<'_>, files: Vec<PathBuf>) -> Result<Loaded, CliError> {
+    let (files, shadow) = if files.is_empty() {
+        let rules = cx.place.config_without_backend(cx.now)?.rules;
+        (rules.files, rules.shadow)
+    } else {
+        (files, false)
+    };
+    if files.is_empty() {
+        let hint =
+            "the configuration names no rule files (`rules.files`); name some: imapwarden policy test DIR";
+        return Err(CliError::Usage(hint.to_owned()));
+    }
+    rules::load(&files, shadow).map_err(CliError::Rules)
+}
+
+fn check(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
+    let loaded = load(cx, files)?;
+    let (rules, files) = (loaded.set.rules.len(), loaded.files.len());
+    let value = json!({"ok": true, "rules": rules, "files": files, "revision": &*loaded.set.revision});
+    let text = format!(
+        "{rules} rules in {files} files are right (revision {}).",
+        loaded.set.revision
+    );
+    Ok(cx.out.either(&value, &text)?)
+}
+
+/// Runs the tests beside the rules, each on the rules of its own file.
+fn test(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
+    let loaded = load(cx, files)?;
+    let (mut passed, mut failed) = (0_usize, 0_usize);
+    for (path, file) in &loaded.files {
+        let set = RuleSet {
+            rules: file.rules.clone(),
+            revision: loaded.set.revision.clone(),
+            shadow: false,
+        };
+        for case in &file.tests {
+            let outcome = case.run(&set);
+            let failure = outcome.as_ref().err().map(ToString::to_string);
+            match &failure {
+                None => passed += 1,
+                Some(_) => failed += 1,
+            }
+            let name = path.display().to_string();
+            if cx.out.is_json() {
+                let value =
+                    json!({"file": name, "test": &*case.name, "ok": failure.is_none(), "failure": failure});
+                cx.out.json(&value)?;
+            } else if let Some(failure) = failure {
+                cx.out.line(&format!("FAILED {name}: {}: {failure}", case.name))?;
+            }
+        }
+    }
+    if !cx.out.is_json() {
+        cx.out.line(&format!("{passed} passed, {failed} failed"))?;
+    }
+    if failed > 0 {
+        return Err(CliError::Data(format!("{failed} tests of rules failed")));
+    }
+    Ok(())
+}
+
+fn list(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
+    let loaded = load(cx, files)?;
+    let mut rows = Vec::new();
+    for (path, file) in &loaded.files {
+        for (rule, line) in file.rules.iter().zip(&file.lines) {
+            let place = format!("{}:{line}", path.display());
+            let attack = rule.attack.as_ref().map_or("-", |attack| attack.as_str());
+            let then: Vec<&str> = rule.then.iter().map(|action| action.as_str()).collect();
+            if cx.out.is_json() {
+                let value = json!({
+                    "name": &*rule.name, "on": rule.on.as_str(), "severity": rule.severity.as_str(),
+                    "mode": rule.mode.as_str(), "then": then, "attack": attack, "place": place,
+                    "description": &*rule.description,
+                });
+                cx.out.json(&value)?;
+            }
+            rows.push(vec![
+                rule.name.to_string(),
+                rule.on.as_str().to_owned(),
+                rule.severity.as_str().to_owned(),
+                rule.mode.as_str().to_owned(),
+                then.join(","),
+                attack.to_owned(),
+                place,
+            ]);
+        }
+    }
+    if cx.out.is_json() {
+        return Ok(());
+    }
+    let head = ["NAME", "ON", "SEVERITY", "MODE", "THEN", "ATTACK", "PLACE"];
+    Ok(cx.out.table(&head, &rows, "There are no rules.")?)
+}
