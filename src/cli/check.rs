@@ -17,9 +17,15 @@ pub(super) fn run(cx: &mut Context<'_>) -> Result<(), CliError> {
     let rules = rules::load(&config.rules.files, config.rules.shadow).map_err(CliError::Rules)?;
     let mut summary = config.summary();
     if !rules.set.rules.is_empty() {
-        let mode = if rules.set.shadow { ", which only report" } else { "" };
+        let mode = if rules.set.shadow {
+            ", which only report"
+        } else {
+            ""
+        };
         let (count, files) = (rules.set.rules.len(), rules.files.len());
-        summary.lines.push(("rules", format!("{count} in {files} files{mode}")));
+        summary
+            .lines
+            .push(("rules", format!("{count} in {files} files{mode}")));
     }
     if cx.out.is_json() {
         let mut lines: Map<String, Value> = Map::new();

@@ -95,7 +95,9 @@ impl<'a> Attempt<'a> {
                 if let Some(presented) = presented.filter(|_| refusal != Refusal::PolicyDenied) {
                     let facts = &self.conversation.facts;
                     let refused = (&credentials, &presented, refusal);
-                    shared.judge_failure(facts, self.id, refused, &mut self.conversation.counters());
+                    let mut counters = self.conversation.counters().clone();
+                    shared.judge_failure(facts, self.id, refused, &mut counters).await;
+                    *self.conversation.counters() = counters;
                 }
                 self.wait().await;
                 Err(Refused::ByUs)

@@ -12,6 +12,7 @@ use crate::limits::attempts::Tried;
 use crate::policy::decision::Decisions;
 use crate::policy::decision::Effect;
 use crate::policy::engine::SessionCounters;
+use crate::policy::facts::Client;
 use crate::policy::facts::Event;
 use crate::policy::facts::Facts;
 use crate::policy::facts::Login;
@@ -91,17 +92,24 @@ impl Shared {
         }
     }
 
-    /// Judges a login that was refused.
-    pub(in crate::server) fn judge_failure(
+    /// Judges a login that was refused. What is remembered of the source counts: who shares a network with people that log
+    /// in is not treated as a stranger.
+    pub(in crate::server) async fn judge_failure(
         self: &Arc<Self>,
         connection: &Connection,
         id: Option<&ClientId>,
         (credentials, presented, refusal): (&Credentials, &Presented, Refusal),
         counters: &mut SessionCounters,
     ) {
-        let source = self.policy.source(connection);
+        let mut source = self.policy.source(connection);
+        let mut client = facts::client(id);
+        let visitor = visitor(&source, &credentials.user, &client, None);
+        match self.policy.memory.recall(&visitor, clock::unix()).await {
+            Ok(habits) => facts::remember(&mut source, &mut client, &habits),
+            // Nobody is banned for an outage of ours.
+            Err(error) => return self.store_failed(&error),
+        }
         let tls = connection.tls.as_ref().map(facts::tls);
-        let client = facts::client(id);
         let user = facts::claimed(&credentials.user);
         let login = Login {
             succeeded: false,
@@ -142,7 +150,11 @@ impl Shared {
         let now = clock::unix();
         let mut source = self.policy.source(connection);
         let mut client = facts::client(id);
-        let visitor = visitor(&source, &won, &client);
+        let app_password = match won.factor {
+            SecondFactor::AppPassword { id, .. } => Some(*id),
+            _ => None,
+        };
+        let visitor = visitor(&source, won.user, &client, app_password);
         let habits = self.policy.memory.recall(&visitor, now).await?;
         facts::remember(&mut source, &mut client, &habits);
         let groups = self.store.user(won.user).await?.map(|user| user.groups);
@@ -211,17 +223,14 @@ impl Shared {
     }
 }
 
-fn visitor(source: &Source, won: &Won<'_>, client: &crate::policy::facts::Client) -> Visitor {
+fn visitor(source: &Source, user: &UserName, client: &Client, app_password: Option<u32>) -> Visitor {
     Visitor {
-        user: won.user.clone(),
+        user: user.clone(),
         ip: source.ip,
         country: source.country.clone(),
         asn: source.asn,
         family: client.family.clone(),
-        app_password: match won.factor {
-            SecondFactor::AppPassword { id, .. } => Some(*id),
-            _ => None,
-        },
+        app_password,
     }
 }
 

@@ -57,7 +57,7 @@ class Imapwarden:
     """One running proxy with users of its own."""
 
     def __init__(self, directory: Path, authority: Authority, backend_port: int, *, backend_tls="none",
-                 backend_options=""):
+                 backend_options="", more=""):
         self.directory = directory
         self.authority = authority
         directory.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class Imapwarden:
         self.config.write_text(CONFIG.format(
             data=data, port=self.port, certificate=certificate, key=key, help=HELP, backend=backend_port,
             backend_tls=backend_tls, directory=directory, metrics=self.metrics,
-            backend_options="".join(f"    {line}\n" for line in backend_options.splitlines())))
+            backend_options="".join(f"    {line}\n" for line in backend_options.splitlines())) + more)
         #: App passwords by user.
         self.app_passwords: dict[str, str] = {}
         self.daemon: Daemon | None = None
