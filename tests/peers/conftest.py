@@ -17,6 +17,11 @@ from harness.imap4d import Imap4d
 from harness.proxy import Imapwarden
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+#: What every proxy judges by: real clients must never notice.
+RULES = f"""
+rules:
+  files: [{REPOSITORY}/policies/baseline, {REPOSITORY}/policies/virtual-patching/generic.yaml]
+"""
 UNPACKED = Path(os.environ.get("PEERS_CACHE", REPOSITORY / ".cache" / "peers"))
 BACKENDS = ("dovecot", "courier", "cyrus", "imap4d")
 LEGS = ("direct", "proxy")
@@ -62,10 +67,10 @@ class Stage:
         if name not in self.proxies:
             backend = self.backend(name)
             proxy = Imapwarden(self.workspace / f"proxy-{name}", self.authority, backend.port,
-                               backend_options=backend.proxy_options)
+                               backend_options=backend.proxy_options, more=RULES)
             self.proxies[name] = proxy
             for user in (ALICE, BOB):
-                proxy.add_user(user)
+                proxy.add_user(user, "--group", "may-share", "--group", "may-set")
                 proxy.app_passwords[user] = proxy.app_password(user)
             proxy.start()
         return self.proxies[name]
@@ -107,6 +112,18 @@ def endpoint(stage, request) -> Endpoint:
 def proxied(stage, request) -> Endpoint:
     """Like `endpoint`, through the proxy only."""
     return stage.endpoint(*request.param)
+
+
+@pytest.fixture
+def in_silence(request):
+    """A program as people have it, with an app password of its own: no rule may act on it."""
+    used = next(name for name in ("endpoint", "proxied") if name in request.fixturenames)
+    endpoint = request.getfixturevalue(used)
+    if endpoint.proxied:
+        endpoint.use_own_app_password()
+    before = len(endpoint.acted_rules())
+    yield
+    assert endpoint.acted_rules()[before:] == []
 
 
 def pytest_configure(config):

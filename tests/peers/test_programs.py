@@ -11,6 +11,8 @@ from harness.messages import message
 from harness.process import run
 from harness.terminal import run_in_terminal
 
+pytestmark = pytest.mark.usefixtures("in_silence")
+
 
 def environment(home) -> dict:
     """What programs see: a home of their own and nothing of the user's."""

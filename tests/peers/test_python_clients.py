@@ -7,6 +7,8 @@ import pytest
 
 from harness.messages import message
 
+pytestmark = pytest.mark.usefixtures("in_silence")
+
 
 def test_imaplib_reads_and_files(endpoint):
     mailbox, copy = endpoint.make("imaplib"), endpoint.make("imaplib-copy")

@@ -8,6 +8,8 @@ from harness.backend import MESSAGES
 from harness.messages import message
 from harness.thunderbird import Thunderbird
 
+pytestmark = pytest.mark.usefixtures("in_silence")
+
 
 def wait(what, until, within: float) -> None:
     deadline = time.monotonic() + within

@@ -23,6 +23,8 @@ class Endpoint:
     authority: Authority
     proxy: Imapwarden | None = None
     made: list[str] = field(default_factory=list)
+    #: An app password of this test's own; the proxy's common one otherwise.
+    own: str | None = None
 
     @property
     def proxied(self) -> bool:
@@ -37,7 +39,20 @@ class Endpoint:
         """The TLS that clients speak; the servers themselves are spoken to in clear."""
         return self.authority.client_context() if self.proxy else None
 
+    def use_own_app_password(self) -> None:
+        """From now on Alice's clients are a new device."""
+        self.own = self.proxy.app_password(ALICE, f"device {next(NUMBERS)}")
+
+    def acted_rules(self) -> list[str]:
+        """The rules that have acted so far, in order."""
+        events = self.proxy.events() if self.proxy else []
+        return [event["rule"]["name"] for event in events
+                if event["event"]["action"] in ("rule_matched", "alert_raised")
+                and event["imapwarden"]["decision"]["mode"] == "enforce"]
+
     def password(self, user: str = ALICE) -> str:
+        if self.own and user == ALICE:
+            return self.own
         return self.proxy.app_passwords[user] if self.proxy else PASSWORDS[user]
 
     def connect(self, **options) -> Wire:
