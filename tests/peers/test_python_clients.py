@@ -36,7 +36,8 @@ def test_imaplib_reads_the_whole_inbox(endpoint):
     count = int(client.select("INBOX", readonly=True)[1][0])
     data = client.fetch(f"1:{count}", "(UID FLAGS BODY.PEEK[])")[1]
     bodies = [part[1] for part in data if isinstance(part, tuple)]
-    assert len(bodies) == count == 240
+    # Other tests may have put messages in.
+    assert len(bodies) == count >= 240
     # imap4d may add headers of its own (X-UID, Status): the text after them is what was put in.
     assert bodies[7].partition(b"\r\n\r\n")[2] == message(7).partition(b"\r\n\r\n")[2]
     client.logout()
