@@ -14,6 +14,7 @@ use std::time::Instant;
 use support::events::text;
 use support::memory::Mail;
 use support::memory::Server;
+use support::program::Place;
 use support::proxy::Proxy;
 use tempfile::TempDir;
 
@@ -306,4 +307,47 @@ async fn a_session_becomes_read_only() {
             .any(|line| line.contains("EXPUNGE") || line.contains("CLOSE"))
     );
     proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_judges_open_sessions_by_the_new_rules_and_a_bad_file_changes_nothing() {
+    let mail = Mail::default();
+    mail.add_sample_user("alice", MAIL_PASSWORD);
+    let backend = Server::start(mail).await.unwrap();
+    let place = Place::new(backend.addr, "rules: {files: [rules.yaml]}\n");
+    let rule = |on: &str, when: &str| {
+        format!("name: a-rule\ndescription: Of the test.\non: {on}\nwhen: {when}\nthen: [deny]\n")
+    };
+    place.file("rules.yaml", rule("command", "command.verb == 'NOOP'"));
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let mut client = program.logged_in("alice", &password).await;
+    let denied = client.command("a", "NOOP").await.unwrap();
+    assert!(denied[0].starts_with("a NO [NOPERM]"), "{denied:?}");
+
+    place.file("rules.yaml", rule("command", "command.verb == 'CHECK'"));
+    program.signal("HUP");
+    let (at, _) = program.events.wait(0, "rules_reloaded").await.unwrap();
+    let allowed = client.command("b", "NOOP").await.unwrap();
+    assert!(allowed[0].starts_with("b OK"), "{allowed:?}");
+    let denied = client.command("c", "CHECK").await.unwrap();
+    assert!(denied[0].starts_with("c NO [NOPERM]"), "{denied:?}");
+
+    place.file("rules.yaml", rule("command", "command.verbs == 'NOOP'"));
+    program.signal("HUP");
+    let (_, event) = program.events.wait(at + 1, "rules_rejected").await.unwrap();
+    assert!(text(&event, "error.message").contains("command.verbs"), "{event}");
+    let denied = client.command("d", "CHECK").await.unwrap();
+    assert!(
+        denied[0].starts_with("d NO [NOPERM]"),
+        "the old ones hold: {denied:?}"
+    );
+
+    // Who would not be let in any more may not go on either.
+    place.file("rules.yaml", rule("login", "user.name == 'alice'"));
+    program.signal("HUP");
+    let (_, killed) = program.events.wait(at + 1, "session_killed").await.unwrap();
+    assert_eq!(text(&killed, "event.reason"), "policy_changed");
+    let rest = String::from_utf8_lossy(&client.rest().await.unwrap()).into_owned();
+    assert!(rest.contains("* BYE"), "{rest}");
 }
