@@ -351,3 +351,79 @@ async fn a_reload_judges_open_sessions_by_the_new_rules_and_a_bad_file_changes_n
     let rest = String::from_utf8_lossy(&client.rest().await.unwrap()).into_owned();
     assert!(rest.contains("* BYE"), "{rest}");
 }
+
+/// Whoever sends SELECT and what follows in one packet must be judged in the mailbox that is open by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_behind_a_select_in_one_packet_is_judged_in_the_new_mailbox() {
+    let (backend, proxy, _folder) = start(
+        "rules:
+  - name: few
+    description: No more than two messages of INBOX.
+    on: command
+    when: command.store_adds_deleted && command.mailbox_role == 'inbox'
+    count: messages
+    per: session
+    within: 10m
+    over: 2
+    then: [deny]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    client.command("a", "SELECT Trash").await.unwrap();
+    // The client sends one CRLF behind each command: these three are one packet.
+    let pipelined = "SELECT INBOX\r\nc STORE 1:* +FLAGS (\\Deleted)\r\nd NOOP";
+    client.command("b", pipelined).await.unwrap();
+    let mut answers = Vec::new();
+    while !answers.iter().any(|line: &String| line.starts_with("d ")) {
+        answers.push(client.response().await.unwrap());
+    }
+    assert!(
+        answers.iter().any(|line| line.starts_with("c NO [NOPERM]")),
+        "{answers:?}"
+    );
+    // What servers read as STORE's item and we could not is not passed on.
+    let odd = client
+        .command("e", "STORE 1:* \"+FLAGS\" (\\Deleted)")
+        .await
+        .unwrap();
+    assert!(odd[0].starts_with("e BAD"), "{odd:?}");
+    let transcript = backend.mail.transcript();
+    assert!(
+        !transcript.iter().any(|line| line.contains("STORE")),
+        "{transcript:?}"
+    );
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_is_opened_by_a_read_only_session_is_opened_for_reading() {
+    let (backend, proxy, _folder) = start(
+        "rules:
+  - name: look-only
+    description: Everybody may look.
+    on: login
+    when: login.outcome == 'success'
+    then: [read_only]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    let opened = client.command("a", "SELECT INBOX").await.unwrap();
+    assert!(
+        opened.last().unwrap().starts_with("a OK [READ-ONLY]"),
+        "{opened:?}"
+    );
+    let read = client.command("b", "FETCH 1 BODY[]").await.unwrap();
+    assert!(read.last().unwrap().starts_with("b OK"), "{read:?}");
+    let denied = client.command("c", "STORE 1 +FLAGS (\\Seen)").await.unwrap();
+    assert!(denied[0].starts_with("c NO [NOPERM]"), "{denied:?}");
+    let transcript = backend.mail.transcript();
+    assert!(
+        transcript.iter().any(|line| line.contains("EXAMINE INBOX")),
+        "{transcript:?}"
+    );
+    proxy.stop().await;
+}

@@ -141,6 +141,7 @@ mod tests {
         let mailbox = Mailbox {
             exists: Some(120),
             uid_next: Some(500),
+            arrived: 0,
         };
         // Thunderbird: new messages, headers of all, bodies of all; mbsync: one message; imapflow: a slice.
         let flags = facts("13 UID fetch 1:* (FLAGS)\r\n");

@@ -10,6 +10,8 @@ pub struct Mailbox {
     pub exists: Option<u32>,
     /// The UID that its next message will have (UIDNEXT). Without it `5:*` may mean all messages by UID.
     pub uid_next: Option<u32>,
+    /// How many messages have come since then.
+    pub arrived: u32,
 }
 
 /// What the numbers of a set are.
@@ -62,13 +64,21 @@ impl<'a> Set<'a> {
             Numbers::Sequence => mailbox.exists,
             Numbers::Uid => mailbox.uid_next.map(|next| next.saturating_sub(1)),
         };
-        let Some(ranges) = ranges(self.text, top.unwrap_or(u32::MAX)) else {
+        // What came since UIDNEXT was said has identifiers beyond it: a number is never cut there.
+        let ceiling = match self.numbers {
+            Numbers::Sequence => top,
+            Numbers::Uid => None,
+        };
+        let Some(ranges) = ranges(self.text, top.unwrap_or(u32::MAX), ceiling.unwrap_or(u32::MAX)) else {
             return Extent {
                 count: exists,
                 is_all: true,
             };
         };
-        let size: u64 = ranges.iter().map(Range::size).sum();
+        let mut size: u64 = ranges.iter().map(Range::size).sum();
+        if self.numbers == Numbers::Uid && self.text.contains(&b'*') {
+            size = size.saturating_add(u64::from(mailbox.arrived));
+        }
         // Without its end known, a range up to it has no size but that of the mailbox.
         let is_open = top.is_none() && ranges.iter().any(|range| range.last == u32::MAX);
         let count = match exists {
@@ -101,8 +111,9 @@ impl Range {
     }
 }
 
-/// The ranges of a set, in order and none touching another; `*` is `top`, and nothing is above it. `None` for what is no set.
-fn ranges(text: &[u8], top: u32) -> Option<Vec<Range>> {
+/// The ranges of a set, in order and none touching another; `*` is `top`, and nothing is above the ceiling. `None` for what is
+/// no set.
+fn ranges(text: &[u8], top: u32, ceiling: u32) -> Option<Vec<Range>> {
     let mut found: Vec<Range> = Vec::new();
     for part in text.split(|byte| *byte == b',') {
         let mut ends = part.split(|byte| *byte == b':');
@@ -113,7 +124,7 @@ fn ranges(text: &[u8], top: u32) -> Option<Vec<Range>> {
         }
         let range = Range {
             first: one.min(other),
-            last: one.max(other).min(top),
+            last: one.max(other).min(ceiling),
         };
         if range.first > range.last {
             continue;
@@ -166,7 +177,11 @@ mod tests {
         uid_next: Option<u32>,
     ) -> (Option<u64>, bool) {
         let set = Set::new(text.as_bytes(), numbers);
-        let extent = set.extent(Mailbox { exists, uid_next });
+        let extent = set.extent(Mailbox {
+            exists,
+            uid_next,
+            arrived: 0,
+        });
         (extent.count, extent.is_all)
     }
 
@@ -206,8 +221,9 @@ mod tests {
             ("1:999", 120, true),
             ("1:998", 120, false),
             ("990:*", 10, false),
-            ("1000:*", 1, false),
+            ("1000:*", 2, false),
             ("5,7,9", 3, false),
+            ("2000:2009", 10, false),
         ] {
             assert_eq!(
                 extent(text, Numbers::Uid, Some(120), Some(1000)),
@@ -215,6 +231,15 @@ mod tests {
                 "{text}"
             );
         }
+        // What came since the mailbox was opened has higher identifiers than was foreseen.
+        let grown = Mailbox {
+            exists: Some(170),
+            uid_next: Some(1000),
+            arrived: 50,
+        };
+        let count = |text: &str| Set::new(text.as_bytes(), Numbers::Uid).extent(grown).count;
+        assert_eq!(count("1:100000"), Some(170));
+        assert!(count("1000:*") >= Some(50), "{:?}", count("1000:*"));
         assert_eq!(extent("990:*", Numbers::Uid, Some(120), None), (Some(120), false));
         assert_eq!(
             extent("1:4294967295", Numbers::Uid, Some(120), None),
@@ -271,7 +296,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(text: Vec<u8>, exists: Option<u32>, uid_next: Option<u32>) {
             for numbers in [Numbers::Sequence, Numbers::Uid] {
-                let extent = Set::new(&text, numbers).extent(Mailbox { exists, uid_next });
+                let extent = Set::new(&text, numbers).extent(Mailbox { exists, uid_next, arrived: 0 });
                 if let (Some(count), Some(exists)) = (extent.count, exists) {
                     prop_assert!(count <= u64::from(exists));
                 }

@@ -21,8 +21,12 @@ pub struct Tally {
     pub fetched: u64,
     /// Messages that the backend said are gone: EXPUNGE, and VANISHED without EARLIER (RFC 7162, section 3.2.10).
     pub expunged: u64,
-    /// The mailbox's size by the last EXISTS, less what was expunged since.
-    pub exists: u32,
+    /// Of those, the bytes of responses that hold a body, from its announcement on.
+    pub body_bytes: u64,
+    /// The mailbox's size by the last EXISTS, less what was expunged since; `None` while nothing is known of the mailbox.
+    pub exists: Option<u32>,
+    /// How many messages have come since the first EXISTS of the mailbox.
+    pub arrived: u32,
 }
 
 /// What a response is about.
@@ -95,14 +99,16 @@ impl Counter {
 
     /// Another mailbox is selected, or none.
     pub(super) fn forget_mailbox(&mut self) {
-        self.tally.exists = 0;
+        self.tally.exists = None;
+        self.tally.arrived = 0;
     }
 
     fn fetched(&mut self, bytes: usize) {
-        self.tally.fetched = self
-            .tally
-            .fetched
-            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.tally.fetched = self.tally.fetched.saturating_add(bytes);
+        if self.has_body {
+            self.tally.body_bytes = self.tally.body_bytes.saturating_add(bytes);
+        }
     }
 
     fn head(&mut self, part: &[u8]) {
@@ -140,7 +146,7 @@ impl Counter {
             self.about = About::Fetch;
             self.fetched(part.len());
         } else if starts_with_word(word, b"EXISTS") && digits > 0 {
-            self.tally.exists = number_of(number);
+            self.exists(number_of(number));
         } else if starts_with_word(word, b"EXPUNGE") && digits > 0 {
             self.gone(1);
         } else if digits == 0 && starts_with_word(word, b"VANISHED") {
@@ -162,7 +168,15 @@ impl Counter {
     fn gone(&mut self, messages: u64) {
         self.tally.expunged = self.tally.expunged.saturating_add(messages);
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        self.tally.exists = self.tally.exists.saturating_sub(messages);
+        self.tally.exists = self.tally.exists.map(|exists| exists.saturating_sub(messages));
+    }
+
+    fn exists(&mut self, exists: u32) {
+        if let Some(before) = self.tally.exists {
+            let arrived = exists.saturating_sub(before);
+            self.tally.arrived = self.tally.arrived.saturating_add(arrived);
+        }
+        self.tally.exists = Some(exists);
     }
 }
 
@@ -277,6 +291,8 @@ mod tests {
             Tally {
                 bodies: 1,
                 fetched: u64::try_from(body.len() + header.len()).unwrap(),
+                // From the end of the line that announces it.
+                body_bytes: u64::try_from(body.len() - body.find("\r\n").unwrap() - 2).unwrap(),
                 ..Tally::default()
             },
         );
@@ -310,6 +326,7 @@ mod tests {
             Tally {
                 bodies: 1,
                 fetched: u64::try_from(TWO.len()).unwrap(),
+                body_bytes: u64::try_from(TWO.len() - TWO.find('\n').unwrap() - 1).unwrap(),
                 ..Tally::default()
             },
         );
@@ -321,7 +338,7 @@ mod tests {
             "* 172 EXISTS\r\n* 3 EXPUNGE\r\n* 3 expunge\r\n* VANISHED (EARLIER) 1:50\r\n* VANISHED 300:310,405,411\r\n* 1 RECENT\r\n",
             Tally {
                 expunged: 15,
-                exists: 157,
+                exists: Some(157),
                 ..Tally::default()
             },
         );

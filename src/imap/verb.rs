@@ -111,13 +111,13 @@ verbs! {
     Expunge "EXPUNGE" Kind::Plain, [];
     Search "SEARCH" Kind::Plain, [Rest];
     Fetch "FETCH" Kind::Plain, [Word Rest];
-    Store "STORE" Kind::Plain, [Word Rest];
+    Store "STORE" Kind::Plain, [Word MaybeWords Word Rest];
     Copy "COPY" Kind::Plain, [Word Mailbox];
     Move "MOVE" Kind::Plain, [Word Mailbox];
     // RFC 3501, RFC 4315, RFC 6851, RFC 8508: the same by unique identifier
     UidSearch "UID SEARCH" Kind::Plain, [Rest];
     UidFetch "UID FETCH" Kind::Plain, [Word Rest];
-    UidStore "UID STORE" Kind::Plain, [Word Rest];
+    UidStore "UID STORE" Kind::Plain, [Word MaybeWords Word Rest];
     UidCopy "UID COPY" Kind::Plain, [Word Mailbox];
     UidMove "UID MOVE" Kind::Plain, [Word Mailbox];
     UidExpunge "UID EXPUNGE" Kind::Plain, [Word];

@@ -99,7 +99,11 @@ impl<'a> Attempt<'a> {
                     shared.judge_failure(facts, self.id, refused, &mut counters).await;
                     *self.conversation.counters() = counters;
                 }
-                self.wait().await;
+                if refusal == Refusal::PasswordInvalid {
+                    shared.backend_refused_after(took);
+                }
+                let asked = matches!(refusal, Refusal::PasswordInvalid | Refusal::PolicyDenied);
+                self.wait(asked).await;
                 Err(Refused::ByUs)
             }
             Failure::Unavailable(word) => {
@@ -125,7 +129,7 @@ impl<'a> Attempt<'a> {
                 .refusal(refusal)
                 .duration(took),
         );
-        self.wait().await;
+        self.wait(false).await;
     }
 
     async fn enter(
@@ -326,11 +330,18 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Every refusal takes a whole number of delays, so that no part of the work shows in its length.
-    async fn wait(&self) {
-        let delay = self.conversation.shared.timing.refusal;
+    /// Every refusal takes a whole number of delays, so that no part of the work shows in its length. `asked`: the backend was.
+    /// Where a rule refuses a right password, that must take as long as a wrong one does, which backends answer late.
+    async fn wait(&self, asked: bool) {
+        let shared = &self.conversation.shared;
+        let delay = shared.timing.refusal;
+        let least = if asked && shared.policy.is_on() {
+            self.began + shared.slowest_refusal(delay)
+        } else {
+            self.began
+        };
         let mut answer_at = self.began + delay;
-        while answer_at <= Instant::now() && !delay.is_zero() {
+        while answer_at <= Instant::now().max(least) && !delay.is_zero() {
             answer_at += delay;
         }
         tokio::time::sleep_until(answer_at).await;

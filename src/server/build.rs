@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use tokio::signal::unix::Signal;
@@ -87,6 +88,7 @@ pub(super) async fn server(
         shutdown: watch::Sender::new(false),
         recheck: Notify::new(),
         store_is_away: AtomicBool::new(false),
+        slowest_refusal_ms: AtomicU64::new(0),
         backends_down: Mutex::default(),
     });
     for backend in shared.backends.iter() {

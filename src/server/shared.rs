@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -56,6 +57,9 @@ use crate::types::UnixTime;
 /// Who bans for guessing.
 pub(super) const GUESSING: &str = "imapwarden";
 
+/// Longest time to refuse a password that is imitated; Dovecot takes 2 s, and up to 15 s more for an address that guesses.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(20);
+
 /// How long a ban for guessing lasts.
 const BAN: Duration = Duration::from_secs(3600);
 
@@ -100,6 +104,8 @@ pub(super) struct Shared {
     /// Wakes whoever checks what the sessions stand on.
     pub(super) recheck: Notify,
     pub(super) store_is_away: AtomicBool,
+    /// The longest that a backend has taken to refuse a password, in milliseconds.
+    pub(super) slowest_refusal_ms: AtomicU64,
     /// Backends that nobody is let through to: each change is told once.
     pub(super) backends_down: Mutex<BTreeSet<Box<str>>>,
 }
@@ -144,6 +150,18 @@ impl Shared {
         }
     }
 
+    /// A backend has refused a password after so long.
+    pub(super) fn backend_refused_after(&self, took: Duration) {
+        let took = took.min(LONGEST_REFUSAL).as_millis();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        self.slowest_refusal_ms.fetch_max(took, Ordering::Relaxed);
+    }
+
+    /// How long a backend may take to refuse a password, as far as is known: at least the delay of ours.
+    pub(super) fn slowest_refusal(&self, delay: Duration) -> Duration {
+        Duration::from_millis(self.slowest_refusal_ms.load(Ordering::Relaxed)).max(delay)
+    }
+
     /// Reads the rules again; sessions that would not be let in by them end.
     pub(super) fn reload_rules(&self) {
         match self.policy.reload() {
@@ -152,9 +170,13 @@ impl Shared {
                 self.emit(Event::new(Kind::RulesReloaded, clock::wall()).rules(&revision));
                 let rules = self.policy.login_rules();
                 let now_ms = monotonic_ms(tokio::time::Instant::now());
+                let is_on = self.policy.is_on();
                 let ended = self.sessions.end_where(EndReason::PolicyChanged, |facts| {
-                    let parties = facts.parties.as_ref();
-                    parties.is_some_and(|parties| !rules.allow(facts.session, parties, now_ms))
+                    match &facts.parties {
+                        Some(parties) => !rules.allow(facts.session, parties, now_ms),
+                        // It began while there were no rules: nobody could judge it by the new ones.
+                        None => is_on,
+                    }
                 });
                 for facts in ended {
                     self.session_killed(&facts, EndReason::PolicyChanged);

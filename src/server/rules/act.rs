@@ -81,12 +81,18 @@ impl Shared {
             return;
         };
         let now = clock::unix();
+        let until = now.plus(time);
+        // A ban that holds longer stays as it is, and one attacker costs one write.
+        let known = self.limits.bans.find(ip, now);
+        if known.is_some_and(|known| known.until.is_none_or(|end| end >= until)) {
+            return;
+        }
         let stored = store::Ban {
             network,
             reason: format!("rule {reason}"),
             by: BY.to_owned(),
             created: now,
-            until: Some(now.plus(time)),
+            until: Some(until),
         };
         // The store tells every process, this one included: it is in force within a second, and sessions from there end.
         if let Err(error) = self.store.add_ban(stored).await {

@@ -130,11 +130,22 @@ pub(super) fn remember(source: &mut Source, client: &mut Client, habits: &Habits
     client.is_new_for_user = habits.is_new_family;
 }
 
-/// A login that succeeded, of which nothing else matters any more.
-pub(super) fn success(_: &Parties) -> Login<'static> {
+/// The login of a session that is open, of which nothing is counted any more.
+pub(super) fn success(parties: &Parties) -> Login<'static> {
     Login {
         succeeded: true,
+        mechanism: parties.mechanism,
+        credential: parties.credential,
         ..Login::default()
+    }
+}
+
+/// What was presented, as rules name it, by what it proved.
+pub(super) fn credential_of(factor: &SecondFactor) -> &'static str {
+    match factor {
+        SecondFactor::AppPassword { .. } => "app_password",
+        SecondFactor::Totp | SecondFactor::TrustedWindow => "password_and_code",
+        SecondFactor::Exempt | SecondFactor::NotEnrolled => "password",
     }
 }
 

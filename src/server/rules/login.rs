@@ -173,6 +173,8 @@ impl Shared {
             source,
             tls: connection.tls.as_ref().map(facts::tls),
             client,
+            mechanism: won.mechanism,
+            credential: facts::credential_of(won.factor),
             baselines: Some(Box::new(Usual(habits.averages.clone()))),
         };
         let decisions = self.decide_login(&parties, &won, presented, counters);
@@ -208,11 +210,7 @@ impl Shared {
             succeeded: true,
             reason: None,
             mechanism: won.mechanism,
-            credential: match won.factor {
-                SecondFactor::AppPassword { .. } => "app_password",
-                SecondFactor::Totp | SecondFactor::TrustedWindow => "password_and_code",
-                SecondFactor::Exempt | SecondFactor::NotEnrolled => "password",
-            },
+            credential: parties.credential,
             failures_before: presented.tried.failures,
             failed_networks_before: presented.tried.networks,
             password_hash: presented.password_hash,

@@ -116,6 +116,7 @@ impl<'a> Read<'a> {
             }
             "MOVE" => Deed::Moved(messages),
             "APPEND" | "REPLACE" => Deed::Appended {
+                messages: 1,
                 size: self.facts.literal_bytes,
                 mailbox: self.mailbox.map(|name| MailboxName::from_wire(name.as_bytes())),
             },
@@ -166,6 +167,7 @@ mod tests {
         let of = Mailbox {
             exists: Some(100),
             uid_next: Some(101),
+            arrived: 0,
         };
         let read = Read::of(&command, &bytes, Some("INBOX"), of);
         ask(&read.facts(), &read.deed())
@@ -221,6 +223,7 @@ mod tests {
         assert_eq!(
             read.deed(),
             Deed::Appended {
+                messages: 1,
                 size: 1000,
                 mailbox: Some(MailboxName::from_wire(b"Sent"))
             }

@@ -3,10 +3,13 @@
 //! One inspector belongs to one session and shares no lock with others but those of the engine's counters. It never keeps a
 //! search term, and nothing of a message.
 
+mod brake;
 mod command;
+mod hold;
 mod identity;
 mod role;
 mod stats;
+mod words;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -20,118 +23,33 @@ use crate::imap::tally::Tally;
 use crate::imap::verb::Verb;
 use crate::policy::decision::Decisions;
 use crate::policy::decision::Effect;
-use crate::policy::decision::Hold;
 use crate::policy::engine::Engine;
 use crate::policy::engine::SessionCounters;
 use crate::policy::facts;
 use crate::policy::facts::Appended;
-use crate::policy::facts::Baselines;
 use crate::policy::facts::Client;
-use crate::policy::facts::Event;
-use crate::policy::facts::Facts;
 use crate::policy::facts::Fetched;
-use crate::policy::facts::Source;
-use crate::policy::facts::Tls;
-use crate::policy::facts::User;
+use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
+use crate::session::inspect::hold::Holds;
 use crate::session::inspect::role::role_of;
 use crate::session::inspect::stats::Stats;
+use crate::session::inspect::words::Moment;
 use crate::session::relay::profile;
 use crate::types::Commands;
 use crate::types::EndReason;
 use crate::types::Measure;
 
+pub(in crate::session) use words::Deed;
+pub use words::Ledger;
+pub(in crate::session) use words::Objection;
+pub use words::Parties;
+
+/// Most messages of one command that are judged one by one when they are in.
+const MAX_JUDGED: u32 = 10_000;
+
 /// The rules in force; a reload replaces them for all sessions at once.
 pub type Rules = Arc<ArcSwap<Engine>>;
-
-/// Who takes part in a session: what stays the same as long as it lasts.
-pub struct Parties {
-    /// Where it comes from.
-    pub source: Source,
-    /// Its TLS.
-    pub tls: Option<Tls>,
-    /// Its client.
-    pub client: Client,
-    /// Its user.
-    pub user: User,
-    /// What the user is used to do.
-    pub baselines: Option<Box<dyn Baselines + Send + Sync>>,
-}
-
-/// Whoever keeps what outlives the session.
-pub trait Ledger: Send + Sync {
-    /// Whether the session draws on the allowance for a first sync.
-    fn is_first_sync(&self) -> bool;
-    /// Messages were sent to the client.
-    fn fetched(&self, bytes: u64, messages: u64);
-    /// The client has said after the login what it is.
-    fn client_is(&self, family: &str);
-    /// Something else was done.
-    fn count(&self, measure: Measure, amount: u64);
-}
-
-impl Parties {
-    /// The facts of a moment, but for what happens.
-    #[must_use]
-    pub fn facts(&self, event: Event) -> Facts<'_> {
-        let mut facts = Facts::at(event, &self.source);
-        facts.tls = self.tls.as_ref();
-        facts.client = Some(&self.client);
-        facts.user = Some(&self.user);
-        if let Some(baselines) = &self.baselines {
-            facts.baselines = Some(&**baselines);
-        }
-        facts
-    }
-}
-
-/// What becomes of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "an objection that nobody reads lets the command pass"]
-pub(in crate::session) enum Objection {
-    /// It is answered NO with this text.
-    Deny(String),
-    /// The session ends.
-    End,
-}
-
-/// What a command will have done once the backend has said OK.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::session) enum Deed {
-    /// Nothing that is counted.
-    #[default]
-    None,
-    /// So many messages are marked `\Deleted`.
-    Deleted(u64),
-    /// So many are in another mailbox.
-    Moved(u64),
-    /// A message is in a mailbox.
-    Appended {
-        /// Its bytes.
-        size: u64,
-        /// Where.
-        mailbox: Option<MailboxName>,
-    },
-}
-
-/// What happens.
-enum Moment<'m> {
-    Command(&'m facts::Command<'m>),
-    Fetched(&'m Fetched),
-    Appended(&'m Appended<'m>),
-    End(EndReason),
-}
-
-impl Moment<'_> {
-    fn event(&self) -> Event {
-        match self {
-            Self::Command(_) => Event::Command,
-            Self::Fetched(_) => Event::Fetched,
-            Self::Appended(_) => Event::Appended,
-            Self::End(_) => Event::SessionEnd,
-        }
-    }
-}
 
 /// The inspector of one session.
 pub struct Inspector {
@@ -145,8 +63,9 @@ pub struct Inspector {
     judged: Tally,
     /// What the backend said of the mailbox that is open, or about to be.
     uid_next: Option<u32>,
-    throttle: Option<Hold<NonZeroU64>>,
-    read_only: Option<Hold<()>>,
+    throttle: Holds<NonZeroU64>,
+    read_only: Holds<()>,
+    brake: Brake,
     told: Vec<Decisions>,
     now_ms: u64,
 }
@@ -178,8 +97,9 @@ impl Inspector {
             stats: Stats::new(now_ms),
             judged: Tally::default(),
             uid_next: None,
-            throttle: None,
-            read_only: None,
+            throttle: Holds::default(),
+            read_only: Holds::default(),
+            brake: Brake::default(),
             told: Vec::new(),
             now_ms,
         }
@@ -188,8 +108,8 @@ impl Inspector {
     /// What a login rule asks of the session from its first moment on.
     pub fn hold(&mut self, decisions: &Decisions) {
         let verdict = decisions.verdict();
-        self.throttle = verdict.throttle.or(self.throttle);
-        self.read_only = verdict.read_only.or(self.read_only);
+        self.throttle.add(verdict.throttle);
+        self.read_only.add(verdict.read_only);
     }
 
     /// Says what time it is, in milliseconds of a clock that does not step back, the same for all sessions.
@@ -200,9 +120,7 @@ impl Inspector {
     /// How many bytes a second may go to the client now.
     #[must_use]
     pub fn throttle(&self) -> Option<NonZeroU64> {
-        self.throttle
-            .filter(|hold| holds(hold, self.now_ms))
-            .map(|hold| hold.what)
+        self.throttle.in_force(self.now_ms).min()
     }
 
     /// Takes what was decided since the last time, in its order.
@@ -231,13 +149,15 @@ impl Inspector {
     ) -> Result<Deed, Objection> {
         let mailbox = self.stats.mailbox().map(ToOwned::to_owned);
         let of = Mailbox {
-            exists: mailbox.as_ref().map(|_| tally.exists),
+            exists: mailbox.as_ref().and(tally.exists),
             uid_next: self.uid_next,
+            arrived: tally.arrived,
         };
         let read = Read::of(command, bytes, mailbox.as_deref(), of);
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
-        if self.is_read_only() && !profile::includes(&Commands::Reader, command.verb) {
+        let marks = read.sets_seen() && !self.stats.is_examined();
+        if self.is_read_only() && (marks || !profile::includes(&Commands::Reader, command.verb)) {
             return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
         }
         if command.verb == Verb::Id {
@@ -248,6 +168,39 @@ impl Inspector {
         self.stats.seen_set |= read.sets_seen();
         self.stats.searches += u64::from(matches!(facts.verb, "SEARCH" | "SORT" | "THREAD" | "ESEARCH"));
         Ok(read.deed())
+    }
+
+    /// Another message of a command that appends: judged as an APPEND of its own.
+    pub(in crate::session) fn another_message(
+        &mut self,
+        deed: &mut Deed,
+        size: u32,
+        tally: &Tally,
+    ) -> Result<(), Objection> {
+        let Deed::Appended {
+            messages,
+            size: sum,
+            mailbox,
+        } = deed
+        else {
+            return Ok(());
+        };
+        *messages = messages.saturating_add(1);
+        *sum = sum.saturating_add(size.into());
+        let name = mailbox.as_ref().map(MailboxName::as_str);
+        let facts = facts::Command {
+            verb: "APPEND",
+            mailbox: name,
+            mailbox_role: name.and_then(role_of),
+            literal_size: size.into(),
+            literals: 1,
+            ..facts::Command::default()
+        };
+        self.judge(&Moment::Command(&facts), tally)?;
+        if self.is_read_only() {
+            return Err(Objection::End);
+        }
+        Ok(())
     }
 
     /// The backend has said OK to a command.
@@ -262,19 +215,28 @@ impl Inspector {
                 self.stats.moved = self.stats.moved.saturating_add(messages);
                 Ok(())
             }
-            Deed::Appended { size, mailbox } => {
-                self.stats.appended += 1;
-                self.ledger.count(Measure::AppendedMessages, 1);
+            Deed::Appended {
+                messages,
+                size,
+                mailbox,
+            } => {
+                let messages = messages.max(1);
+                self.stats.appended += u64::from(messages);
+                self.ledger.count(Measure::AppendedMessages, messages.into());
                 self.ledger.count(Measure::AppendedBytes, size);
                 let name = mailbox.as_ref().map_or("", MailboxName::as_str);
                 let appended = Appended {
-                    size,
+                    size: size / u64::from(messages),
                     mailbox: name,
                     mailbox_role: role_of(name),
                     is_inbox: name == "INBOX",
                     backdated_by: None,
                 };
-                self.judge(&Moment::Appended(&appended), tally)
+                // Each message is one, also of those that came in one command.
+                for _ in 0..messages.min(MAX_JUDGED) {
+                    self.judge(&Moment::Appended(&appended), tally)?;
+                }
+                Ok(())
             }
         }
     }
@@ -290,8 +252,8 @@ impl Inspector {
     }
 
     /// Another mailbox is selected, or none.
-    pub(in crate::session) fn selected(&mut self, mailbox: Option<&MailboxName>) {
-        self.stats.selected(mailbox);
+    pub(in crate::session) fn selected(&mut self, mailbox: Option<&MailboxName>, for_reading: bool) {
+        self.stats.selected(mailbox, for_reading);
     }
 
     /// The backend has sent data: judged once for all that came at once.
@@ -304,7 +266,7 @@ impl Inspector {
         let fetched = Fetched {
             bytes,
             messages,
-            body: messages > 0,
+            body: tally.body_bytes > self.judged.body_bytes,
         };
         let before = std::mem::replace(&mut self.judged, *tally);
         let judged = self.judge(&Moment::Fetched(&fetched), &before);
@@ -366,7 +328,7 @@ impl Inspector {
         let text = decisions
             .cause()
             .map(|cause| format!("[NOPERM] Denied by policy ({})", cause.id));
-        if decisions.iter().any(|decision| decision.is_new) {
+        if self.brake.lets_tell(&decisions, self.now_ms) {
             self.told.push(decisions);
         }
         match effect {
@@ -376,11 +338,8 @@ impl Inspector {
         }
     }
 
-    fn is_read_only(&self) -> bool {
-        self.read_only.is_some_and(|hold| holds(&hold, self.now_ms))
+    /// Whether the session may change nothing now.
+    pub(in crate::session) fn is_read_only(&self) -> bool {
+        self.read_only.in_force(self.now_ms).next().is_some()
     }
-}
-
-fn holds<T>(hold: &Hold<T>, now_ms: u64) -> bool {
-    hold.until_ms.is_none_or(|until| now_ms < until)
 }

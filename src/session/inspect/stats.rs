@@ -26,6 +26,7 @@ const LONGEST_GAP_MS: u64 = 60_000;
 pub(super) struct Stats {
     began_ms: u64,
     mailbox: Option<MailboxName>,
+    examined: bool,
     seen: HashSet<u64>,
     hasher: RandomState,
     pub(super) mailboxes_selected: u32,
@@ -44,6 +45,7 @@ impl Stats {
         Self {
             began_ms: now_ms,
             mailbox: None,
+            examined: false,
             seen: HashSet::new(),
             hasher: RandomState::new(),
             mailboxes_selected: 0,
@@ -59,8 +61,9 @@ impl Stats {
     }
 
     /// Another mailbox is selected, or none.
-    pub(super) fn selected(&mut self, mailbox: Option<&MailboxName>) {
+    pub(super) fn selected(&mut self, mailbox: Option<&MailboxName>, for_reading: bool) {
         self.mailbox = mailbox.cloned();
+        self.examined = for_reading && mailbox.is_some();
         let Some(mailbox) = mailbox else {
             return;
         };
@@ -70,6 +73,11 @@ impl Stats {
             !self.seen.contains(&self.hasher.hash_one(mailbox))
         };
         self.mailboxes_selected = self.mailboxes_selected.saturating_add(u32::from(is_new));
+    }
+
+    /// True where the mailbox was opened for reading only.
+    pub(super) fn is_examined(&self) -> bool {
+        self.examined
     }
 
     /// The selected mailbox.
@@ -92,7 +100,7 @@ impl Stats {
             mailbox,
             mailbox_role: mailbox.and_then(role_of),
             mailbox_is_shared: mailbox.is_some_and(is_shared),
-            exists: mailbox.map(|_| tally.exists),
+            exists: mailbox.and(tally.exists),
             mailboxes_selected: self.mailboxes_selected,
             commands: self.commands,
             bad_commands: self.bad_commands,
@@ -154,10 +162,10 @@ mod tests {
     fn mailboxes_are_counted_once_and_the_last_is_known() {
         let mut stats = Stats::new(0);
         for name in ["INBOX", "Sent", "inbox"] {
-            stats.selected(Some(&MailboxName::from_wire(name.as_bytes())));
+            stats.selected(Some(&MailboxName::from_wire(name.as_bytes())), false);
         }
         let tally = Tally {
-            exists: 7,
+            exists: Some(7),
             ..Tally::default()
         };
         let facts = stats.facts(&tally, false, 5_000);
@@ -166,7 +174,7 @@ mod tests {
             (facts.mailbox, facts.mailbox_role, facts.exists),
             (Some("INBOX"), Some("inbox"), Some(7))
         );
-        stats.selected(None);
+        stats.selected(None, false);
         assert_eq!(stats.facts(&tally, false, 5_000).exists, None);
     }
 
@@ -174,7 +182,10 @@ mod tests {
     fn the_memory_of_mailboxes_is_bounded() {
         let mut stats = Stats::new(0);
         for number in 0..10_000 {
-            stats.selected(Some(&MailboxName::from_wire(format!("m{number}").as_bytes())));
+            stats.selected(
+                Some(&MailboxName::from_wire(format!("m{number}").as_bytes())),
+                false,
+            );
         }
         assert_eq!(stats.seen.len(), MAX_MAILBOXES);
         assert_eq!(stats.mailboxes_selected, 10_000);

@@ -1,7 +1,5 @@
 //! From the client: commands are collected, judged when they run, and handed over literal by literal.
 
-use std::ops::Range;
-
 use memchr::memchr;
 
 use super::Awaits;
@@ -45,6 +43,8 @@ impl Relay {
         while let Some(rest) = input.get(taken..).filter(|rest| !rest.is_empty()) {
             let used = match self.awaits {
                 Awaits::Command if self.in_flight.len() >= self.options.max_in_flight => break,
+                // What follows is judged in the mailbox that will be open then.
+                Awaits::Command if self.awaits_mailbox() => break,
                 Awaits::Command | Awaits::Tail { .. } | Awaits::Done => self.collect(rest, output)?,
                 Awaits::Message { left, depth } => {
                     let used = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -59,6 +59,15 @@ impl Relay {
             taken += used;
         }
         Ok(taken)
+    }
+
+    /// True while it is not known which mailbox will be open, and somebody judges by it.
+    fn awaits_mailbox(&self) -> bool {
+        let moves = |entry: &InFlight| match entry {
+            InFlight::Command(sent) => matches!(sent.verb.kind(), Kind::Select | Kind::Unselect),
+            InFlight::Answer(_) => false,
+        };
+        self.inspector.is_some() && self.in_flight.iter().any(moves)
     }
 
     fn collect(&mut self, rest: &[u8], output: &mut Output) -> Result<usize, EndReason> {
@@ -178,9 +187,19 @@ impl Relay {
                 Verdict::Refuse(word, text) => refusal(bytes, word, &text),
                 passes => match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
                     Ok(deed) => {
-                        let (sent, word) = (sent(&command, deed), command.word.clone());
-                        if let Verdict::PassAs(verb) = passes {
-                            self.collector.substitute(word, verb);
+                        let (mut sent, word) = (sent(&command, deed), command.word.clone());
+                        let held = self
+                            .inspector
+                            .as_ref()
+                            .is_some_and(|inspector| inspector.is_read_only());
+                        match passes {
+                            Verdict::PassAs(verb) => self.collector.substitute(word, verb),
+                            // A mailbox that is opened while the session may change nothing is opened for reading.
+                            _ if held && sent.verb == Verb::Select => {
+                                sent.for_reading = true;
+                                self.collector.substitute(word, b"EXAMINE");
+                            }
+                            _ => {}
                         }
                         self.hand_over(sent, output);
                         return Ok(());
@@ -263,39 +282,6 @@ impl Relay {
         before.map_or(0, |command| command.depth)
     }
 
-    fn pass_message(&mut self, range: Range<usize>, left: u32, depth: usize, output: &mut Output) {
-        let left = left - u32::try_from(range.len()).unwrap_or(left);
-        output.backend.pass(range);
-        self.awaits = if left == 0 {
-            Awaits::Tail { depth }
-        } else {
-            Awaits::Message { left, depth }
-        };
-    }
-
-    /// What follows a message: the end of the command, or another message. The backend is in the middle of the command, so
-    /// what makes no sense cannot be answered any more: the session ends.
-    fn tail(&mut self, depth: usize, output: &mut Output) -> Result<(), EndReason> {
-        match read_tail(self.collector.bytes(), depth) {
-            Ok((Some(literal), _)) if literal.size > self.options.max_message => {
-                self.farewell("Message is too large", output);
-                Err(EndReason::ClientLimit)
-            }
-            Ok(_) if !self.guard.passes_tail(self.collector.bytes()) => {
-                self.farewell("Not allowed with this app password", output);
-                Err(EndReason::ClientProtocol)
-            }
-            Ok(_) => {
-                self.send_segment(0, 0, output);
-                Ok(())
-            }
-            Err(_) => {
-                self.farewell("Invalid end of a command", output);
-                Err(EndReason::ClientProtocol)
-            }
-        }
-    }
-
     /// In IDLE only DONE goes on.
     fn done(&mut self, output: &mut Output) -> Result<(), EndReason> {
         if !is_done(self.collector.bytes()) {
@@ -353,6 +339,7 @@ fn sent(command: &Command<'_>, deed: Deed) -> Sent {
         tag: command.tag.into(),
         verb: command.verb,
         mailbox: command.mailbox.clone().filter(|_| selects),
+        for_reading: command.verb == Verb::Examine,
         deed,
     }
 }

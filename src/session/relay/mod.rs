@@ -7,6 +7,7 @@ mod budget;
 mod client;
 mod flow;
 mod guard;
+mod message;
 pub(in crate::session) mod profile;
 mod restrict;
 mod server;
@@ -114,6 +115,8 @@ struct Sent {
     verb: Verb,
     /// What SELECT asked for.
     mailbox: Option<MailboxName>,
+    /// It goes on as EXAMINE.
+    for_reading: bool,
     /// What it will have done once it is answered OK.
     deed: Deed,
 }

@@ -224,8 +224,8 @@ impl Relay {
 
     fn take_effect(&mut self, sent: Sent, status: Status) -> Result<(), EndReason> {
         match (sent.verb.kind(), status) {
-            (Kind::Select, Status::Ok) => self.select(sent.mailbox),
-            (Kind::Select, Status::No) | (Kind::Unselect, Status::Ok) => self.select(None),
+            (Kind::Select, Status::Ok) => self.select(sent.mailbox, sent.for_reading),
+            (Kind::Select, Status::No) | (Kind::Unselect, Status::Ok) => self.select(None, false),
             _ => {}
         }
         match &mut self.inspector {
@@ -236,9 +236,9 @@ impl Relay {
         }
     }
 
-    fn select(&mut self, mailbox: Option<MailboxName>) {
+    fn select(&mut self, mailbox: Option<MailboxName>, for_reading: bool) {
         if let Some(inspector) = &mut self.inspector {
-            inspector.selected(mailbox.as_ref());
+            inspector.selected(mailbox.as_ref(), for_reading);
         }
         self.mailbox = mailbox;
     }

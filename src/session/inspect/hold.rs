@@ -1,0 +1,95 @@
+//! What rules have put on a session for a while, or for as long as it lasts.
+//!
+//! A milder or shorter hold never replaces a stricter or longer one: what holds for the whole session stands beside what holds
+//! for a time.
+
+use crate::policy::decision::Hold;
+
+/// Most holds with an end that are kept; further ones last as long as the one that ends last.
+const MOST: usize = 8;
+
+/// The holds of one kind.
+#[derive(Debug)]
+pub(super) struct Holds<T>(Vec<Hold<T>>);
+
+impl<T> Default for Holds<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Copy + Ord> Holds<T> {
+    /// Adds one. Of two that hold the same the longer counts.
+    pub(super) fn add(&mut self, hold: Option<Hold<T>>) {
+        let Some(hold) = hold else {
+            return;
+        };
+        if let Some(known) = self.0.iter_mut().find(|known| known.what == hold.what) {
+            known.until_ms = later(known.until_ms, hold.until_ms);
+        } else if self.0.len() < MOST {
+            self.0.push(hold);
+        } else if let Some(strictest) = self.0.iter_mut().min_by_key(|known| known.what) {
+            // Stricter than was asked for, never milder.
+            strictest.what = strictest.what.min(hold.what);
+            strictest.until_ms = later(strictest.until_ms, hold.until_ms);
+        }
+    }
+
+    /// Those that hold now.
+    pub(super) fn in_force(&self, now_ms: u64) -> impl Iterator<Item = T> {
+        let holds = move |hold: &&Hold<T>| hold.until_ms.is_none_or(|until| now_ms < until);
+        self.0.iter().filter(holds).map(|hold| hold.what)
+    }
+}
+
+/// The later of two ends; none is later than any.
+fn later(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    Some(a?.max(b?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(what: u64, until_ms: Option<u64>) -> Option<Hold<u64>> {
+        Some(Hold { what, until_ms })
+    }
+
+    #[test]
+    fn a_milder_hold_never_lifts_a_stricter_one() {
+        let mut holds = Holds::default();
+        holds.add(hold(64, Some(100)));
+        holds.add(hold(256, Some(50)));
+        holds.add(hold(1024, None));
+        holds.add(None);
+        let slowest = |now_ms| holds.in_force(now_ms).min();
+        assert_eq!(
+            (slowest(0), slowest(60), slowest(100)),
+            (Some(64), Some(64), Some(1024))
+        );
+    }
+
+    #[test]
+    fn what_lasts_as_long_as_the_session_is_not_shortened() {
+        let mut holds = Holds::default();
+        holds.add(Some(Hold {
+            what: (),
+            until_ms: None,
+        }));
+        holds.add(Some(Hold {
+            what: (),
+            until_ms: Some(10),
+        }));
+        assert!(holds.in_force(1_000_000).next().is_some());
+    }
+
+    #[test]
+    fn many_holds_become_stricter_and_not_more() {
+        let mut holds = Holds::default();
+        for n in 0..1000_u64 {
+            holds.add(hold(1000 - n, Some(n)));
+        }
+        assert!(holds.0.len() <= MOST);
+        assert_eq!(holds.in_force(998).min(), Some(1));
+    }
+}

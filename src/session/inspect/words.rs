@@ -1,0 +1,110 @@
+//! Who takes part in a session, what can happen in it, and what can come of that.
+
+use crate::imap::mailbox::MailboxName;
+use crate::policy::facts;
+use crate::policy::facts::Appended;
+use crate::policy::facts::Baselines;
+use crate::policy::facts::Client;
+use crate::policy::facts::Event;
+use crate::policy::facts::Facts;
+use crate::policy::facts::Fetched;
+use crate::policy::facts::Source;
+use crate::policy::facts::Tls;
+use crate::policy::facts::User;
+use crate::types::EndReason;
+use crate::types::Measure;
+
+/// Who takes part in a session: what stays the same as long as it lasts.
+pub struct Parties {
+    /// Where it comes from.
+    pub source: Source,
+    /// Its TLS.
+    pub tls: Option<Tls>,
+    /// Its client.
+    pub client: Client,
+    /// Its user.
+    pub user: User,
+    /// How the credentials came: `login`, `plain`, `sasl_login`.
+    pub mechanism: &'static str,
+    /// What was presented, as in `facts::Login::credential`.
+    pub credential: &'static str,
+    /// What the user is used to do.
+    pub baselines: Option<Box<dyn Baselines + Send + Sync>>,
+}
+
+/// Whoever keeps what outlives the session.
+pub trait Ledger: Send + Sync {
+    /// Whether the session draws on the allowance for a first sync.
+    fn is_first_sync(&self) -> bool;
+    /// Messages were sent to the client.
+    fn fetched(&self, bytes: u64, messages: u64);
+    /// The client has said after the login what it is.
+    fn client_is(&self, family: &str);
+    /// Something else was done.
+    fn count(&self, measure: Measure, amount: u64);
+}
+
+impl Parties {
+    /// The facts of a moment, but for what happens.
+    #[must_use]
+    pub fn facts(&self, event: Event) -> Facts<'_> {
+        let mut facts = Facts::at(event, &self.source);
+        facts.tls = self.tls.as_ref();
+        facts.client = Some(&self.client);
+        facts.user = Some(&self.user);
+        if let Some(baselines) = &self.baselines {
+            facts.baselines = Some(&**baselines);
+        }
+        facts
+    }
+}
+
+/// What becomes of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an objection that nobody reads lets the command pass"]
+pub(in crate::session) enum Objection {
+    /// It is answered NO with this text.
+    Deny(String),
+    /// The session ends.
+    End,
+}
+
+/// What a command will have done once the backend has said OK.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::session) enum Deed {
+    /// Nothing that is counted.
+    #[default]
+    None,
+    /// So many messages are marked `\Deleted`.
+    Deleted(u64),
+    /// So many are in another mailbox.
+    Moved(u64),
+    /// Messages are in a mailbox.
+    Appended {
+        /// How many.
+        messages: u32,
+        /// Their bytes.
+        size: u64,
+        /// Where.
+        mailbox: Option<MailboxName>,
+    },
+}
+
+/// What happens.
+pub(super) enum Moment<'m> {
+    Command(&'m facts::Command<'m>),
+    Fetched(&'m Fetched),
+    Appended(&'m Appended<'m>),
+    End(EndReason),
+}
+
+impl Moment<'_> {
+    pub(super) fn event(&self) -> Event {
+        match self {
+            Self::Command(_) => Event::Command,
+            Self::Fetched(_) => Event::Fetched,
+            Self::Appended(_) => Event::Appended,
+            Self::End(_) => Event::SessionEnd,
+        }
+    }
+}

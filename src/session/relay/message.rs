@@ -1,0 +1,63 @@
+//! Messages of the client: they stream through, and what follows them in their command is judged like its head.
+
+use std::ops::Range;
+
+use super::Awaits;
+use super::InFlight;
+use super::Output;
+use super::Relay;
+use crate::imap::command::read_tail;
+use crate::imap::literal::Announcement;
+use crate::types::EndReason;
+
+impl Relay {
+    pub(super) fn pass_message(&mut self, range: Range<usize>, left: u32, depth: usize, output: &mut Output) {
+        let left = left - u32::try_from(range.len()).unwrap_or(left);
+        output.backend.pass(range);
+        self.awaits = if left == 0 {
+            Awaits::Tail { depth }
+        } else {
+            Awaits::Message { left, depth }
+        };
+    }
+
+    /// What follows a message: the end of the command, or another message. The backend is in the middle of the command, so
+    /// what makes no sense cannot be answered any more: the session ends.
+    pub(super) fn tail(&mut self, depth: usize, output: &mut Output) -> Result<(), EndReason> {
+        match read_tail(self.collector.bytes(), depth) {
+            Ok((Some(literal), _)) if literal.size > self.options.max_message => {
+                self.farewell("Message is too large", output);
+                Err(EndReason::ClientLimit)
+            }
+            Ok(_) if !self.guard.passes_tail(self.collector.bytes()) => {
+                self.farewell("Not allowed with this app password", output);
+                Err(EndReason::ClientProtocol)
+            }
+            Ok((further, _)) => {
+                if let Some(literal) = further {
+                    self.another_message(literal)?;
+                }
+                self.send_segment(0, 0, output);
+                Ok(())
+            }
+            Err(_) => {
+                self.farewell("Invalid end of a command", output);
+                Err(EndReason::ClientProtocol)
+            }
+        }
+    }
+
+    /// One command may append many messages (RFC 3502): each is judged. The backend is in the middle of the command: who may
+    /// not go on is cut off.
+    fn another_message(&mut self, literal: Announcement) -> Result<(), EndReason> {
+        self.counts.messages += 1;
+        let tally = self.scanner.tally();
+        let (Some(inspector), Some(InFlight::Command(sent))) =
+            (&mut self.inspector, self.in_flight.back_mut())
+        else {
+            return Ok(());
+        };
+        let judged = inspector.another_message(&mut sent.deed, literal.size, &tally);
+        judged.map_err(|_| EndReason::PolicyDenied)
+    }
+}
