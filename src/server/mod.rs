@@ -229,11 +229,12 @@ fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
 /// come back in the same second. All of it takes no longer than configured, goodbyes included: whoever started us may wait
 /// exactly so long before it kills us.
 async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
+    // First: whoever hears of it finds it true.
+    shared.shutdown.send_replace(true);
     shared.emit(event(Kind::Stopping));
     let over = Instant::now() + drain.timeout;
     let deadline = over - GOODBYES.min(drain.timeout / 2);
     let orders = shared.sessions.drain(deadline);
-    shared.shutdown.send_replace(true);
     connections.close();
     let pause = drain.spread / u32::try_from(orders.len().max(1)).unwrap_or(u32::MAX);
     for order in orders {
