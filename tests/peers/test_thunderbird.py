@@ -1,4 +1,4 @@
-"""Thunderbird, as people have it: it signs in by itself and reads what is there."""
+"""Thunderbird, as people have it: it signs in by itself, downloads everything, and hears of new mail."""
 
 import time
 
@@ -6,8 +6,10 @@ import pytest
 
 from conftest import RULES
 from harness.backend import ALICE
+from harness.backend import MESSAGES
 from harness.dovecot import Dovecot
 from harness.endpoint import Endpoint
+from harness.messages import message
 from harness.proxy import Imapwarden
 from harness.thunderbird import Thunderbird
 
@@ -33,19 +35,24 @@ def wait(what, until, within: float) -> None:
         time.sleep(0.2)
 
 
-def test_thunderbird_signs_in_and_reads_the_mailbox(account, tmp_path):
+def test_thunderbird_downloads_the_mailbox_and_hears_of_new_mail(account, tmp_path):
     thunderbird = Thunderbird(tmp_path, account).start()
 
-    def fetches() -> int:
-        return sum("FETCH" in command["cmd_name"] for command in account.backend.executed())
+    def ran(name: str, numbers: str = "", item: str = "") -> bool:
+        return any(command["cmd_name"] == name and command.get("cmd_args", "").startswith(numbers)
+                   and item in command.get("cmd_args", "") for command in account.backend.executed())
 
     def state() -> str:
         events = [(event["event"]["action"], event["event"].get("reason")) for event in account.proxy.events()]
-        return f"{[command['cmd_args'] for command in account.backend.executed()][-9:]}; {events}"
+        return f"{[command.get('cmd_args') for command in account.backend.executed()][-9:]}; {events}"
 
     try:
-        # Whether and when it downloads bodies is its own affair.
-        wait(state, lambda: fetches() >= 2, within=90)
+        wait(state, lambda: ran("UID FETCH", f"1:{MESSAGES} (", "BODY.PEEK[]"), within=90)
+        wait(state, lambda: account.backend.idling() > 0, within=60)
+        with account.backend.session() as wire:
+            wire.append("INBOX", message(MESSAGES + 1))
+        # It asks by itself in half an hour only.
+        wait(state, lambda: ran("UID FETCH", f"{MESSAGES + 1} (", "HEADER"), within=60)
     finally:
         thunderbird.stop()
     actions = [event["event"]["action"] for event in account.proxy.events()]

@@ -78,8 +78,10 @@ class Proxy:
         raise AssertionError(f"no {series}")
 
     def events(self):
+        """Events so far, without the one that is being written."""
         path = self.directory / "events.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        return [json.loads(line) for line in whole.splitlines()]
 
     def told(self, action):
         return [event for event in self.events() if event["event"]["action"] == action]

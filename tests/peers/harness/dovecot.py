@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.backend import ALICE, MASTER, MESSAGES, PASSWORDS, Backend, own
 from harness.certificates import Authority
 from harness.maildir import fill
-from harness.process import Daemon, run
+from harness.process import Daemon, run, session_members
 
 CONFIG = """
 base_dir = {run}
@@ -20,6 +20,7 @@ info_log_path = {directory}/dovecot.log
 log_timestamp = "%Y-%m-%d %H:%M:%S.%{{usecs}} "
 instance_name = {name}
 protocols = imap
+verbose_proctitle = yes
 listen = 127.0.0.1
 auth_mechanisms = plain login
 # A failed login of one test must not slow the next one down.
@@ -186,6 +187,17 @@ class Dovecot(Backend):
         """Puts a copy of `template` in place of all homes. Nobody may be logged in."""
         shutil.rmtree(self.directory / "home", ignore_errors=True)
         run(["cp", "-a", template, self.directory / "home"])
+
+    def idling(self) -> int:
+        """How many sessions are in IDLE now."""
+        found = 0
+        for pid in session_members(self.daemons[-1].child.pid):
+            try:
+                found += b" IDLE" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            except OSError:
+                # It has ended meanwhile.
+                continue
+        return found
 
     def executed(self) -> list[dict]:
         """The commands that Dovecot ran, in order: dictionaries with `cmd_name`, `cmd_args`, `user`."""

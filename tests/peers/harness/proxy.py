@@ -110,9 +110,10 @@ class Imapwarden:
         return json.loads(made.stdout)["password"]
 
     def events(self) -> list[dict]:
-        """Events so far."""
+        """Events so far, without the one that is being written."""
         path = self.directory / "events.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        return [json.loads(line) for line in whole.splitlines()]
 
     def said(self) -> str:
         """Everything that the program wrote anywhere: log and events."""
