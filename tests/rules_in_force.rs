@@ -195,6 +195,48 @@ async fn a_rule_revokes_the_app_password_and_every_session_of_it_ends() {
     proxy.stop().await;
 }
 
+/// The store can be read and not written: what a rule has decided must hold all the same, and reach the store in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_revokes_stays_out_while_the_store_takes_nothing() {
+    let (_backend, proxy, _folder) = start(
+        "rules:
+  - name: honey
+    description: Nobody has a reason to look for this.
+    on: command
+    when: command.verb == 'SELECT' && command.mailbox == 'canary'
+    then: [revoke]
+",
+    )
+    .await;
+    let (id, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut other = proxy.logged_in("alice", &password).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    proxy.store.flush().await.unwrap();
+    let lock = rusqlite::Connection::open(proxy.config.state.store()).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let _ = client.command("a", "SELECT canary").await;
+    let rest = String::from_utf8_lossy(&other.rest().await.unwrap()).into_owned();
+    assert!(rest.contains("* BYE"), "{rest}");
+    let login = format!("LOGIN alice {password}");
+    let refused = proxy.connect().await.command("l", &login).await.unwrap();
+    assert!(
+        refused[0].starts_with("l NO [AUTHENTICATIONFAILED]"),
+        "{refused:?}"
+    );
+    let (_, event) = proxy.events.wait(0, "login_failed").await.unwrap();
+    assert_eq!(text(&event, "event.reason"), "app_password_revoked");
+    proxy.events.wait(0, "store_unavailable").await.unwrap();
+    let known = proxy.store.app_password(id).await.unwrap().unwrap();
+    assert_eq!(known.revoked, None, "the store cannot know yet");
+
+    lock.execute_batch("ROLLBACK").unwrap();
+    let (_, event) = proxy.events.wait(0, "app_password_revoked").await.unwrap();
+    assert_eq!(text(&event, "rule.name"), "honey");
+    let known = proxy.store.app_password(id).await.unwrap().unwrap();
+    assert!(known.revoked.is_some());
+    proxy.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_wrong_password_on_many_users_bans_the_source() {
     let (_backend, proxy, _folder) = start(
@@ -342,6 +384,14 @@ async fn a_reload_judges_open_sessions_by_the_new_rules_and_a_bad_file_changes_n
         denied[0].starts_with("d NO [NOPERM]"),
         "the old ones hold: {denied:?}"
     );
+
+    // What new rules put on a session that begins, they put on one that is open.
+    let read_only = rule("login", "user.name == 'alice'").replace("deny", "read_only");
+    place.file("rules.yaml", read_only);
+    program.signal("HUP");
+    let (at, _) = program.events.wait(at + 1, "rules_reloaded").await.unwrap();
+    let denied = client.command("e", "CREATE another").await.unwrap();
+    assert!(denied[0].starts_with("e NO [NOPERM]"), "{denied:?}");
 
     // Who would not be let in any more may not go on either.
     place.file("rules.yaml", rule("login", "user.name == 'alice'"));

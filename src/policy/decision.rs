@@ -139,6 +139,13 @@ impl Decisions {
         self.0.is_empty()
     }
 
+    /// Those that put something on a session that goes on.
+    pub fn holds(mut self) -> Self {
+        let holds = |action: &Action| matches!(action, Action::Throttle(_) | Action::ReadOnly);
+        self.0.retain(|decision| decision.rule.then.iter().any(holds));
+        self
+    }
+
     /// The decisions in the order of their rules.
     pub fn iter(&self) -> impl Iterator<Item = &Decision> {
         self.0.iter()

@@ -113,28 +113,41 @@ impl Engine {
     /// Judges a moment. `now_ms` may come from any clock that does not step back, the same for all sessions.
     pub fn judge(&self, facts: &dyn Lookup, session: &mut SessionCounters, now_ms: u64) -> Decisions {
         let mut decisions = Decisions::default();
-        for at in self.index.candidates(facts) {
-            let Some(ready) = self.rules.get(usize::from(*at)) else {
-                continue;
-            };
-            let when = ready.rule.when.as_ref();
-            if when.is_some_and(|when| !when.holds(facts)) {
-                continue;
-            }
+        for ready in self.holding(facts) {
             if let Some(found) = self.weigh(ready, facts, session, now_ms) {
-                decisions.push(Decision {
-                    id: session.next_id(),
-                    rule: Arc::clone(&ready.rule),
-                    mode: ready.mode,
-                    is_new: found.is_new,
-                    value: found.value,
-                    threshold: found.threshold,
-                    until_ms: found.until_ms,
-                    revision: Arc::clone(&self.revision),
-                });
+                decisions.push(self.decision(ready, &found, session));
             }
         }
         decisions
+    }
+
+    /// Judges something that was judged before, by other rules: those that count have counted it then, or never will.
+    pub fn judge_again(&self, facts: &dyn Lookup, session: &mut SessionCounters) -> Decisions {
+        let mut decisions = Decisions::default();
+        for ready in self.holding(facts).filter(|ready| ready.terms.is_none()) {
+            decisions.push(self.decision(ready, &Found::ONCE, session));
+        }
+        decisions
+    }
+
+    fn decision(&self, ready: &Ready, found: &Found, session: &mut SessionCounters) -> Decision {
+        Decision {
+            id: session.next_id(),
+            rule: Arc::clone(&ready.rule),
+            mode: ready.mode,
+            is_new: found.is_new,
+            value: found.value,
+            threshold: found.threshold,
+            until_ms: found.until_ms,
+            revision: Arc::clone(&self.revision),
+        }
+    }
+
+    /// The rules whose conditions hold.
+    fn holding<'e>(&'e self, facts: &'e dyn Lookup) -> impl Iterator<Item = &'e Ready> {
+        let candidates = self.index.candidates(facts).iter();
+        let ready = candidates.filter_map(|at| self.rules.get(usize::from(*at)));
+        ready.filter(|ready| ready.rule.when.as_ref().is_none_or(|when| when.holds(facts)))
     }
 
     /// Counts for a rule whose condition holds; `None` where nothing follows.
@@ -147,12 +160,7 @@ impl Engine {
     ) -> Option<Found> {
         let rule = &*ready.rule;
         let Some(terms) = ready.terms else {
-            return Some(Found {
-                is_new: true,
-                value: 1,
-                threshold: 0,
-                until_ms: None,
-            });
+            return Some(Found::ONCE);
         };
         let amount = amount(rule, facts, self.counters.seed())?;
         let threshold = threshold(rule, facts);
@@ -177,11 +185,7 @@ impl Engine {
     /// The rules whose conditions hold at a moment, with the mode each is in. Nothing is counted and nothing follows: this is
     /// for explaining.
     pub fn matching<'e>(&'e self, facts: &'e dyn Lookup) -> impl Iterator<Item = (&'e Rule, Mode)> {
-        let candidates = self.index.candidates(facts).iter();
-        let ready = candidates.filter_map(|at| self.rules.get(usize::from(*at)));
-        ready
-            .filter(|ready| ready.rule.when.as_ref().is_none_or(|when| when.holds(facts)))
-            .map(|ready| (&*ready.rule, ready.mode))
+        self.holding(facts).map(|ready| (&*ready.rule, ready.mode))
     }
 
     /// True where some rule looks at an event: the caller may save itself the facts otherwise.
@@ -219,6 +223,16 @@ struct Found {
     value: u64,
     threshold: u64,
     until_ms: Option<u64>,
+}
+
+impl Found {
+    /// What a rule that does not count finds.
+    const ONCE: Self = Self {
+        is_new: true,
+        value: 1,
+        threshold: 0,
+        until_ms: None,
+    };
 }
 
 impl Ready {

@@ -296,10 +296,17 @@ impl<'a> Attempt<'a> {
             .gate
             .verify(credentials, &source, clock::unix())
             .await;
-        verdict.map_err(|error| match error {
+        let verified = verdict.map_err(|error| match error {
             GateError::Refused(refusal) => Failure::Refused(refusal),
             GateError::Unavailable(error) => self.store_failure(&error),
-        })
+        })?;
+        let won = &verified.authenticated;
+        let Some(refusal) = self.conversation.shared.forbidden(won.user(), won.factor()) else {
+            return Ok(verified);
+        };
+        let failure = Failure::Refused(refusal);
+        self.settle(verified.pending, Some(&failure)).await;
+        Err(failure)
     }
 
     fn store_failure(&self, error: &crate::store::StoreError) -> Failure {

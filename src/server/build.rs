@@ -38,6 +38,7 @@ use crate::server::clock;
 use crate::server::control::Control;
 use crate::server::listener::Listener;
 use crate::server::relay::Deadlines;
+use crate::server::rules::Duties;
 use crate::server::rules::Policy;
 use crate::server::sessions::Sessions;
 use crate::server::shared::Limits;
@@ -82,6 +83,7 @@ pub(super) async fn server(
         store,
         backends: open_backends(config)?,
         policy,
+        duties: Duties::default(),
         sessions: Arc::new(Sessions::default()),
         events,
         metrics,

@@ -82,7 +82,7 @@ pub(super) fn enter(
         parties: watched.as_ref().map(|watched| Arc::clone(&watched.parties)),
     };
     let (place, orders) = shared.sessions.enter(facts, lease);
-    shared.recheck_since(as_of);
+    shared.recheck_since(as_of, watched.as_ref().map(|watched| &watched.revision));
     let relay = shared.relay_for(&logged_in);
     let welcome = relay.welcome(&handover.tag, logged_in.capabilities());
     let counters = conversation.counters().clone();

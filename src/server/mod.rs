@@ -186,6 +186,7 @@ impl Server {
         }
         services.spawn(watch::run(Arc::clone(&shared)));
         services.spawn(rules::collect(Arc::clone(&shared)));
+        services.spawn(rules::settle(Arc::clone(&shared)));
         services.spawn(control.serve(Arc::clone(&shared)));
         if let Some(admin) = admin {
             services.spawn(admin::serve(admin, Arc::clone(&shared)));
@@ -200,8 +201,10 @@ impl Server {
         }
         shut_down(&shared, &connections, drain).await;
         shared.policy.memory.collect(clock::unix());
-        if let Err(error) = shared.store.flush().await {
-            shared.store_failed(&error);
+        for done in [shared.settle_duties().await, shared.store.flush().await] {
+            if let Err(error) = done {
+                shared.store_failed(&error);
+            }
         }
         shared.emit(event(Kind::Stopped));
         services.shutdown().await;

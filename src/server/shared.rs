@@ -35,6 +35,7 @@ use crate::server::clock;
 use crate::server::listener::Listener;
 use crate::server::relay::Deadlines;
 use crate::server::relay::monotonic_ms;
+use crate::server::rules::Duties;
 use crate::server::rules::Policy;
 use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
@@ -91,6 +92,8 @@ pub(super) struct Shared {
     pub(super) tls: tls::Server,
     pub(super) geo: Geo,
     pub(super) policy: Policy,
+    /// What rules have decided and the store does not know yet.
+    pub(super) duties: Duties,
     pub(super) preauth: Arc<preauth::Options>,
     pub(super) relay: Arc<relay::Options>,
     pub(super) store: Arc<dyn Store>,
@@ -168,25 +171,23 @@ impl Shared {
             Ok(revision) => {
                 self.metrics.rules_reloaded(true);
                 self.emit(Event::new(Kind::RulesReloaded, clock::wall()).rules(&revision));
-                let rules = self.policy.login_rules();
-                let now_ms = monotonic_ms(tokio::time::Instant::now());
-                let is_on = self.policy.is_on();
-                let ended = self.sessions.end_where(EndReason::PolicyChanged, |facts| {
-                    match &facts.parties {
-                        Some(parties) => !rules.allow(facts.session, parties, now_ms),
-                        // It began while there were no rules: nobody could judge it by the new ones.
-                        None => is_on,
-                    }
-                });
-                for facts in ended {
-                    self.session_killed(&facts, EndReason::PolicyChanged);
-                }
+                self.end_outdated();
             }
             Err(error) => {
                 self.metrics.rules_reloaded(false);
                 tracing::error!(%error, "the new rules cannot be used; the old ones stay in force");
                 self.emit(Event::new(Kind::RulesRejected, clock::wall()).error(&error));
             }
+        }
+    }
+
+    /// Ends the sessions that the rules in force would not let in.
+    fn end_outdated(&self) {
+        let ended = self.sessions.end_where(EndReason::PolicyChanged, |facts| {
+            !self.policy.allows(facts.session, facts.parties.as_deref())
+        });
+        for facts in ended {
+            self.session_killed(&facts, EndReason::PolicyChanged);
         }
     }
 
@@ -222,10 +223,18 @@ impl Shared {
         *self.store.changes().borrow()
     }
 
-    /// Has sessions checked again if the store has moved since: a session that began meanwhile may have missed it.
-    pub(super) fn recheck_since(&self, version: u64) {
-        if self.store_version() != version {
+    /// Has sessions checked again if the store has moved since this version, or the rules since this revision: a session
+    /// that began meanwhile may have been missed.
+    pub(super) fn recheck_since(&self, version: u64, revision: Option<&Arc<str>>) {
+        if self.store_version() != version || self.duties.is_pending() {
             self.recheck.notify_one();
+        }
+        let rules_are_the_same = match revision {
+            Some(revision) => Arc::ptr_eq(revision, &self.policy.revision()),
+            None => !self.policy.is_on(),
+        };
+        if !rules_are_the_same {
+            self.end_outdated();
         }
     }
 

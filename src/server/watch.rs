@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::limits::bans::Ban;
 use crate::server::clock;
 use crate::server::relay::monotonic_ms;
+use crate::server::rules;
 use crate::server::shared::GUESSING;
 use crate::server::shared::Shared;
 use crate::store;
@@ -79,13 +80,12 @@ enum Bans {
 /// Reads bans, checks every session, forgets what limits need not know any more.
 async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     let now = clock::unix();
+    // Before the store is asked: it may be away.
+    shared.end_forbidden();
+    end_banned(shared, now);
     let stored = shared.store.bans(now).await?;
     take_bans(shared, stored, now, news);
-    for facts in shared.sessions.end_where(EndReason::AddressBanned, |facts| {
-        shared.limits.bans.find(facts.client.ip(), now).is_some()
-    }) {
-        shared.session_killed(&facts, EndReason::AddressBanned);
-    }
+    end_banned(shared, now);
     let (sessions, leases) = shared.sessions.leases();
     if !leases.is_empty() {
         let ends = shared.gate.recheck(&leases, now).await?;
@@ -107,6 +107,14 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn end_banned(shared: &Shared, now: UnixTime) {
+    for facts in shared.sessions.end_where(EndReason::AddressBanned, |facts| {
+        shared.limits.bans.find(facts.client.ip(), now).is_some()
+    }) {
+        shared.session_killed(&facts, EndReason::AddressBanned);
+    }
+}
+
 /// Puts the store's bans in force, and tells what has changed. Bans for guessing live in memory alone and stand beside them.
 fn take_bans(shared: &Shared, stored: Vec<store::Ban>, now: UnixTime, news: Bans) {
     let before = shared.limits.bans.list();
@@ -114,14 +122,11 @@ fn take_bans(shared: &Shared, stored: Vec<store::Ban>, now: UnixTime, news: Bans
         .iter()
         .filter(|ban| ban.by == GUESSING && ban.is_in_force(now));
     let own: Vec<Ban> = own.map(|ban| Ban::clone(ban)).collect();
-    let stored = stored.into_iter().map(|ban| Ban {
-        network: ban.network,
-        reason: ban.reason,
-        by: ban.by,
-        since: ban.created,
-        until: ban.until,
-    });
-    shared.limits.bans.replace_all(own.into_iter().chain(stored));
+    let by_rules = stored.iter().filter(|ban| ban.by == rules::BY).count();
+    shared.duties.stored_bans_are(by_rules);
+    let stored = stored.into_iter().map(rules::in_memory);
+    let all = own.into_iter().chain(stored).chain(shared.duties.bans());
+    shared.limits.bans.replace_all(all);
     if news == Bans::AsFound {
         return;
     }

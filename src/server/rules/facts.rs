@@ -6,14 +6,12 @@ use crate::auth::app_password;
 use crate::policy::facts::AppPassword;
 use crate::policy::facts::Baselines;
 use crate::policy::facts::Client;
-use crate::policy::facts::Login;
 use crate::policy::facts::Source;
 use crate::policy::facts::Tls;
 use crate::policy::facts::User;
 use crate::policy::family::Family;
 use crate::policy::family::Identity;
 use crate::server::rules::Policy;
-use crate::session::inspect::Parties;
 use crate::session::preauth::ClientId;
 use crate::store::Averages;
 use crate::store::Habits;
@@ -128,16 +126,6 @@ pub(super) fn remember(source: &mut Source, client: &mut Client, habits: &Habits
     source.is_new_country_for_user = habits.is_new_country;
     source.is_new_asn_for_user = habits.is_new_asn;
     client.is_new_for_user = habits.is_new_family;
-}
-
-/// The login of a session that is open, of which nothing is counted any more.
-pub(super) fn success(parties: &Parties) -> Login<'static> {
-    Login {
-        succeeded: true,
-        mechanism: parties.mechanism,
-        credential: parties.credential,
-        ..Login::default()
-    }
 }
 
 /// What was presented, as rules name it, by what it proved.

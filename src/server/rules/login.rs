@@ -42,6 +42,8 @@ pub(in crate::server) struct Watched {
     pub(in crate::server) meter: Arc<Meter>,
     /// What login rules ask of the session.
     pub(in crate::server) decisions: Decisions,
+    /// Which rules have judged the login.
+    pub(in crate::server) revision: Arc<str>,
 }
 
 /// What was presented, and what is known of the account before it counts.
@@ -177,6 +179,7 @@ impl Shared {
             credential: facts::credential_of(won.factor),
             baselines: Some(Box::new(Usual(habits.averages.clone()))),
         };
+        let revision = self.policy.revision();
         let decisions = self.decide_login(&parties, &won, presented, counters);
         let subject = Subject {
             connection: Connection {
@@ -196,6 +199,7 @@ impl Shared {
             meter: self.policy.memory.begin(&visitor, &habits, now),
             parties: Arc::new(parties),
             decisions,
+            revision,
         }))
     }
 

@@ -2,6 +2,7 @@
 //! their inspectors, and what follows from them carried out.
 
 mod act;
+mod duties;
 mod facts;
 mod login;
 mod session;
@@ -33,6 +34,10 @@ use crate::session::inspect::Rules;
 use crate::types::Networks;
 use crate::types::SessionId;
 
+pub(super) use duties::BY;
+pub(super) use duties::Duties;
+pub(super) use duties::in_memory;
+pub(super) use duties::run as settle;
 pub(super) use login::Presented;
 pub(super) use login::Watched;
 pub(super) use login::Won;
@@ -105,18 +110,23 @@ impl Policy {
         }
     }
 
-    /// The rules about logins that do not count, by themselves: whether an open session would be let in now, without a trace.
-    pub(super) fn login_rules(&self) -> LoginRules {
-        let rules = self.rules.load();
-        let about_logins = rules
-            .rules()
-            .filter(|rule| rule.on == Event::Login && !rule.counts());
-        let set = RuleSet {
-            rules: about_logins.cloned().collect(),
-            revision: Arc::clone(rules.revision()),
-            shadow: rules.is_shadow(),
+    /// Whether an open session would be let in now, without a trace. One that began while there were no rules cannot be
+    /// judged by any: it may go on only as long as there are none.
+    pub(super) fn allows(&self, session: SessionId, parties: Option<&Parties>) -> bool {
+        let Some(parties) = parties else {
+            return !self.is_on();
         };
-        LoginRules(Engine::new(set, Arc::new(Counters::new(1, 0))))
+        let login = parties.login();
+        let mut facts = parties.facts(Event::Login);
+        facts.login = Some(&login);
+        let rules = self.rules.load();
+        let decisions = rules.judge_again(&facts, &mut SessionCounters::new(session));
+        decisions.verdict().effect < Effect::Deny
+    }
+
+    /// What tells the rules in force from others.
+    pub(super) fn revision(&self) -> Arc<str> {
+        Arc::clone(self.rules.load().revision())
     }
 
     /// Forgets what no longer counts, from time to time.
@@ -134,18 +144,4 @@ impl Policy {
 fn read(options: &policy::Rules) -> Result<RuleSet, RulesError> {
     let loaded = rules::load(&options.files, options.shadow).map_err(RulesError)?;
     Ok(loaded.set)
-}
-
-/// The rules that say whether a session would be let in.
-pub(super) struct LoginRules(Engine);
-
-impl LoginRules {
-    /// Whether a session may go on.
-    pub(super) fn allow(&self, session: SessionId, parties: &Parties, now_ms: u64) -> bool {
-        let login = facts::success(parties);
-        let mut facts = parties.facts(Event::Login);
-        facts.login = Some(&login);
-        let decisions = self.0.judge(&facts, &mut SessionCounters::new(session), now_ms);
-        decisions.verdict().effect < Effect::Deny
-    }
 }

@@ -66,7 +66,7 @@ impl Watched {
         });
         let now_ms = monotonic_ms(Instant::now());
         let rules = Arc::clone(&shared.policy.rules);
-        let mut inspector = Inspector::new(rules, (self.parties, ledger), counters, now_ms);
+        let mut inspector = Inspector::new(rules, (self.parties, ledger), (counters, self.revision), now_ms);
         inspector.hold(&self.decisions);
         let subject = Subject {
             connection: connection.clone(),

@@ -28,6 +28,7 @@ use crate::policy::engine::SessionCounters;
 use crate::policy::facts;
 use crate::policy::facts::Appended;
 use crate::policy::facts::Client;
+use crate::policy::facts::Event;
 use crate::policy::facts::Fetched;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
@@ -67,6 +68,8 @@ pub struct Inspector {
     read_only: Holds<()>,
     brake: Brake,
     told: Vec<Decisions>,
+    /// What tells the rules that judged the login from those that came later.
+    revision: Arc<str>,
     now_ms: u64,
 }
 
@@ -80,15 +83,17 @@ impl std::fmt::Debug for Inspector {
 }
 
 impl Inspector {
-    /// The inspector of a session that begins now. `counters` are those that judged its login.
+    /// The inspector of a session that begins now. `counters` are those that judged its login, `revision` is that of the
+    /// rules that did.
     #[must_use]
     pub fn new(
         rules: Rules,
         (parties, ledger): (Arc<Parties>, Box<dyn Ledger>),
-        counters: SessionCounters,
+        (counters, revision): (SessionCounters, Arc<str>),
         now_ms: u64,
     ) -> Self {
         Self {
+            revision,
             rules,
             parties,
             ledger,
@@ -292,7 +297,8 @@ impl Inspector {
     }
 
     fn decide(&mut self, moment: &Moment<'_>, tally: &Tally) -> Decisions {
-        let rules = self.rules.load();
+        let rules = self.rules.load_full();
+        self.renew(&rules);
         let event = moment.event();
         if !rules.looks_at(event) {
             return Decisions::default();
@@ -308,6 +314,23 @@ impl Inspector {
         }
         facts.session = Some(&session);
         rules.judge(&facts, &mut self.counters, self.now_ms)
+    }
+
+    /// Judges the login by rules that came after it. Whether the session may go on at all is for whoever lists it to ask:
+    /// here it takes on what they put on sessions. What earlier rules have put on it stays.
+    fn renew(&mut self, rules: &Engine) {
+        if Arc::ptr_eq(rules.revision(), &self.revision) {
+            return;
+        }
+        self.revision = Arc::clone(rules.revision());
+        let login = self.parties.login();
+        let mut facts = self.parties.facts(Event::Login);
+        facts.login = Some(&login);
+        let decisions = rules.judge_again(&facts, &mut self.counters).holds();
+        if !decisions.is_empty() {
+            self.hold(&decisions);
+            self.told.push(decisions);
+        }
     }
 
     /// Many clients say only after the login what they are.

@@ -8,6 +8,7 @@ use crate::policy::facts::Client;
 use crate::policy::facts::Event;
 use crate::policy::facts::Facts;
 use crate::policy::facts::Fetched;
+use crate::policy::facts::Login;
 use crate::policy::facts::Source;
 use crate::policy::facts::Tls;
 use crate::policy::facts::User;
@@ -56,6 +57,17 @@ impl Parties {
             facts.baselines = Some(&**baselines);
         }
         facts
+    }
+
+    /// The login, once it is over: what was counted of it counts no more.
+    #[must_use]
+    pub fn login(&self) -> Login<'static> {
+        Login {
+            succeeded: true,
+            mechanism: self.mechanism,
+            credential: self.credential,
+            ..Login::default()
+        }
     }
 }
 

@@ -1,0 +1,308 @@
+//! What rules have decided beyond the moment (bans, revocations, locks, closed windows): carried to the store until it takes
+//! it, and in force meanwhile.
+//!
+//! Whatever waits here is refused as if the store had it already. It is bounded, and one target waits once, however often
+//! rules decide about it. A process that is killed while the store is away loses what waits; a stop tries once more.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::Notify;
+
+use crate::auth::app_password;
+use crate::limits::bans::Ban;
+use crate::server::clock;
+use crate::server::shared::GUESSING;
+use crate::server::shared::Shared;
+use crate::store;
+use crate::store::StoreError;
+use crate::telemetry::event::Connection;
+use crate::telemetry::event::Event;
+use crate::telemetry::kind::Kind;
+use crate::types::EndReason;
+use crate::types::Refusal;
+use crate::types::SecondFactor;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// Most that waits at once; 1 KiB each at most.
+const MOST: usize = 10_000;
+
+/// Most bans of rules that the store is given; what comes beyond is kept in memory alone. An attack from a million
+/// addresses must not become a million writes.
+const MOST_STORED_BANS: usize = 10_000;
+
+/// Who bans where a rule does.
+pub(in crate::server) const BY: &str = "a rule";
+
+/// How soon a store that failed is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Duty {
+    /// A network is banned.
+    Ban(IpNet),
+    /// An app password is revoked.
+    Revoke(u32),
+    /// A user is disabled.
+    Lock(UserName),
+    /// A user's trusted windows are closed.
+    StepUp(UserName),
+}
+
+/// Why, and what the event needs.
+#[derive(Clone)]
+pub(super) struct Cause {
+    pub(super) rule: Arc<str>,
+    pub(super) connection: Connection,
+}
+
+#[derive(Clone)]
+struct Waiting {
+    cause: Cause,
+    /// Of a ban.
+    ban: Option<store::Ban>,
+    /// Tells a duty that was renewed while it was carried out from the one that was.
+    number: u64,
+}
+
+/// What waits for the store.
+#[derive(Default)]
+pub(in crate::server) struct Duties {
+    waiting: Mutex<List>,
+    wake: Notify,
+    stored_bans: AtomicUsize,
+}
+
+#[derive(Default)]
+struct List {
+    duties: BTreeMap<Duty, Waiting>,
+    numbers: u64,
+}
+
+impl Duties {
+    /// Takes a duty on; false where there is no room.
+    fn add(&self, duty: Duty, cause: Cause, ban: Option<store::Ban>) -> bool {
+        let mut list = self.lock();
+        if list.duties.len() >= MOST && !list.duties.contains_key(&duty) {
+            return false;
+        }
+        list.numbers += 1;
+        let number = list.numbers;
+        list.duties.insert(duty, Waiting { cause, ban, number });
+        drop(list);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Why a session may not go on, whatever the store says by now.
+    fn end(&self, user: &UserName, factor: &SecondFactor) -> Option<Refusal> {
+        let list = self.lock();
+        if list.duties.is_empty() {
+            return None;
+        }
+        let waits = |duty| list.duties.contains_key(&duty);
+        match factor {
+            SecondFactor::AppPassword { id, .. } if waits(Duty::Revoke(*id)) => {
+                Some(Refusal::AppPasswordRevoked)
+            }
+            _ => waits(Duty::Lock(user.clone())).then_some(Refusal::UserDisabled),
+        }
+    }
+
+    /// Why a session may not begin. A window that is closed ends none that it opened: the next login is asked for a code.
+    fn forbid(&self, user: &UserName, factor: &SecondFactor) -> Option<Refusal> {
+        let by_window = || {
+            *factor == SecondFactor::TrustedWindow
+                && self.lock().duties.contains_key(&Duty::StepUp(user.clone()))
+        };
+        self.end(user, factor)
+            .or_else(|| by_window().then_some(Refusal::SecondFactorMissing))
+    }
+
+    /// The bans that the store does not know yet.
+    pub(in crate::server) fn bans(&self) -> Vec<Ban> {
+        let list = self.lock();
+        let bans = list.duties.values().filter_map(|waiting| waiting.ban.as_ref());
+        bans.cloned().map(in_memory).collect()
+    }
+
+    /// How many bans of rules the store has.
+    pub(in crate::server) fn stored_bans_are(&self, count: usize) {
+        self.stored_bans.store(count, Ordering::Relaxed);
+    }
+
+    /// True where something waits.
+    pub(in crate::server) fn is_pending(&self) -> bool {
+        !self.lock().duties.is_empty()
+    }
+
+    /// The first duty behind another.
+    fn next(&self, after: Option<&Duty>) -> Option<(Duty, Waiting)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let list = self.lock();
+        let (duty, waiting) = list.duties.range((from, Bound::Unbounded)).next()?;
+        Some((duty.clone(), waiting.clone()))
+    }
+
+    fn done(&self, duty: &Duty, number: u64) {
+        let mut list = self.lock();
+        if list
+            .duties
+            .get(duty)
+            .is_some_and(|waiting| waiting.number == number)
+        {
+            list.duties.remove(duty);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Takes on what a rule has decided; it is in force when this returns.
+    pub(super) fn owe(&self, duty: Duty, cause: Cause) {
+        let shown = duty.clone();
+        if !self.duties.add(duty, cause, None) {
+            tracing::error!(duty = ?shown, "too much that rules have decided waits for the store: this is left undone");
+        }
+        self.recheck.notify_one();
+    }
+
+    /// Bans a network for a rule: at once in memory, and in the store as soon as it takes it.
+    pub(super) fn owe_ban(&self, network: IpNet, until: UnixTime, cause: Cause) {
+        let now = clock::unix();
+        let ban = store::Ban {
+            network,
+            reason: format!("rule {}", cause.rule),
+            by: BY.to_owned(),
+            created: now,
+            until: Some(until),
+        };
+        // Protected networks are never banned, and never stored as banned.
+        if let Err(error) = self.limits.bans.insert(in_memory(ban.clone())) {
+            tracing::warn!(%network, %error, rule = &*cause.rule, "a rule's ban is not taken");
+            return;
+        }
+        let event = Event::new(Kind::BanAdded, clock::wall());
+        self.emit(event.ban(&network, Some(until), &ban.reason));
+        let has_room = self.duties.stored_bans.load(Ordering::Relaxed) < MOST_STORED_BANS;
+        if !has_room || !self.duties.add(Duty::Ban(network), cause, Some(ban.clone())) {
+            tracing::debug!(%network, "the store has enough of rules' bans: this one is kept in memory alone");
+            let mut kept = in_memory(ban);
+            GUESSING.clone_into(&mut kept.by);
+            // It was in just now.
+            let _ = self.limits.bans.insert(kept);
+        }
+        self.recheck.notify_one();
+    }
+
+    /// Why a login that was right otherwise is refused all the same.
+    pub(in crate::server) fn forbidden(&self, user: &UserName, factor: &SecondFactor) -> Option<Refusal> {
+        self.duties.forbid(user, factor)
+    }
+
+    /// Ends the sessions that must not go on, whether the store answers or not.
+    pub(in crate::server) fn end_forbidden(&self) {
+        if !self.duties.is_pending() {
+            return;
+        }
+        let reason = EndReason::Revoked;
+        let ended = self.sessions.end_where(reason, |facts| {
+            self.duties.end(&facts.user, &facts.factor).is_some()
+        });
+        for facts in ended {
+            self.session_killed(&facts, reason);
+        }
+    }
+
+    /// Carries out what waits. A store that is away is left alone; what it does not take for another reason does not keep
+    /// the rest from it.
+    ///
+    /// # Errors
+    /// The last failure: something still waits.
+    pub(in crate::server) async fn settle_duties(&self) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        let mut last = None;
+        while let Some((duty, waiting)) = self.duties.next(last.as_ref()) {
+            match self.settle_duty(&duty, &waiting).await {
+                Ok(()) => self.duties.done(&duty, waiting.number),
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => result = Err(error),
+            }
+            last = Some(duty);
+        }
+        result
+    }
+
+    async fn settle_duty(&self, duty: &Duty, waiting: &Waiting) -> Result<(), StoreError> {
+        match duty {
+            Duty::Ban(_) => match &waiting.ban {
+                Some(ban) => self.store.add_ban(ban.clone()).await,
+                None => Ok(()),
+            },
+            Duty::Revoke(id) => self.revoke_for_rule(*id, &waiting.cause).await,
+            Duty::Lock(user) => self.lock_for_rule(user, &waiting.cause).await,
+            Duty::StepUp(user) => self.store.close_windows(user).await.map(|_| ()),
+        }
+    }
+
+    async fn revoke_for_rule(&self, id: u32, cause: &Cause) -> Result<(), StoreError> {
+        if self.store.revoke_app_password(id, clock::unix()).await? {
+            let event = Event::new(Kind::AppPasswordRevoked, clock::wall());
+            let event = event.connection(&cause.connection).rule(&cause.rule);
+            self.emit(event.app_password_id(&app_password::id_text(id)));
+        }
+        Ok(())
+    }
+
+    async fn lock_for_rule(&self, user: &UserName, cause: &Cause) -> Result<(), StoreError> {
+        let Some(mut known) = self.store.user(user).await? else {
+            return Ok(());
+        };
+        if known.disabled {
+            return Ok(());
+        }
+        known.disabled = true;
+        if self.store.change_user(known).await? {
+            let event = Event::new(Kind::UserLocked, clock::wall());
+            self.emit(event.connection(&cause.connection).rule(&cause.rule));
+        }
+        Ok(())
+    }
+}
+
+/// A ban as it is looked up.
+pub(in crate::server) fn in_memory(stored: store::Ban) -> Ban {
+    Ban {
+        network: stored.network,
+        reason: stored.reason,
+        by: stored.by,
+        since: stored.created,
+        until: stored.until,
+    }
+}
+
+/// Carries out what rules decide until dropped.
+pub(in crate::server) async fn run(shared: Arc<Shared>) {
+    loop {
+        match shared.settle_duties().await {
+            Ok(()) => shared.duties.wake.notified().await,
+            Err(error) => {
+                shared.store_failed(&error);
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
