@@ -6,6 +6,8 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
+# The rules that come with the program are part of it.
+COPY policies ./policies
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin imapwarden \
     && install -D --strip target/release/imapwarden /out/imapwarden
@@ -17,8 +19,6 @@ RUN groupadd --gid 65532 imapwarden \
     && install --directory --owner=65532 --group=65532 --mode=0700 /var/lib/imapwarden \
     && install --directory --mode=0755 /etc/imapwarden
 COPY --from=build /out/imapwarden /usr/local/bin/imapwarden
-# For `rules.files`: /usr/share/imapwarden/policies/baseline and others.
-COPY policies /usr/share/imapwarden/policies
 USER 65532:65532
 VOLUME /var/lib/imapwarden
 # The configuration is /etc/imapwarden/imapwarden.yaml, and is not part of the image.

@@ -658,10 +658,71 @@ fn a_second_proxy_in_the_same_place_does_not_start() {
     assert_eq!(first.child.wait().unwrap().code(), Some(0));
 }
 
+/// What protects everybody is in force without a word, and what is in somebody's way can be taken out by name alone.
+#[test]
+fn the_rules_that_come_with_the_program_are_in_force_and_single_ones_can_be_taken_out() {
+    let config = |rules: &str| {
+        Place::with_config(&format!(
+            "listeners: [{{address: '127.0.0.1:0'}}]\nbackends: [{{address: '127.0.0.1:143'}}]\n{rules}"
+        ))
+    };
+    let modes = |rules: &str| -> Vec<(String, String)> {
+        let listed = config(rules).run(&["policy", "list", "--json"]).values();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        listed
+            .iter()
+            .map(|rule| (text(&rule["name"]), text(&rule["mode"])))
+            .collect()
+    };
+    let mode_of = |modes: &[(String, String)], name: &str| {
+        let found = modes.iter().find(|(known, _)| known == name);
+        found.map(|(_, mode)| mode.clone())
+    };
+    let usual = modes("");
+    assert!(usual.len() > 30, "{usual:?}");
+    assert_eq!(mode_of(&usual, "bulk-download").as_deref(), Some("enforce"));
+    let tried = config("").run(&["policy", "test"]);
+    assert!(tried.code == 0 && tried.out.contains(" 0 failed"), "{tried:?}");
+
+    let changed = modes("rules: {disable: [honey-app-password], report_only: [bulk-download]}\n");
+    assert_eq!(mode_of(&changed, "bulk-download").as_deref(), Some("shadow"));
+    assert_eq!(
+        mode_of(&changed, "honey-app-password").as_deref(),
+        Some("disabled")
+    );
+    let checked = config("rules: {disable: [honey-app-password]}\n").run(&["check"]);
+    assert!(
+        checked.out.contains(&format!("{} in 5 files", usual.len() - 1)),
+        "{checked:?}"
+    );
+    let none = config("rules: {packs: []}\n").run(&["policy", "list"]);
+    assert!(none.out.contains("There are no rules."), "{none:?}");
+
+    // Who believes that a rule is off, or on, must be right.
+    let wrong = config("rules: {disable: [bulk-downlaod]}\n").run(&["check"]);
+    assert_eq!(wrong.code, 78, "{wrong:?}");
+    assert!(
+        wrong.err.contains("there is no rule `bulk-downlaod`")
+            && wrong.err.contains("did you mean `bulk-download`?"),
+        "{wrong:?}"
+    );
+    let place = config("rules: {files: [rules.yaml]}\n");
+    place.file(
+        "rules.yaml",
+        "name: bulk-download\ndescription: Ours.\non: fetched\nthen: [alert]\n",
+    );
+    let twice = place.run(&["check"]);
+    assert_eq!(twice.code, 78, "{twice:?}");
+    assert!(
+        twice.err.contains("builtin:baseline/mailbox-access.yaml") && twice.err.contains("rules.packs"),
+        "{twice:?}"
+    );
+}
+
 #[test]
 fn rule_files_are_checked_tried_and_listed() {
     let place = Place::with_config(
-        "listeners: [{address: '127.0.0.1:0'}]\nbackends: [{address: '127.0.0.1:143'}]\nrules: {files: [rules.yaml]}\n",
+        "listeners: [{address: '127.0.0.1:0'}]\nbackends: [{address: '127.0.0.1:143'}]\nrules: {packs: [], files: [rules.yaml]}\n",
     );
     let rule = "rules:
   - name: no-sharing

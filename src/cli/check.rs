@@ -14,7 +14,7 @@ pub(super) fn run(cx: &mut Context<'_>) -> Result<(), CliError> {
     let config = cx.place.config(cx.now)?;
     // Authorities, pins and the master password: what the file's text alone does not show.
     server::open_backends(&config)?;
-    let rules = rules::load(&config.rules.files, config.rules.shadow).map_err(CliError::Rules)?;
+    let rules = rules::load_configured(&config.rules).map_err(CliError::Rules)?;
     let mut summary = config.summary();
     if !rules.set.rules.is_empty() {
         let mode = if rules.set.shadow {

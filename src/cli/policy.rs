@@ -13,29 +13,23 @@ use crate::policy::rules::RuleSet;
 
 pub(super) fn run(cx: &mut Context<'_>, command: PolicyCommand) -> Result<(), CliError> {
     match command {
-        PolicyCommand::Check { files } => check(cx, files),
-        PolicyCommand::Test { files } => test(cx, files),
-        PolicyCommand::List { files } => list(cx, files),
+        PolicyCommand::Check { files } => check(cx, &files),
+        PolicyCommand::Test { files } => test(cx, &files),
+        PolicyCommand::List { files } => list(cx, &files),
     }
 }
 
-/// The files given, or those of the configuration.
-fn load(cx: &Context<'_>, files: Vec<PathBuf>) -> Result<Loaded, CliError> {
-    let (files, shadow) = if files.is_empty() {
-        let rules = cx.place.config_without_backend(cx.now)?.rules;
-        (rules.files, rules.shadow)
+/// The files given, or what the configuration has in force.
+fn load(cx: &Context<'_>, files: &[PathBuf]) -> Result<Loaded, CliError> {
+    let loaded = if files.is_empty() {
+        rules::load_configured(&cx.place.config_without_backend(cx.now)?.rules)
     } else {
-        (files, false)
+        rules::load(files, false)
     };
-    if files.is_empty() {
-        let hint =
-            "the configuration names no rule files (`rules.files`); name some: imapwarden policy test DIR";
-        return Err(CliError::Usage(hint.to_owned()));
-    }
-    rules::load(&files, shadow).map_err(CliError::Rules)
+    loaded.map_err(CliError::Rules)
 }
 
-fn check(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
+fn check(cx: &mut Context<'_>, files: &[PathBuf]) -> Result<(), CliError> {
     let loaded = load(cx, files)?;
     let (rules, files) = (loaded.set.rules.len(), loaded.files.len());
     let value = json!({"ok": true, "rules": rules, "files": files, "revision": &*loaded.set.revision});
@@ -47,7 +41,7 @@ fn check(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
 }
 
 /// Runs the tests beside the rules, each on the rules of its own file.
-fn test(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
+fn test(cx: &mut Context<'_>, files: &[PathBuf]) -> Result<(), CliError> {
     let loaded = load(cx, files)?;
     let (mut passed, mut failed) = (0_usize, 0_usize);
     for (path, file) in &loaded.files {
@@ -82,7 +76,7 @@ fn test(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
     Ok(())
 }
 
-fn list(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
+fn list(cx: &mut Context<'_>, files: &[PathBuf]) -> Result<(), CliError> {
     let loaded = load(cx, files)?;
     let mut rows = Vec::new();
     for (path, file) in &loaded.files {
@@ -90,10 +84,13 @@ fn list(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
             let place = format!("{}:{line}", path.display());
             let attack = rule.attack.as_ref().map_or("-", |attack| attack.as_str());
             let then: Vec<&str> = rule.then.iter().map(|action| action.as_str()).collect();
+            // What the configuration says of a rule holds, not what its file says.
+            let in_force = loaded.set.rules.iter().find(|known| known.name == rule.name);
+            let mode = in_force.map_or("disabled", |rule| rule.mode.as_str());
             if cx.out.is_json() {
                 let value = json!({
                     "name": &*rule.name, "on": rule.on.as_str(), "severity": rule.severity.as_str(),
-                    "mode": rule.mode.as_str(), "then": then, "attack": attack, "place": place,
+                    "mode": mode, "then": then, "attack": attack, "place": place,
                     "description": &*rule.description,
                 });
                 cx.out.json(&value)?;
@@ -102,7 +99,7 @@ fn list(cx: &mut Context<'_>, files: Vec<PathBuf>) -> Result<(), CliError> {
                 rule.name.to_string(),
                 rule.on.as_str().to_owned(),
                 rule.severity.as_str().to_owned(),
-                rule.mode.as_str().to_owned(),
+                mode.to_owned(),
                 then.join(","),
                 attack.to_owned(),
                 place,

@@ -160,7 +160,7 @@ def test_the_image_is_built_in_two_stages_and_is_not_root():
     assert json.loads(dict(final)["ENTRYPOINT"]) == ["imapwarden"] and json.loads(dict(final)["CMD"]) == ["serve"]
     # Nothing comes from outside after the build.
     assert [rest for word, rest in final if word in ("COPY", "ADD")] == [
-        "--from=build /out/imapwarden /usr/local/bin/imapwarden", "policies /usr/share/imapwarden/policies"]
+        "--from=build /out/imapwarden /usr/local/bin/imapwarden"]
 
 
 def test_what_the_build_copies_is_a_package_and_all_of_the_context(tmp_path):

@@ -18,9 +18,9 @@ from harness.proxy import Imapwarden
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: What every proxy judges by: real clients must never notice.
-RULES = f"""
+RULES = """
 rules:
-  files: [{REPOSITORY}/policies/baseline, {REPOSITORY}/policies/virtual-patching/generic.yaml]
+  packs: [baseline, generic]
 """
 UNPACKED = Path(os.environ.get("PEERS_CACHE", REPOSITORY / ".cache" / "peers"))
 BACKENDS = ("dovecot", "courier", "cyrus", "imap4d")

@@ -9,17 +9,14 @@ from harness.backend import ALICE, own
 from harness.dovecot import Dovecot
 from harness.endpoint import Endpoint
 from harness.maildir import fill
-from harness.proxy import REPOSITORY, Imapwarden
+from harness.proxy import Imapwarden
 from harness.wire import Closed
 
 MAILBOXES, EACH = 20, 120
 
-RULES = f"""
+RULES = """
 rules:
-  files:
-    - {REPOSITORY}/policies/baseline
-    - {REPOSITORY}/policies/virtual-patching/dovecot.yaml
-    - {REPOSITORY}/policies/virtual-patching/generic.yaml
+  packs: [baseline, generic, dovecot]
 """
 #: Every app password is an old one: nothing is a first sync.
 ESTABLISHED = RULES + "  first_sync: {bytes: 0B}\n"

@@ -6,12 +6,15 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::config::ConfigProblems;
+use crate::config::policy::Rules;
 use crate::config::problem::Problem;
 use crate::config::problem::quoted;
 use crate::config::read_text;
 use crate::config::rules::RuleFile;
 use crate::config::rules::parse;
 use crate::config::rules::revision;
+use crate::config::suggest::nearest;
+use crate::policy::rules::Mode;
 use crate::policy::rules::RuleSet;
 
 /// Most rules in a set: an index into it has 16 bits, and nobody reads more.
@@ -34,16 +37,90 @@ pub struct Loaded {
 /// Everything that is wrong, file by file.
 pub fn load(paths: &[PathBuf], shadow: bool) -> Result<Loaded, Vec<ConfigProblems>> {
     let mut problems = Vec::new();
-    let mut files = Vec::new();
-    let mut texts = Vec::new();
-    for path in expand(paths, &mut problems) {
-        let name = path.display().to_string();
-        let text = read_text(&path).map_err(|problem| ConfigProblems::unreadable(&name, *problem));
-        match text.and_then(|text| Ok((parse(&name, &text)?, text))) {
-            Ok((file, text)) => {
-                texts.push(text);
-                files.push((path, file));
+    let texts = read_files(paths, &mut problems);
+    combine(texts, problems, shadow)
+}
+
+/// Reads the rules that a configuration asks for: those that come with the program, and files.
+///
+/// # Errors
+/// Everything that is wrong, file by file; names of rules that are not there.
+pub fn load_configured(rules: &Rules) -> Result<Loaded, Vec<ConfigProblems>> {
+    let mut problems = Vec::new();
+    let built_in = rules.packs.iter().flat_map(|pack| pack.files());
+    let mut texts: Vec<(PathBuf, String)> = built_in
+        .map(|(name, text)| (PathBuf::from(name), (*text).to_owned()))
+        .collect();
+    texts.extend(read_files(&rules.files, &mut problems));
+    let mut loaded = combine(texts, problems, rules.shadow)?;
+    let unknown = unknown_names(rules, &loaded.set);
+    if !unknown.is_empty() {
+        return Err(unknown);
+    }
+    loaded
+        .set
+        .rules
+        .retain(|rule| !rules.disable.contains(&rule.name));
+    for rule in &mut loaded.set.rules {
+        if rules.report_only.contains(&rule.name) {
+            rule.mode = Mode::Shadow;
+        }
+    }
+    loaded.set.revision = revision(
+        std::iter::once(&*loaded.set.revision)
+            .chain(rules.disable.iter().map(|name| &**name))
+            .chain(std::iter::once("report_only"))
+            .chain(rules.report_only.iter().map(|name| &**name)),
+    );
+    Ok(loaded)
+}
+
+/// Names that the configuration gives to rules that are not there: whoever mistypes one must not believe that it is off.
+fn unknown_names(rules: &Rules, set: &RuleSet) -> Vec<ConfigProblems> {
+    let lists = [
+        ("rules.disable", &rules.disable),
+        ("rules.report_only", &rules.report_only),
+    ];
+    let mut problems = Vec::new();
+    for (key, names) in lists {
+        for name in names {
+            if set.rules.iter().any(|rule| rule.name == *name) {
+                continue;
             }
+            let problem = Problem::whole("unknown_rule", format!("there is no rule {}", quoted(name)));
+            let known = set.rules.iter().map(|rule| &*rule.name);
+            let problem = match nearest(name, known) {
+                Some(near) => problem.help(format!("did you mean `{near}`?")),
+                None => problem.help("`imapwarden policy list` shows all rules"),
+            };
+            problems.push(ConfigProblems::unreadable(key, problem));
+        }
+    }
+    problems
+}
+
+fn read_files(paths: &[PathBuf], problems: &mut Vec<ConfigProblems>) -> Vec<(PathBuf, String)> {
+    let mut texts = Vec::new();
+    for path in expand(paths, problems) {
+        let name = path.display().to_string();
+        match read_text(&path) {
+            Ok(text) => texts.push((path, text)),
+            Err(problem) => problems.push(ConfigProblems::unreadable(&name, *problem)),
+        }
+    }
+    texts
+}
+
+fn combine(
+    texts: Vec<(PathBuf, String)>,
+    mut problems: Vec<ConfigProblems>,
+    shadow: bool,
+) -> Result<Loaded, Vec<ConfigProblems>> {
+    let revision = revision(texts.iter().map(|(_, text)| text.as_str()));
+    let mut files = Vec::new();
+    for (path, text) in texts {
+        match parse(&path.display().to_string(), &text) {
+            Ok(file) => files.push((path, file)),
             Err(wrong) => problems.push(wrong),
         }
     }
@@ -53,7 +130,7 @@ pub fn load(paths: &[PathBuf], shadow: bool) -> Result<Loaded, Vec<ConfigProblem
     }
     let set = RuleSet {
         rules: files.iter().flat_map(|(_, file)| file.rules.clone()).collect(),
-        revision: revision(texts.iter().map(String::as_str)),
+        revision,
         shadow,
     };
     Ok(Loaded { set, files })
@@ -117,7 +194,12 @@ fn clashes(files: &[(PathBuf, RuleFile)]) -> Vec<ConfigProblems> {
                     quoted(&rule.name),
                     first.display()
                 );
-                let problem = Problem::whole("duplicate_rule", message).help("give it another name");
+                let help = if first.to_string_lossy().starts_with("builtin:") {
+                    "give it another name; rules that come with the program are in force already (`rules.packs`)"
+                } else {
+                    "give it another name"
+                };
+                let problem = Problem::whole("duplicate_rule", message).help(help);
                 problems.push(ConfigProblems::unreadable(&path.display().to_string(), problem));
             }
         }

@@ -4,6 +4,7 @@
 
 mod cases;
 mod load;
+mod packs;
 mod place;
 mod rule;
 mod then;
@@ -30,6 +31,9 @@ use crate::policy::table::Case;
 
 pub use load::Loaded;
 pub use load::load;
+pub use load::load_configured;
+pub use packs::Pack;
+pub(in crate::config) use rule::rule_name;
 
 /// What one file holds.
 #[derive(Debug, Clone, PartialEq)]

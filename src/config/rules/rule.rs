@@ -299,7 +299,7 @@ fn fact() -> Kind<'static, Fact> {
 }
 
 /// `bulk-download`.
-pub(super) fn rule_name() -> Kind<'static, Arc<str>> {
+pub(in crate::config) fn rule_name() -> Kind<'static, Arc<str>> {
     Kind::new(
         "name",
         |_| String::new(),

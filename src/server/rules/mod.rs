@@ -142,6 +142,6 @@ impl Policy {
 }
 
 fn read(options: &policy::Rules) -> Result<RuleSet, RulesError> {
-    let loaded = rules::load(&options.files, options.shadow).map_err(RulesError)?;
+    let loaded = rules::load_configured(options).map_err(RulesError)?;
     Ok(loaded.set)
 }
