@@ -252,8 +252,13 @@ impl Inspector {
     }
 
     /// Another mailbox is selected, or none.
-    pub(in crate::session) fn selected(&mut self, mailbox: Option<&MailboxName>, for_reading: bool) {
-        self.stats.selected(mailbox, for_reading);
+    pub(in crate::session) fn selected(
+        &mut self,
+        mailbox: Option<&MailboxName>,
+        for_reading: bool,
+        tally: &Tally,
+    ) {
+        self.stats.selected(mailbox, for_reading, tally.bodies);
     }
 
     /// The backend has sent data: judged once for all that came at once.
