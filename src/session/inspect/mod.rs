@@ -123,6 +123,13 @@ impl Inspector {
         self.throttle.in_force(self.now_ms).min()
     }
 
+    /// So many bytes were read for a session that is slowed: when more may be, in milliseconds. `None` where it is not slowed.
+    #[must_use]
+    pub fn pace(&self, bytes: u64) -> Option<u64> {
+        let rate = self.throttle()?;
+        Some(self.ledger.pace(bytes, rate, self.now_ms))
+    }
+
     /// Takes what was decided since the last time, in its order.
     pub fn take_told(&mut self) -> Vec<Decisions> {
         std::mem::take(&mut self.told)

@@ -1,5 +1,7 @@
 //! Who takes part in a session, what can happen in it, and what can come of that.
 
+use std::num::NonZeroU64;
+
 use crate::imap::mailbox::MailboxName;
 use crate::policy::facts;
 use crate::policy::facts::Appended;
@@ -40,6 +42,9 @@ pub trait Ledger: Send + Sync {
     fn fetched(&self, bytes: u64, messages: u64);
     /// The client has said after the login what it is.
     fn client_is(&self, family: &str);
+    /// So many bytes were taken at so many a second; when the session may take more, in the inspector's milliseconds. Shared
+    /// by all sessions of the credential that are slowed.
+    fn pace(&self, bytes: u64, rate: NonZeroU64, now_ms: u64) -> u64;
     /// Something else was done.
     fn count(&self, measure: Measure, amount: u64);
 }
