@@ -71,7 +71,7 @@ pub struct Memory {
     purses: Mutex<HashMap<u32, Kept>>,
     meters: Mutex<Vec<Weak<Meter>>>,
     /// One for each user, or app password of theirs, with sessions.
-    paces: Mutex<HashMap<(UserName, Option<u32>), Weak<Pace>>>,
+    paces: Mutex<HashMap<Whose, Weak<Pace>>>,
 }
 
 /// What meters need for their last word.
@@ -86,6 +86,9 @@ impl Shared {
         UnixTime(self.now.load(Ordering::Relaxed))
     }
 }
+
+/// A user, or an app password of theirs.
+type Whose = (UserName, Option<u32>);
 
 struct Kept {
     purse: Arc<Purse>,

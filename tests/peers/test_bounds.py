@@ -3,6 +3,7 @@
 Bytes are counted where the client takes them, commands in the server's own log, and messages in its store.
 """
 
+import contextlib
 import itertools
 import re
 import sqlite3
@@ -16,6 +17,7 @@ from harness.account import LargeDovecot
 from harness.account import MAILBOXES
 from harness.backend import ALICE
 from harness.endpoint import Endpoint
+from harness.messages import message
 from harness.proxy import Imapwarden
 from harness.rules import decisions
 from harness.rules import first
@@ -318,6 +320,40 @@ def test_a_mass_deletion_by_many_sessions_is_held_like_one(established, server):
     after = sum(messages_in(server, name) for name in MAILBOXES)
     assert before - after < before / 50, (before, after)
     assert "mass-delete" in established.acted_rules()
+
+
+# --- Planted mail, and too many places at once --------------------------------------------------------------------------
+
+OLD = b'" 1-Jan-2020 08:00:00 +0000" '
+
+
+@pytest.mark.parametrize("dated", ["alone", "behind-another"])
+def test_a_backdated_message_is_told_from_one_of_today(established, dated):
+    today = time.strftime('"%d-%b-%Y %H:%M:%S +0000" ', time.gmtime()).encode()
+    old, new = message(1), message(2)
+    with established.session() as wire:
+        assert b" OK" in wire.append("INBOX", new, options=today)[-1]
+        assert b" OK" in wire.append("INBOX", new)[-1]
+        assert established.acted_rules() == []
+        if dated == "alone":
+            assert b" OK" in wire.append("INBOX", old, options=b"(\\Seen) " + OLD)[-1]
+        else:
+            # Two messages in one command (RFC 3502).
+            wire.send(b"m APPEND INBOX " + today + b"{%d+}\r\n" % len(new) + new
+                      + b" (\\Seen) " + OLD + b"{%d+}\r\n" % len(old) + old + b"\r\n")
+            assert wire.until(b"m")[-1].startswith(b"m OK")
+    assert first(established, "backdated-mail-in-inbox")
+
+
+def test_sessions_from_six_networks_at_once_are_reported(established):
+    with contextlib.ExitStack() as open_:
+        for number in range(1, 6):
+            open_.enter_context(established.session(source=f"127.3.{number}.1"))
+            # From the same network once more: that is no other one.
+            open_.enter_context(established.session(source=f"127.3.{number}.1"))
+        assert established.acted_rules() == []
+        open_.enter_context(established.session(source="127.3.6.1"))
+        assert first(established, "session-fan-out")
 
 
 # --- A spray ------------------------------------------------------------------------------------------------------------

@@ -181,19 +181,21 @@ impl Inspector {
     pub(in crate::session) fn another_message(
         &mut self,
         deed: &mut Deed,
-        size: u32,
+        (size, date): (u32, Option<i64>),
         tally: &Tally,
     ) -> Result<(), Objection> {
         let Deed::Appended {
             messages,
             size: sum,
             mailbox,
+            dated,
         } = deed
         else {
             return Ok(());
         };
         *messages = messages.saturating_add(1);
         *sum = sum.saturating_add(size.into());
+        *dated = dated.iter().copied().chain(date).min();
         let name = mailbox.as_ref().map(MailboxName::as_str);
         let facts = facts::Command {
             verb: "APPEND",
@@ -226,18 +228,22 @@ impl Inspector {
                 messages,
                 size,
                 mailbox,
+                dated,
             } => {
                 let messages = messages.max(1);
                 self.stats.appended += u64::from(messages);
                 self.ledger.count(Measure::AppendedMessages, messages.into());
                 self.ledger.count(Measure::AppendedBytes, size);
+                let now = self.ledger.now().0;
+                let backdated_by =
+                    dated.map(|date| u64::try_from(now.saturating_sub(date)).unwrap_or_default());
                 let name = mailbox.as_ref().map_or("", MailboxName::as_str);
                 let appended = Appended {
                     size: size / u64::from(messages),
                     mailbox: name,
                     mailbox_role: role_of(name),
                     is_inbox: name == "INBOX",
-                    backdated_by: None,
+                    backdated_by,
                 };
                 // Each message is one, also of those that came in one command.
                 for _ in 0..messages.min(MAX_JUDGED) {
