@@ -35,14 +35,15 @@ try {{
   const rootFolder = () => MailServices.accounts.getAccount("account1").incomingServer.rootFolder;
   const NoSelect = Components.interfaces.nsMsgFolderFlags.ImapNoselect;
   let folders = null;
-  let busy = false;
+  let asked = 0;
   const look = () => {{
     const inbox = rootFolder().getFolderWithFlags(Components.interfaces.nsMsgFolderFlags.Inbox);
     if (!folders && inbox && inbox.getTotalMessages(false) >= {messages}) {{
       const all = rootFolder().descendants.filter(folder => !folder.getFlag(NoSelect));
       folders = {mailboxes} == 1 ? [inbox] : all.length >= {mailboxes} ? all : null;
     }}
-    if (!folders || busy) {{
+    // Where its own download got in between, no answer may come: the script asks again.
+    if (!folders || Date.now() - asked < 10_000) {{
       return;
     }}
     if (!folders.length) {{
@@ -56,12 +57,12 @@ try {{
       OnStartRunningUrl() {{}},
       OnStopRunningUrl() {{
         if (folders[0] === folder) {{
-          busy = false;
+          asked = 0;
           folders.shift();
         }}
       }},
     }}, null);
-    busy = true;
+    asked = Date.now();
   }};
   var timer = Components.classes["@mozilla.org/timer;1"].createInstance(Components.interfaces.nsITimer);
   Services.obs.addObserver(() => timer.initWithCallback(() => {{
