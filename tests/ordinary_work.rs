@@ -382,7 +382,7 @@ fn a_working_day() {
 
 /// The scenarios above can fail: the same sweep by an established credential is seen.
 #[test]
-#[should_panic(expected = "mailbox-sweep is reported")]
+#[should_panic(expected = "mailbox-sweep-begins is reported")]
 fn a_sweep_is_no_ordinary_work() {
     let mut work = Work::new(864_000);
     for number in 0..3 {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::auth::keys::Keys;
 use crate::auth::meter::Meter;
 use crate::auth::meter::Purse;
+use crate::auth::pace::Pace;
 use crate::policy::first_sync;
 use crate::policy::first_sync::Credential;
 use crate::policy::first_sync::Update;
@@ -69,6 +70,8 @@ pub struct Memory {
     /// Those in use and those used a moment ago: no more than there are sessions, and app passwords.
     purses: Mutex<HashMap<u32, Kept>>,
     meters: Mutex<Vec<Weak<Meter>>>,
+    /// One for each user, or app password of theirs, with sessions.
+    paces: Mutex<HashMap<Whose, Weak<Pace>>>,
 }
 
 /// What meters need for their last word.
@@ -83,6 +86,9 @@ impl Shared {
         UnixTime(self.now.load(Ordering::Relaxed))
     }
 }
+
+/// A user, or an app password of theirs.
+type Whose = (UserName, Option<u32>);
 
 struct Kept {
     purse: Arc<Purse>,
@@ -101,6 +107,7 @@ impl Memory {
             options: Mutex::new(options),
             purses: Mutex::default(),
             meters: Mutex::default(),
+            paces: Mutex::default(),
         }
     }
 
@@ -175,11 +182,25 @@ impl Memory {
             let purse = self.purse(id, found.allowance.as_ref(), credential, visit, now);
             (purse, network)
         });
-        let meter = Meter::new(Arc::clone(&self.shared), visitor.user.clone(), purse);
+        let pace = self.pace(visitor);
+        let meter = Meter::new(Arc::clone(&self.shared), visitor.user.clone(), purse, pace);
         meter.client_is(family.as_deref(), now);
         let meter = Arc::new(meter);
         lock(&self.meters).push(Arc::downgrade(&meter));
         meter
+    }
+
+    /// What the sessions of a credential share that are slowed.
+    fn pace(&self, visitor: &Visitor) -> Arc<Pace> {
+        let mut paces = lock(&self.paces);
+        let known = paces
+            .entry((visitor.user.clone(), visitor.app_password))
+            .or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(Pace::default());
+            *known = Arc::downgrade(&made);
+            made
+        })
     }
 
     /// The purse that all sessions of an app password draw from. The first use of an app password opens its allowance.
@@ -227,6 +248,7 @@ impl Memory {
             }
             None => false,
         });
+        lock(&self.paces).retain(|_, pace| pace.strong_count() > 0);
         lock(&self.purses).retain(|_, kept| {
             if let Some(note) = kept.purse.spent(now) {
                 self.shared.store.note(note);

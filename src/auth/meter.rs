@@ -1,6 +1,7 @@
 //! What one session does, counted without a lock, and the purse that all sessions of an app password draw their first sync
 //! from: ten connections at once have one allowance, not ten.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -10,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use crate::auth::memory::Shared;
+use crate::auth::pace::Pace;
 use crate::policy::first_sync;
 use crate::policy::first_sync::Allowance;
 use crate::policy::first_sync::Credential;
@@ -33,16 +35,24 @@ pub struct Meter {
     purse: Option<(Arc<Purse>, Network)>,
     /// Whether it may draw from the purse.
     draws: AtomicBool,
+    /// What slowed sessions of the same credential share.
+    pace: Arc<Pace>,
 }
 
 impl Meter {
-    pub(super) fn new(shared: Arc<Shared>, user: UserName, purse: Option<(Arc<Purse>, Network)>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        user: UserName,
+        purse: Option<(Arc<Purse>, Network)>,
+        pace: Arc<Pace>,
+    ) -> Self {
         Self {
             shared,
             user,
             counts: Default::default(),
             purse,
             draws: AtomicBool::new(false),
+            pace,
         }
     }
 
@@ -93,6 +103,11 @@ impl Meter {
                 self.count(Measure::FetchedMessages, messages);
             }
         }
+    }
+
+    /// A slowed session has taken so many bytes at so many a second; says when it may go on, in the caller's milliseconds.
+    pub fn pace(&self, bytes: u64, rate: NonZeroU64, now_ms: u64) -> u64 {
+        self.pace.take(bytes, rate, now_ms)
     }
 
     /// Counts anything else.

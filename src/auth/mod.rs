@@ -16,6 +16,7 @@ pub mod totp;
 pub mod window;
 pub mod wire_code;
 
+mod pace;
 mod random;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //!
 //! It reads the very bytes that are judged and sent, once, in time and room that their length bounds. It decides nothing.
 
+use crate::imap::date::date_time;
 use crate::imap::fetch::Fetch;
 use crate::imap::lexer::Lexer;
 use crate::imap::lexer::Token;
@@ -25,6 +26,8 @@ pub struct Facts<'a> {
     pub store: Option<Store<'a>>,
     /// The flags of its message, where it is an APPEND or REPLACE.
     pub append: Option<Flags<'a>>,
+    /// The date that it gives its message, in seconds since 1970.
+    pub dated: Option<i64>,
     /// What it looks for, where it is a SEARCH, SORT or THREAD.
     pub search: Option<Search>,
     /// How many literals it has, an announced one included.
@@ -60,7 +63,9 @@ impl<'a> Facts<'a> {
             Verb::Store | Verb::UidStore => facts.store = Store::read(arguments),
             Verb::Append | Verb::Replace | Verb::UidReplace => {
                 arguments.next();
-                facts.append = Some(Flags::read(arguments));
+                let behind: Vec<Token<'_>> = arguments.collect();
+                facts.dated = dated(&behind);
+                facts.append = Some(Flags::read(behind));
             }
             _ => {}
         }
@@ -83,6 +88,22 @@ impl<'a> Facts<'a> {
         }
         facts
     }
+}
+
+/// The date of the message that is announced next, where one is given: between its flags and its announcement, in what an
+/// APPEND says behind its mailbox, or behind another message (RFC 3502).
+#[must_use]
+pub fn date_behind(bytes: &[u8]) -> Option<i64> {
+    let behind: Vec<Token<'_>> = Tokens(Lexer::new(bytes)).collect();
+    dated(&behind)
+}
+
+fn dated(behind: &[Token<'_>]) -> Option<i64> {
+    behind.iter().find_map(|token| match token {
+        // A literal is the message.
+        Token::Quoted(text) => date_time(text),
+        _ => None,
+    })
 }
 
 /// The tokens one after the other, up to the first mistake: a command with one has been refused before.
@@ -134,6 +155,28 @@ mod tests {
     fn facts(line: &str) -> Facts<'_> {
         let command = Command::read(line.as_bytes(), &[]).unwrap();
         Facts::read(command.verb, line.as_bytes())
+    }
+
+    #[test]
+    fn the_date_of_a_message_is_read_wherever_it_stands() {
+        for line in [
+            "a APPEND INBOX \"01-Jan-1970 00:01:00 +0000\" {5}\r\n",
+            "a APPEND \"in box\" (\\Seen) \" 1-Jan-1970 00:01:00 +0000\" {5+}\r\n",
+            "a APPEND {5}\r\nINBOX (\\Seen) \"01-Jan-1970 00:01:00 +0000\" {5}\r\n",
+        ] {
+            assert_eq!(facts(line).dated, Some(60), "{line}");
+        }
+        assert_eq!(facts("a APPEND INBOX (\\Seen) {5}\r\n").dated, None);
+        // A mailbox may have any name.
+        assert_eq!(
+            facts("a APPEND \"01-Jan-1970 00:01:00 +0000\" {5}\r\n").dated,
+            None
+        );
+        assert_eq!(
+            date_behind(b" (\\Seen) \"01-Jan-1970 00:01:00 +0000\" {9}\r\n"),
+            Some(60)
+        );
+        assert_eq!(date_behind(b" {9}\r\n"), None);
     }
 
     #[test]

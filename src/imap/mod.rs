@@ -5,6 +5,7 @@ pub mod capability;
 pub mod codec;
 pub mod collect;
 pub mod command;
+mod date;
 pub mod facts;
 pub mod fetch;
 pub mod lexer;

@@ -48,6 +48,8 @@ struct State {
     options: Options,
     users: HashMap<UserName, u32>,
     pairs: HashMap<(UserName, Prefix), u32>,
+    /// From how many prefixes each user has sessions.
+    networks: HashMap<UserName, u32>,
 }
 
 impl Sessions {
@@ -82,6 +84,9 @@ impl Sessions {
                 return Err(Refusal::SessionLimit);
             }
             *state.users.entry(key.0.clone()).or_default() += 1;
+            if of_pair == 0 {
+                *state.networks.entry(key.0.clone()).or_default() += 1;
+            }
             *state.pairs.entry(key.clone()).or_default() += 1;
         }
         Ok(SessionPermit {
@@ -94,6 +99,12 @@ impl Sessions {
     #[must_use]
     pub fn of(&self, user: &UserName) -> u32 {
         self.lock().users.get(user).copied().unwrap_or_default()
+    }
+
+    /// From how many prefixes these are.
+    #[must_use]
+    pub fn networks_of(&self, user: &UserName) -> u32 {
+        self.lock().networks.get(user).copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,19 +133,24 @@ impl Drop for SessionPermit {
         if let Some(key) = self.key.take() {
             let mut state = self.sessions.lock();
             release(&mut state.users, &key.0);
-            release(&mut state.pairs, &key);
+            if release(&mut state.pairs, &key) {
+                release(&mut state.networks, &key.0);
+            }
         }
     }
 }
 
-/// One less, and no entry at zero.
-fn release<K: Hash + Eq>(map: &mut HashMap<K, u32>, key: &K) {
-    if let Some(count) = map.get_mut(key) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            map.remove(key);
-        }
+/// One less, and no entry at zero: true where that was the last.
+fn release<K: Hash + Eq>(map: &mut HashMap<K, u32>, key: &K) -> bool {
+    let Some(count) = map.get_mut(key) else {
+        return false;
+    };
+    *count = count.saturating_sub(1);
+    let was_last = *count == 0;
+    if was_last {
+        map.remove(key);
     }
+    was_last
 }
 
 #[cfg(test)]
@@ -173,8 +189,10 @@ mod tests {
             held.extend(permit);
         }
         assert_eq!(sessions.of(&name("alice")), 3);
+        assert_eq!(sessions.networks_of(&name("alice")), 2);
         held.clear();
         assert_eq!(sessions.of(&name("alice")), 0);
+        assert_eq!(sessions.networks_of(&name("alice")), 0);
         assert!(
             sessions
                 .open(&name("alice"), "192.0.2.1".parse().unwrap())
@@ -199,10 +217,14 @@ mod tests {
                 prop_assert_eq!(usize::try_from(state.users.values().sum::<u32>()).unwrap(), held.len());
                 prop_assert!(state.users.values().all(|count| (1..=3).contains(count)));
                 prop_assert!(state.pairs.values().all(|count| (1..=2).contains(count)));
+                for (user, networks) in &state.networks {
+                    let of_user = state.pairs.keys().filter(|(of, _)| of == user).count();
+                    prop_assert_eq!(usize::try_from(*networks).unwrap(), of_user);
+                }
             }
             held.clear();
             let state = sessions.lock();
-            prop_assert!(state.users.is_empty() && state.pairs.is_empty());
+            prop_assert!(state.users.is_empty() && state.pairs.is_empty() && state.networks.is_empty());
         }
     }
 }

@@ -1,6 +1,5 @@
 """curl, mbsync, mutt and offlineimap, as people run them: headless, with a home of their own."""
 
-import os
 import re
 
 import pytest
@@ -9,14 +8,10 @@ from harness.backend import ALICE
 from harness.endpoint import Endpoint
 from harness.messages import message
 from harness.process import run
+from harness.programs import environment
 from harness.terminal import run_in_terminal
 
 pytestmark = pytest.mark.usefixtures("in_silence")
-
-
-def environment(home) -> dict:
-    """What programs see: a home of their own and nothing of the user's."""
-    return {"HOME": str(home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TERM": "dumb"}
 
 
 def curl(endpoint: Endpoint, tmp_path, path: str, *options, **more):

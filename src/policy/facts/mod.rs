@@ -187,7 +187,6 @@ mod tests {
             vendor: some(),
             family: some(),
             is_new_for_user: Some(true),
-            is_conflicting: Some(true),
         };
         let user = User {
             name: "a@b".into(),

@@ -71,8 +71,6 @@ pub struct Client {
     pub family: Option<Arc<str>>,
     /// Whether this user never used a client of this family lately.
     pub is_new_for_user: Option<bool>,
-    /// Whether its ID names one family and its TLS fingerprint another.
-    pub is_conflicting: Option<bool>,
 }
 
 /// Who logs in.

@@ -78,9 +78,8 @@ facts! {
     ClientVersion "client.version" Text Events::FROM_LOGIN, "Version in the client's ID command.", "128.5.0", |f| text(&f.client?.version);
     ClientOs "client.os" Text Events::FROM_LOGIN, "Operating system in the client's ID command.", "Linux", |f| text(&f.client?.os);
     ClientVendor "client.vendor" Text Events::FROM_LOGIN, "Vendor in the client's ID command.", "Mozilla", |f| text(&f.client?.vendor);
-    ClientFamily "client.family" Text Events::FROM_LOGIN, "Family of clients, by ID and TLS fingerprint.", "thunderbird", |f| text(&f.client?.family);
+    ClientFamily "client.family" Text Events::FROM_LOGIN, "Family of clients, by the ID command.", "thunderbird", |f| text(&f.client?.family);
     ClientIsNewForUser "client.is_new_for_user" Truth Events::FROM_LOGIN, "This user has not used a client of this family lately.", "false", |f| truth(f.client?.is_new_for_user?);
-    ClientIsConflicting "client.is_conflicting" Truth Events::FROM_LOGIN, "The ID command names one family, the TLS fingerprint another.", "false", |f| truth(f.client?.is_conflicting?);
     UserName "user.name" Text Events::FROM_LOGIN, "User name.", "alice@example.org", |f| Some(Value::Text(&f.user?.name));
     UserDomain "user.domain" Text Events::FROM_LOGIN, "What stands behind the last `@` of the user name.", "example.org", |f| domain(&f.user?.name);
     UserAccount "user.account" Text Events::FROM_LOGIN, "Account that is opened: the user's own, or a shared one.", "sales@example.org", |f| Some(Value::Text(&f.user?.account));
@@ -107,6 +106,7 @@ facts! {
     SessionMailboxRole "session.mailbox_role" Text Events::IN_SESSION, "What the selected mailbox is for: `inbox`, `sent`, `drafts`, `trash`, `junk`, `archive`, `all`.", "inbox", |f| Some(Value::Text(f.session?.mailbox_role?));
     SessionMailboxIsShared "session.mailbox_is_shared" Truth Events::IN_SESSION, "The selected mailbox is another user's, or shared.", "false", |f| truth(f.session?.mailbox_is_shared);
     SessionExists "session.exists" Number Events::IN_SESSION, "Messages in the selected mailbox.", "20000", |f| number(f.session?.exists?);
+    SessionMailboxFetched "session.mailbox_fetched" Number Events::IN_SESSION, "Messages whose body went to the client since the selected mailbox was opened; opening it again changes nothing.", "80", |f| count(f.session?.mailbox_fetched);
     SessionMailboxesSelected "session.mailboxes_selected" Number Events::IN_SESSION, "Different mailboxes selected so far.", "3", |f| number(f.session?.mailboxes_selected);
     SessionCommands "session.commands" Number Events::IN_SESSION, "Commands so far.", "42", |f| count(f.session?.commands);
     SessionBadCommands "session.bad_commands" Number Events::IN_SESSION, "Commands so far that were answered BAD.", "0", |f| count(f.session?.bad_commands);
@@ -151,7 +151,7 @@ facts! {
     AppendedMailbox "appended.mailbox" Text Events::only(Event::Appended), "Mailbox that it went to.", "Sent", |f| Some(Value::Text(f.appended?.mailbox));
     AppendedMailboxRole "appended.mailbox_role" Text Events::only(Event::Appended), "What that mailbox is for.", "sent", |f| Some(Value::Text(f.appended?.mailbox_role?));
     AppendedIsInbox "appended.is_inbox" Truth Events::only(Event::Appended), "That mailbox is INBOX.", "false", |f| truth(f.appended?.is_inbox);
-    AppendedBackdatedBy "appended.backdated_by" Duration Events::only(Event::Appended), "How far in the past the date lies that the client gave the message.", "0", |f| count(f.appended?.backdated_by?);
+    AppendedBackdatedBy "appended.backdated_by" Duration Events::only(Event::Appended), "How far in the past the date lies that the client gave the message; of several in one command, the earliest.", "0", |f| count(f.appended?.backdated_by?);
 }
 
 impl Fact {

@@ -76,12 +76,13 @@ where
         }
     }
 
-    /// So much was read: a slowed session pauses for as long as that takes at its rate.
+    /// So much was read: a slowed session pauses for as long as that takes at its rate, and for those that stand before it.
     pub(super) fn pause_after(&mut self, bytes: usize, now: Instant) {
-        let rate = self.relay.inspector().and_then(|inspector| inspector.throttle());
-        if let Some(rate) = rate {
-            let millis = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1000) / rate;
-            self.ruled.resume_at = Some(now + Duration::from_millis(millis.max(1)));
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let until_ms = self.relay.inspector().and_then(|inspector| inspector.pace(bytes));
+        if let Some(until_ms) = until_ms {
+            let pause = until_ms.saturating_sub(monotonic_ms(now)).max(1);
+            self.ruled.resume_at = Some(now + Duration::from_millis(pause));
         }
     }
 }

@@ -88,6 +88,7 @@ pub(super) struct Entered<'a> {
     pub(super) factor: &'a SecondFactor,
     pub(super) is_service: bool,
     pub(super) sessions: u32,
+    pub(super) networks: u32,
 }
 
 /// The same as rules see it, with what is remembered.
@@ -114,7 +115,7 @@ pub(super) fn user(entered: Entered<'_>, habits: &Habits, family: Option<Arc<str
         is_service: entered.is_service,
         unseen_for: habits.last_login.map(since),
         sessions: Some(entered.sessions),
-        session_networks: None,
+        session_networks: Some(entered.networks),
         app_password,
     }
 }

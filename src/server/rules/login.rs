@@ -168,6 +168,7 @@ impl Shared {
             factor: won.factor,
             is_service: won.is_service,
             sessions: self.limits.sessions.of(won.user),
+            networks: self.limits.sessions.networks_of(won.user),
         };
         let family = first_family(&habits);
         let parties = Parties {

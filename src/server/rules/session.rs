@@ -1,5 +1,6 @@
 //! From a login that rules let in to a session that they watch.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::session::inspect::Ledger;
 use crate::session::relay::Relay;
 use crate::telemetry::event::Connection;
 use crate::types::Measure;
+use crate::types::UnixTime;
 use crate::types::UserName;
 
 /// How often what sessions did is handed to the store.
@@ -43,6 +45,14 @@ impl Ledger for Kept {
         let now = clock::unix();
         self.meter.client_is(Some(family), now);
         self.shared.policy.memory.remember_family(&self.user, family, now);
+    }
+
+    fn now(&self) -> UnixTime {
+        clock::unix()
+    }
+
+    fn pace(&self, bytes: u64, rate: NonZeroU64, now_ms: u64) -> u64 {
+        self.meter.pace(bytes, rate, now_ms)
     }
 
     fn count(&self, measure: Measure, amount: u64) {

@@ -119,6 +119,7 @@ impl<'a> Read<'a> {
                 messages: 1,
                 size: self.facts.literal_bytes,
                 mailbox: self.mailbox.map(|name| MailboxName::from_wire(name.as_bytes())),
+                dated: self.facts.dated,
             },
             _ => Deed::None,
         }
@@ -225,7 +226,8 @@ mod tests {
             Deed::Appended {
                 messages: 1,
                 size: 1000,
-                mailbox: Some(MailboxName::from_wire(b"Sent"))
+                mailbox: Some(MailboxName::from_wire(b"Sent")),
+                dated: None,
             }
         );
         assert!(!facts.store_adds_deleted);

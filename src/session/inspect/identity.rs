@@ -26,7 +26,6 @@ pub(super) fn client(command: &Command<'_>, bytes: &[u8], known: &Client) -> Opt
         .filter(|token| !matches!(token, Token::Open | Token::Close));
     let mut said = Client {
         is_new_for_user: known.is_new_for_user,
-        is_conflicting: known.is_conflicting,
         ..Client::default()
     };
     for _ in 0..MAX_FIELDS {

@@ -128,6 +128,13 @@ impl Inspector {
         self.throttle.in_force(self.now_ms).min()
     }
 
+    /// So many bytes were read for a session that is slowed: when more may be, in milliseconds. `None` where it is not slowed.
+    #[must_use]
+    pub fn pace(&self, bytes: u64) -> Option<u64> {
+        let rate = self.throttle()?;
+        Some(self.ledger.pace(bytes, rate, self.now_ms))
+    }
+
     /// Takes what was decided since the last time, in its order.
     pub fn take_told(&mut self) -> Vec<Decisions> {
         std::mem::take(&mut self.told)
@@ -179,19 +186,21 @@ impl Inspector {
     pub(in crate::session) fn another_message(
         &mut self,
         deed: &mut Deed,
-        size: u32,
+        (size, date): (u32, Option<i64>),
         tally: &Tally,
     ) -> Result<(), Objection> {
         let Deed::Appended {
             messages,
             size: sum,
             mailbox,
+            dated,
         } = deed
         else {
             return Ok(());
         };
         *messages = messages.saturating_add(1);
         *sum = sum.saturating_add(size.into());
+        *dated = dated.iter().copied().chain(date).min();
         let name = mailbox.as_ref().map(MailboxName::as_str);
         let facts = facts::Command {
             verb: "APPEND",
@@ -224,18 +233,22 @@ impl Inspector {
                 messages,
                 size,
                 mailbox,
+                dated,
             } => {
                 let messages = messages.max(1);
                 self.stats.appended += u64::from(messages);
                 self.ledger.count(Measure::AppendedMessages, messages.into());
                 self.ledger.count(Measure::AppendedBytes, size);
+                let now = self.ledger.now().0;
+                let backdated_by =
+                    dated.map(|date| u64::try_from(now.saturating_sub(date)).unwrap_or_default());
                 let name = mailbox.as_ref().map_or("", MailboxName::as_str);
                 let appended = Appended {
                     size: size / u64::from(messages),
                     mailbox: name,
                     mailbox_role: role_of(name),
                     is_inbox: name == "INBOX",
-                    backdated_by: None,
+                    backdated_by,
                 };
                 // Each message is one, also of those that came in one command.
                 for _ in 0..messages.min(MAX_JUDGED) {
@@ -257,8 +270,13 @@ impl Inspector {
     }
 
     /// Another mailbox is selected, or none.
-    pub(in crate::session) fn selected(&mut self, mailbox: Option<&MailboxName>, for_reading: bool) {
-        self.stats.selected(mailbox, for_reading);
+    pub(in crate::session) fn selected(
+        &mut self,
+        mailbox: Option<&MailboxName>,
+        for_reading: bool,
+        tally: &Tally,
+    ) {
+        self.stats.selected(mailbox, for_reading, tally.bodies);
     }
 
     /// The backend has sent data: judged once for all that came at once.

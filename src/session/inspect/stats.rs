@@ -27,6 +27,8 @@ pub(super) struct Stats {
     began_ms: u64,
     mailbox: Option<MailboxName>,
     examined: bool,
+    /// The mailbox that was opened last, and how many bodies had been sent then.
+    opened: Option<(u64, u64)>,
     seen: HashSet<u64>,
     hasher: RandomState,
     pub(super) mailboxes_selected: u32,
@@ -46,6 +48,7 @@ impl Stats {
             began_ms: now_ms,
             mailbox: None,
             examined: false,
+            opened: None,
             seen: HashSet::new(),
             hasher: RandomState::new(),
             mailboxes_selected: 0,
@@ -60,18 +63,23 @@ impl Stats {
         }
     }
 
-    /// Another mailbox is selected, or none.
-    pub(super) fn selected(&mut self, mailbox: Option<&MailboxName>, for_reading: bool) {
+    /// Another mailbox is selected, or none; `bodies` have been sent so far.
+    pub(super) fn selected(&mut self, mailbox: Option<&MailboxName>, for_reading: bool, bodies: u64) {
         self.mailbox = mailbox.cloned();
         self.examined = for_reading && mailbox.is_some();
         let Some(mailbox) = mailbox else {
             return;
         };
+        let hash = self.hasher.hash_one(mailbox);
         let is_new = if self.seen.len() < MAX_MAILBOXES {
-            self.seen.insert(self.hasher.hash_one(mailbox))
+            self.seen.insert(hash)
         } else {
-            !self.seen.contains(&self.hasher.hash_one(mailbox))
+            !self.seen.contains(&hash)
         };
+        // Who opens a mailbox again does not begin anew.
+        if self.opened.is_none_or(|(last, _)| last != hash) {
+            self.opened = Some((hash, bodies));
+        }
         self.mailboxes_selected = self.mailboxes_selected.saturating_add(u32::from(is_new));
     }
 
@@ -83,6 +91,11 @@ impl Stats {
     /// The selected mailbox.
     pub(super) fn mailbox(&self) -> Option<&str> {
         self.mailbox.as_ref().map(MailboxName::as_str)
+    }
+
+    fn mailbox_fetched(&self, tally: &Tally) -> u64 {
+        let before = self.opened.filter(|_| self.mailbox.is_some());
+        before.map_or(0, |(_, before)| tally.bodies.saturating_sub(before))
     }
 
     /// A command goes to the backend.
@@ -101,6 +114,7 @@ impl Stats {
             mailbox_role: mailbox.and_then(role_of),
             mailbox_is_shared: mailbox.is_some_and(is_shared),
             exists: mailbox.and(tally.exists),
+            mailbox_fetched: self.mailbox_fetched(tally),
             mailboxes_selected: self.mailboxes_selected,
             commands: self.commands,
             bad_commands: self.bad_commands,
@@ -162,7 +176,7 @@ mod tests {
     fn mailboxes_are_counted_once_and_the_last_is_known() {
         let mut stats = Stats::new(0);
         for name in ["INBOX", "Sent", "inbox"] {
-            stats.selected(Some(&MailboxName::from_wire(name.as_bytes())), false);
+            stats.selected(Some(&MailboxName::from_wire(name.as_bytes())), false, 0);
         }
         let tally = Tally {
             exists: Some(7),
@@ -174,8 +188,30 @@ mod tests {
             (facts.mailbox, facts.mailbox_role, facts.exists),
             (Some("INBOX"), Some("inbox"), Some(7))
         );
-        stats.selected(None, false);
+        stats.selected(None, false, 0);
         assert_eq!(stats.facts(&tally, false, 5_000).exists, None);
+    }
+
+    #[test]
+    fn bodies_are_counted_from_the_opening_of_a_mailbox_and_not_from_its_second() {
+        let name = |name: &str| MailboxName::from_wire(name.as_bytes());
+        let fetched = |stats: &Stats, bodies| {
+            let tally = Tally {
+                bodies,
+                ..Tally::default()
+            };
+            stats.facts(&tally, false, 0).mailbox_fetched
+        };
+        let mut stats = Stats::new(0);
+        assert_eq!(fetched(&stats, 0), 0);
+        stats.selected(Some(&name("a")), false, 0);
+        assert_eq!(fetched(&stats, 40), 40);
+        stats.selected(None, false, 40);
+        assert_eq!(fetched(&stats, 40), 0, "nothing is open");
+        stats.selected(Some(&name("a")), true, 40);
+        assert_eq!(fetched(&stats, 60), 60, "the same again");
+        stats.selected(Some(&name("b")), false, 60);
+        assert_eq!(fetched(&stats, 65), 5);
     }
 
     #[test]
@@ -185,6 +221,7 @@ mod tests {
             stats.selected(
                 Some(&MailboxName::from_wire(format!("m{number}").as_bytes())),
                 false,
+                0,
             );
         }
         assert_eq!(stats.seen.len(), MAX_MAILBOXES);

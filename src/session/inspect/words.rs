@@ -1,5 +1,7 @@
 //! Who takes part in a session, what can happen in it, and what can come of that.
 
+use std::num::NonZeroU64;
+
 use crate::imap::mailbox::MailboxName;
 use crate::policy::facts;
 use crate::policy::facts::Appended;
@@ -14,6 +16,7 @@ use crate::policy::facts::Tls;
 use crate::policy::facts::User;
 use crate::types::EndReason;
 use crate::types::Measure;
+use crate::types::UnixTime;
 
 /// Who takes part in a session: what stays the same as long as it lasts.
 pub struct Parties {
@@ -41,6 +44,11 @@ pub trait Ledger: Send + Sync {
     fn fetched(&self, bytes: u64, messages: u64);
     /// The client has said after the login what it is.
     fn client_is(&self, family: &str);
+    /// What time it is.
+    fn now(&self) -> UnixTime;
+    /// So many bytes were taken at so many a second; when the session may take more, in the inspector's milliseconds. Shared
+    /// by all sessions of the credential that are slowed.
+    fn pace(&self, bytes: u64, rate: NonZeroU64, now_ms: u64) -> u64;
     /// Something else was done.
     fn count(&self, measure: Measure, amount: u64);
 }
@@ -99,6 +107,8 @@ pub(in crate::session) enum Deed {
         size: u64,
         /// Where.
         mailbox: Option<MailboxName>,
+        /// The earliest date that any of them was given, in seconds since 1970.
+        dated: Option<i64>,
     },
 }
 

@@ -7,6 +7,7 @@ use super::InFlight;
 use super::Output;
 use super::Relay;
 use crate::imap::command::read_tail;
+use crate::imap::facts::date_behind;
 use crate::imap::literal::Announcement;
 use crate::types::EndReason;
 
@@ -57,7 +58,8 @@ impl Relay {
         else {
             return Ok(());
         };
-        let judged = inspector.another_message(&mut sent.deed, literal.size, &tally);
+        let date = date_behind(self.collector.bytes());
+        let judged = inspector.another_message(&mut sent.deed, (literal.size, date), &tally);
         judged.map_err(|_| EndReason::PolicyDenied)
     }
 }

@@ -238,7 +238,7 @@ impl Relay {
 
     fn select(&mut self, mailbox: Option<MailboxName>, for_reading: bool) {
         if let Some(inspector) = &mut self.inspector {
-            inspector.selected(mailbox.as_ref(), for_reading);
+            inspector.selected(mailbox.as_ref(), for_reading, &self.scanner.tally());
         }
         self.mailbox = mailbox;
     }

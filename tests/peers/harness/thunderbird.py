@@ -32,17 +32,37 @@ try {{
   Services.logins.addLoginAsync(login).catch(error => dump("no login: " + error + "\\n"));
 
   const {{ MailServices }} = ChromeUtils.importESModule("resource:///modules/MailServices.sys.mjs");
-  let asked = false;
+  const rootFolder = () => MailServices.accounts.getAccount("account1").incomingServer.rootFolder;
+  const NoSelect = Components.interfaces.nsMsgFolderFlags.ImapNoselect;
+  let folders = null;
+  let asked = 0;
   const look = () => {{
-    const root = MailServices.accounts.getAccount("account1").incomingServer.rootFolder;
-    const inbox = root.getFolderWithFlags(Components.interfaces.nsMsgFolderFlags.Inbox);
-    if (!inbox) {{
+    const inbox = rootFolder().getFolderWithFlags(Components.interfaces.nsMsgFolderFlags.Inbox);
+    if (!folders && inbox && inbox.getTotalMessages(false) >= {messages}) {{
+      const all = rootFolder().descendants.filter(folder => !folder.getFlag(NoSelect));
+      folders = {mailboxes} == 1 ? [inbox] : all.length >= {mailboxes} ? all : null;
+    }}
+    // Where its own download got in between, no answer may come: the script asks again.
+    if (!folders || Date.now() - asked < 10_000) {{
       return;
     }}
-    if (inbox.getTotalMessages(false) >= {messages} && !asked) {{
-      asked = true;
-      inbox.downloadAllForOffline(null, null);
+    if (!folders.length) {{
+      timer.cancel();
+      dump("everything was asked for\\n");
+      return;
     }}
+    // A folder that Thunderbird downloads by itself just now is busy: the next look tries again.
+    const folder = folders[0];
+    folder.downloadAllForOffline({{
+      OnStartRunningUrl() {{}},
+      OnStopRunningUrl() {{
+        if (folders[0] === folder) {{
+          asked = 0;
+          folders.shift();
+        }}
+      }},
+    }}, null);
+    asked = Date.now();
   }};
   var timer = Components.classes["@mozilla.org/timer;1"].createInstance(Components.interfaces.nsITimer);
   Services.obs.addObserver(() => timer.initWithCallback(() => {{
@@ -99,17 +119,20 @@ PREFERENCES = {
 
 
 class Thunderbird:
-    """One Thunderbird with Alice's account at an endpoint."""
+    """One Thunderbird with Alice's account at an endpoint.
 
-    def __init__(self, directory: Path, endpoint: Endpoint):
+    It downloads INBOX once that has so many messages, or, where more mailboxes are named, all of them once they are known.
+    """
+
+    def __init__(self, directory: Path, endpoint: Endpoint, *, messages: int = MESSAGES, mailboxes: int = 1):
         self.directory = directory
         self.profile = directory / "profile"
         self.program = directory / "thunderbird"
         self.daemon: Daemon | None = None
-        self._program(endpoint)
+        self._program(endpoint, messages, mailboxes)
         self._profile(endpoint)
 
-    def _program(self, endpoint: Endpoint) -> None:
+    def _program(self, endpoint: Endpoint, messages: int, mailboxes: int) -> None:
         run(["cp", "-as", f"{INSTALLED}/.", self._made(self.program)])
         # What the program finds itself by must be a file, not a link.
         for name in ("thunderbird", "thunderbird-bin"):
@@ -119,7 +142,7 @@ class Thunderbird:
         defaults = self._made(self.program / "defaults" / "pref")
         (defaults / "tests-autoconfig.js").write_text(AUTOCONFIG)
         (self.program / "tests.cfg").write_text(SETTINGS.format(
-            user=json.dumps(ALICE), password=json.dumps(endpoint.password()), messages=MESSAGES))
+            user=json.dumps(ALICE), password=json.dumps(endpoint.password()), messages=messages, mailboxes=mailboxes))
         policies = self._made(self.program / "distribution") / "policies.json"
         policies.unlink(missing_ok=True)
         policies.write_text(json.dumps({"policies": {
@@ -153,6 +176,15 @@ class Thunderbird:
         """How many messages of a mailbox are here in full."""
         store = self.profile / "ImapMail" / "localhost" / mailbox
         return store.read_bytes().count(b"\nMessage-ID: <m") if store.exists() else 0
+
+    def said(self) -> str:
+        """What it and the tests' script wrote."""
+        return self.daemon.tail(1 << 20)
+
+    def stores(self) -> list[Path]:
+        """The files in which it keeps messages, one for each mailbox."""
+        files = (self.profile / "ImapMail" / "localhost").rglob("*")
+        return [path for path in files if path.is_file() and path.suffix not in (".msf", ".dat")]
 
     def stop(self) -> None:
         if self.daemon:

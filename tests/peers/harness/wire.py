@@ -18,10 +18,12 @@ class Wire:
     """One connection."""
 
     def __init__(self, port: int, *, context: ssl.SSLContext | None = None, host="127.0.0.1", timeout=30.0,
-                 server_hostname="localhost", source=None):
+                 server_hostname="localhost", source=None, before: bytes = b""):
         self.timeout = timeout
         plain = socket.create_connection((host, port), timeout, source_address=(source, 0) if source else None)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # What comes before TLS: a PROXY header.
+        plain.sendall(before)
         self.socket = context.wrap_socket(plain, server_hostname=server_hostname) if context else plain
         self.unread = bytearray()
         #: Everything that the server sent.
