@@ -71,6 +71,7 @@ pub(super) async fn server(
         limits: limits(config),
         tls: tls::Server::new(&tls_options, now)?,
         geo: Geo::new(config.geoip.clone())?,
+        recording: config.events.commands,
         preauth: Arc::new(config.preauth_options()),
         relay: Arc::new(config.relay_options()),
         gate: Gate::new(

@@ -104,7 +104,13 @@ impl Events {
         let mut state = self.0.lock();
         state.sequence += 1;
         let number = state.sequence;
-        if state.closing || state.waiting.len() >= self.0.capacity {
+        // Whoever floods us with commands must not push out logins and alerts.
+        let capacity = if event.kind().is_bulk() {
+            self.0.capacity.div_ceil(2)
+        } else {
+            self.0.capacity
+        };
+        if state.closing || state.waiting.len() >= capacity {
             state.dropped += 1;
             self.0.dropped.inc();
             return;

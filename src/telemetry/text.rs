@@ -31,6 +31,19 @@ pub fn clean(bytes: &[u8]) -> String {
     shown
 }
 
+/// Text of a fact: what does harm where it is shown is replaced by U+FFFD, and nothing else is changed.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() || is_mark(c) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Adds a piece, or the mark of a cut where it no longer fits; true where it fitted.
 fn push(shown: &mut String, piece: &str) -> bool {
     if shown.len() + piece.len() + CUT.len() > MAX_LEN {

@@ -29,6 +29,7 @@ use crate::policy::facts;
 use crate::policy::facts::Appended;
 use crate::policy::facts::Client;
 use crate::policy::facts::Fetched;
+use crate::policy::facts::Record;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::hold::Holds;
@@ -36,6 +37,7 @@ use crate::session::inspect::role::role_of;
 use crate::session::inspect::stats::Stats;
 use crate::session::inspect::words::Moment;
 use crate::session::relay::profile;
+use crate::types::CommandRefusal;
 use crate::types::Commands;
 use crate::types::EndReason;
 use crate::types::Measure;
@@ -67,6 +69,9 @@ pub struct Inspector {
     read_only: Holds<()>,
     brake: Brake,
     told: Vec<Decisions>,
+    /// What is known of the next command is to be written down.
+    writes: bool,
+    written: Option<Record>,
     now_ms: u64,
 }
 
@@ -101,6 +106,8 @@ impl Inspector {
             read_only: Holds::default(),
             brake: Brake::default(),
             told: Vec::new(),
+            writes: false,
+            written: None,
             now_ms,
         }
     }
@@ -134,6 +141,16 @@ impl Inspector {
         !self.told.is_empty()
     }
 
+    /// Has what is known of the next moment written down, or not.
+    pub(in crate::session) fn write(&mut self, writes: bool) {
+        self.writes = writes;
+    }
+
+    /// Takes what was written down of the last moment.
+    pub(in crate::session) fn take_written(&mut self) -> Option<Record> {
+        self.written.take()
+    }
+
     /// Gives back what an idle session does not need.
     pub(in crate::session) fn release(&mut self) {
         self.counters.sweep(self.now_ms);
@@ -158,7 +175,8 @@ impl Inspector {
         self.judge(&Moment::Command(&facts), tally)?;
         let marks = read.sets_seen() && !self.stats.is_examined();
         if self.is_read_only() && (marks || !profile::includes(&Commands::Reader, command.verb)) {
-            return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
+            let text = "[NOPERM] The session is read-only".to_owned();
+            return Err(Objection::Deny(CommandRefusal::ReadOnly, text));
         }
         if command.verb == Verb::Id {
             self.identify(command, bytes);
@@ -294,7 +312,7 @@ impl Inspector {
     fn decide(&mut self, moment: &Moment<'_>, tally: &Tally) -> Decisions {
         let rules = self.rules.load();
         let event = moment.event();
-        if !rules.looks_at(event) {
+        if !self.writes && !rules.looks_at(event) {
             return Decisions::default();
         }
         let mut session = self.stats.facts(tally, self.ledger.is_first_sync(), self.now_ms);
@@ -307,6 +325,10 @@ impl Inspector {
             Moment::End(reason) => session.end_reason = Some(reason.as_str()),
         }
         facts.session = Some(&session);
+        if std::mem::take(&mut self.writes) {
+            let changes = |fact: facts::Fact| !fact.events().contains(facts::Event::Login);
+            self.written = Some(Record::of(&facts, changes));
+        }
         rules.judge(&facts, &mut self.counters, self.now_ms)
     }
 
@@ -316,6 +338,9 @@ impl Inspector {
         if let Some(client) = identity::client(command, bytes, known) {
             if let Some(family) = client.family.as_deref() {
                 self.ledger.client_is(family);
+            }
+            if let Some(written) = &mut self.written {
+                written.put_client(&client);
             }
             self.client = Some(Box::new(client));
         }
@@ -333,7 +358,10 @@ impl Inspector {
         }
         match effect {
             Effect::Disconnect => Err(Objection::End),
-            Effect::Deny => Err(Objection::Deny(text.unwrap_or_default())),
+            Effect::Deny => Err(Objection::Deny(
+                CommandRefusal::PolicyDenied,
+                text.unwrap_or_default(),
+            )),
             Effect::Pass | Effect::Throttle | Effect::ReadOnly => Ok(()),
         }
     }

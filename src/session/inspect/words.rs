@@ -11,6 +11,7 @@ use crate::policy::facts::Fetched;
 use crate::policy::facts::Source;
 use crate::policy::facts::Tls;
 use crate::policy::facts::User;
+use crate::types::CommandRefusal;
 use crate::types::EndReason;
 use crate::types::Measure;
 
@@ -64,7 +65,7 @@ impl Parties {
 #[must_use = "an objection that nobody reads lets the command pass"]
 pub(in crate::session) enum Objection {
     /// It is answered NO with this text.
-    Deny(String),
+    Deny(CommandRefusal, String),
     /// The session ends.
     End,
 }
