@@ -134,6 +134,23 @@ pub async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Arc<Keys>), 
     Ok((store, Arc::new(keys)))
 }
 
+/// Opens the store to look only; `None` where there is none yet. For the command line.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn look_into_store(config: &Config) -> Result<Option<Arc<dyn Store>>, StartError> {
+    let path = config.state.store();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let options = sqlite::Options::default();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open_to_look(&path, &options)).await;
+    match opened {
+        Ok(opened) => Ok(Some(Arc::new(opened?))),
+        Err(error) => Err(crate::store::StoreError::Unavailable(error.to_string()).into()),
+    }
+}
+
 /// The backends; also for the command line.
 ///
 /// # Errors

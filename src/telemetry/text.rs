@@ -81,6 +81,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_text_of_a_fact_keeps_its_length_and_loses_what_does_harm() {
+        assert_eq!(harmless("\\Seen Grüße"), "\\Seen Grüße");
+        assert_eq!(harmless("a\u{1b}[2J\u{202e}b\n"), "a\u{fffd}[2J\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
     fn ordinary_text_is_unchanged() {
         for text in ["", "INBOX", "Grüße, 日本語", "a \"quoted\" one"] {
             assert_eq!(clean(text.as_bytes()), text);

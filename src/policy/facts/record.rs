@@ -203,6 +203,55 @@ mod tests {
     }
 
     #[test]
+    fn what_is_usual_is_left_out_and_what_is_long_is_cut() {
+        let source = Source::new("192.0.2.1".parse().unwrap());
+        let long = "é".repeat(1_000);
+        let flags = vec![long.as_str(); 100];
+        let command = crate::policy::facts::Command {
+            verb: "FETCH",
+            mailbox: Some(&long),
+            set_size: Some(0),
+            store_flags: &flags,
+            ..crate::policy::facts::Command::default()
+        };
+        let login = crate::policy::facts::Login {
+            password_hash: Some(7),
+            ..crate::policy::facts::Login::default()
+        };
+        let mut facts = Facts::at(Event::Command, &source);
+        facts.command = Some(&command);
+        facts.login = Some(&login);
+        let record = Record::of(&facts, |fact| {
+            fact != Fact::LoginMechanism && fact != Fact::LoginCredential
+        });
+        let names: Vec<_> = record.values().map(|(fact, _)| fact.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "source.ip",
+                "login.outcome",
+                "command.verb",
+                "command.mailbox",
+                "command.set_size",
+                "command.store_flags"
+            ]
+        );
+        assert_eq!(Fact::CommandFetchBody.usual(), Some(Value::Truth(false)));
+        assert_eq!(
+            (Fact::CommandSetSize.usual(), Fact::SourceCountry.usual()),
+            (None, None)
+        );
+        let Some(Value::Text(mailbox)) = record.value(Fact::CommandMailbox) else {
+            panic!("a text");
+        };
+        assert_eq!(mailbox.len(), MAX_TEXT);
+        let Some(Value::Texts(flags)) = record.value(Fact::CommandStoreFlags) else {
+            panic!("a list");
+        };
+        assert!(flags.len() == MAX_ITEMS && flags.iter().all(|flag| flag.len() <= MAX_ITEM));
+    }
+
+    #[test]
     fn a_value_of_another_kind_is_refused() {
         let mut record = Record::new(Event::Login);
         for (fact, text) in [

@@ -33,6 +33,7 @@ use crate::policy::facts::Record;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::hold::Holds;
+use crate::session::inspect::role::is_shared;
 use crate::session::inspect::role::role_of;
 use crate::session::inspect::stats::Stats;
 use crate::session::inspect::words::Moment;
@@ -49,6 +50,23 @@ pub use words::Parties;
 
 /// Most messages of one command that are judged one by one when they are in.
 const MAX_JUDGED: u32 = 10_000;
+
+/// Asks something of the facts of a command, outside of any session; `selected` is the mailbox that is open, `of` what is
+/// known of it. For explaining.
+pub fn ask_about<R>(
+    command: &Command<'_>,
+    bytes: &[u8],
+    (selected, of): (Option<&str>, Mailbox),
+    ask: impl FnOnce(&facts::Command<'_>) -> R,
+) -> R {
+    ask(&Read::of(command, bytes, selected, of).facts())
+}
+
+/// What a mailbox is for by its name, and whether it is another user's or shared. For explaining.
+#[must_use]
+pub fn nature_of(mailbox: &str) -> (Option<&'static str>, bool) {
+    (role_of(mailbox), is_shared(mailbox))
+}
 
 /// The rules in force; a reload replaces them for all sessions at once.
 pub type Rules = Arc<ArcSwap<Engine>>;
