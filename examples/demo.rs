@@ -99,29 +99,46 @@ async fn demo(arguments: &Arguments) -> Result<(), Failure> {
     let addr = *server.addresses().first().ok_or("nothing listens")?;
     let certificate = config.state.data_directory.join("cert.pem");
     if arguments.check || arguments.attack {
-        let trusted = CertificateDer::from_pem_file(&certificate)?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let run = server.run(async {
-            // Ends when `stop` is dropped, too.
-            let _ = stopped.await;
-        });
-        let visit = async {
-            let checked = if arguments.attack {
-                attack::attack(addr, &trusted, &alice, &mail).await
-            } else {
-                check::check(addr, &trusted, &alice, &mail).await
-            };
-            drop(stop);
-            checked
-        };
-        let ((), checked) = tokio::join!(run, visit);
-        checked?;
-        println!("the demo works");
+        Box::pin(try_out(arguments, server, (addr, &certificate), &alice, &mail)).await?;
     } else {
         println!("{}", show::invitation(addr, &certificate, &alice));
         println!("  What happens shows below; Ctrl-C ends it.\n");
         server.run(interrupted()).await;
     }
+    Ok(())
+}
+
+/// Has somebody come, good or bad, and ends.
+async fn try_out(
+    arguments: &Arguments,
+    server: Server,
+    (addr, certificate): (SocketAddr, &Path),
+    alice: &Alice,
+    mail: &Mail,
+) -> Result<(), Failure> {
+    let trusted = CertificateDer::from_pem_file(certificate)?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = server.run(async {
+        // Ends when `stop` is dropped, too.
+        let _ = stopped.await;
+    });
+    let visit = async {
+        let tried = if arguments.attack {
+            attack::attack(addr, &trusted, alice, mail).await
+        } else {
+            check::check(addr, &trusted, alice, mail).await
+        };
+        drop(stop);
+        tried
+    };
+    let ((), tried) = tokio::join!(run, visit);
+    tried?;
+    let word = if arguments.attack {
+        "each attack was stopped"
+    } else {
+        "the demo works"
+    };
+    println!("{word}");
     Ok(())
 }
 

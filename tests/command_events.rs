@@ -164,3 +164,40 @@ async fn a_flood_of_commands_is_told_in_part_and_the_rest_is_counted() {
     assert!(untold > 0, "all {told} were told");
     assert_eq!(told + untold, SENT + 1, "LOGOUT included");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_password_may_not_and_what_nobody_answered_is_told_as_such() {
+    let (_backend, proxy) = start("events: {commands: all}").await;
+    let user = proxy.add_user("alice").await;
+    let restrictions = imapwarden::types::Restrictions {
+        read_only: true,
+        ..imapwarden::types::Restrictions::default()
+    };
+    let (_, password) = proxy
+        .restricted_app_password(&user, MAIL_PASSWORD, restrictions)
+        .await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    client.command("a", "DELETE Trash").await.unwrap();
+    client.send("b IDLE\r\n").await.unwrap();
+    client.response().await.unwrap();
+    drop(client);
+    proxy.events.wait(0, "session_ended").await.unwrap();
+    let events = proxy.stop().await.all();
+    let told: Vec<_> = commands(&events)
+        .into_iter()
+        .map(|event| {
+            let paths = [
+                "imap.command",
+                "imap.mailbox",
+                "imapwarden.command.result",
+                "event.reason",
+            ];
+            paths.map(|path| text(event, path))
+        })
+        .collect();
+    let expected = [
+        ["DELETE", "Trash", "refused", "restricted"],
+        ["IDLE", "", "unanswered", ""],
+    ];
+    assert_eq!(told, expected);
+}
