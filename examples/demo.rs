@@ -1,12 +1,15 @@
 //! A whole imapwarden to play with: its own old mail server behind it, a user with a second factor, events as they happen.
 //!
-//! `cargo run --release --example demo`, then paste what it prints. With `--check` it tries itself and ends.
+//! `cargo run --release --example demo`, then paste what it prints. With `--check` it tries itself and ends; with `--attack` it
+//! is attacked, and shows how rules stop that.
 #![allow(clippy::print_stdout, reason = "it is a demo: printing is its purpose")]
 #![allow(
     unreachable_pub,
     reason = "its modules are private, what they offer each other is not"
 )]
 
+#[path = "demo/attack.rs"]
+mod attack;
 #[path = "demo/check.rs"]
 mod check;
 #[path = "../tests/support/client.rs"]
@@ -54,6 +57,9 @@ struct Arguments {
     /// Try logins, good and bad, and end: 0 where everything went as it should.
     #[arg(long)]
     check: bool,
+    /// Be attacked, and end: 0 where each attack was stopped.
+    #[arg(long, conflicts_with = "check")]
+    attack: bool,
     /// The port to listen at; another one is taken where it is in use.
     #[arg(long, default_value_t = 1993)]
     port: u16,
@@ -75,7 +81,14 @@ async fn demo(arguments: &Arguments) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("imapwarden-demo-").tempdir()?;
     let mail = Mail::default();
     let backend = memory::Server::start(mail.clone()).await?;
-    let config = configuration(folder.path(), backend.addr, free_port(arguments).await)?;
+    let mut config = configuration(folder.path(), backend.addr, free_port(arguments).await)?;
+    if arguments.attack {
+        let rules = folder.path().join("rules.yaml");
+        std::fs::write(&rules, attack::RULES)?;
+        // Those of the baseline would act first, some more slowly: this is to be seen in seconds.
+        config.rules.packs.clear();
+        config.rules.files = vec![rules];
+    }
     let (store, key_file) = (config.state.store(), config.state.key_file());
     let alice = Box::pin(Alice::enrol(&store, &key_file, clock::unix())).await?;
     mail.add_sample_user(alice.name.as_str(), &text(&alice.mail_password));
@@ -87,26 +100,47 @@ async fn demo(arguments: &Arguments) -> Result<(), Failure> {
     let server = Server::start(&config, events).await?;
     let addr = *server.addresses().first().ok_or("nothing listens")?;
     let certificate = config.state.data_directory.join("cert.pem");
-    if arguments.check {
-        let trusted = CertificateDer::from_pem_file(&certificate)?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let run = server.run(async {
-            // Ends when `stop` is dropped, too.
-            let _ = stopped.await;
-        });
-        let visit = async {
-            let checked = check::check(addr, &trusted, &alice, &mail).await;
-            drop(stop);
-            checked
-        };
-        let ((), checked) = tokio::join!(run, visit);
-        checked?;
-        println!("the demo works");
+    if arguments.check || arguments.attack {
+        Box::pin(try_out(arguments, server, (addr, &certificate), &alice, &mail)).await?;
     } else {
         println!("{}", show::invitation(addr, &certificate, &alice));
         println!("  What happens shows below; Ctrl-C ends it.\n");
         server.run(interrupted()).await;
     }
+    Ok(())
+}
+
+/// Has somebody come, good or bad, and ends.
+async fn try_out(
+    arguments: &Arguments,
+    server: Server,
+    (addr, certificate): (SocketAddr, &Path),
+    alice: &Alice,
+    mail: &Mail,
+) -> Result<(), Failure> {
+    let trusted = CertificateDer::from_pem_file(certificate)?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = server.run(async {
+        // Ends when `stop` is dropped, too.
+        let _ = stopped.await;
+    });
+    let visit = async {
+        let tried = if arguments.attack {
+            attack::attack(addr, &trusted, alice, mail).await
+        } else {
+            check::check(addr, &trusted, alice, mail).await
+        };
+        drop(stop);
+        tried
+    };
+    let ((), tried) = tokio::join!(run, visit);
+    tried?;
+    let word = if arguments.attack {
+        "each attack was stopped"
+    } else {
+        "the demo works"
+    };
+    println!("{word}");
     Ok(())
 }
 
@@ -132,7 +166,7 @@ metrics:
 /// The port asked for if nobody has it; any other for a check, and otherwise.
 async fn free_port(arguments: &Arguments) -> u16 {
     let taken = TcpListener::bind(("127.0.0.1", arguments.port)).await.is_err();
-    if arguments.check || taken {
+    if arguments.check || arguments.attack || taken {
         0
     } else {
         arguments.port

@@ -20,6 +20,7 @@ use imapwarden::policy::rules::Action;
 use imapwarden::telemetry::Kind;
 use imapwarden::telemetry::Metrics;
 use imapwarden::telemetry::field::Field;
+use imapwarden::types::CommandRefusal;
 use imapwarden::types::EndReason;
 use imapwarden::types::Refusal;
 
@@ -56,7 +57,10 @@ fn every_reason_has_its_row_in_the_docs() {
     let ends = EndReason::ALL
         .iter()
         .map(|end| vec![end.as_str().to_owned(), end.side().as_str().to_owned()]);
-    let coded = refusals.chain(ends).collect();
+    let commands = CommandRefusal::ALL
+        .iter()
+        .map(|why| vec![why.as_str().to_owned(), why.answer().to_owned()]);
+    let coded = refusals.chain(ends).chain(commands).collect();
     let mut documented = table("events.md", "reason");
     for row in &mut documented {
         assert_eq!(row.len(), 3, "{row:?}: reason, what goes with it, meaning");

@@ -9,10 +9,12 @@ mod ban;
 mod check;
 mod enrol;
 mod error;
+mod explain;
 mod output;
 mod place;
 mod policy;
 mod proof;
+mod replay;
 mod restrictions;
 mod secrets;
 mod serve;
@@ -72,7 +74,7 @@ pub async fn run(around: Surroundings, out: &mut dyn Write, err: &mut dyn Write)
     let wants_json = around.args.iter().any(|arg| arg == "--json");
     let args = match Args::try_parse_from(&around.args) {
         Ok(args) => args,
-        Err(error) => return explain(&error, wants_json, out, err),
+        Err(error) => return misunderstood(&error, wants_json, out, err),
     };
     let json = args.global.json;
     match Box::pin(dispatch(args, around, out)).await {
@@ -90,7 +92,7 @@ fn error_code(error: &io::Error) -> u8 {
 async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Result<(), CliError> {
     let place = match &args.command {
         // Files that are named need no configuration beside them.
-        Command::Policy(command) if command.names_files() => Place::nowhere(),
+        Command::Policy(command) if command.names_files() && args.global.config.is_none() => Place::nowhere(),
         _ => Place::find(&args.global, around.config)?,
     };
     let mut cx = Context {
@@ -107,11 +109,12 @@ async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Resu
         Command::Ban(command) => Box::pin(ban::run(&mut cx, command)).await,
         Command::Session(command) => Box::pin(session::run(&mut cx, command)).await,
         Command::Policy(command) => policy::run(&mut cx, command),
+        Command::Explain(command) => Box::pin(explain::run(&mut cx, command)).await,
     }
 }
 
 /// Help and versions go to standard output, misunderstandings to standard error.
-fn explain(error: &clap::Error, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+fn misunderstood(error: &clap::Error, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let text = error.render().to_string();
     // Where a stream is closed there is nobody to tell.
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {

@@ -102,6 +102,11 @@ pub(super) fn shown(stored: &str) -> String {
     text::clean(stored.as_bytes())
 }
 
+/// Text for people that may be long: harmless on a terminal, and nothing is cut off.
+pub(super) fn shown_whole(text: &str) -> String {
+    text::harmless(text)
+}
+
 /// A time in RFC 3339, UTC.
 pub(super) fn time(at: UnixTime) -> String {
     Timestamp::from_second(at.0).map_or_else(|_| at.0.to_string(), |time| time.to_string())

@@ -7,6 +7,8 @@ use serde_json::json;
 use crate::cli::Context;
 use crate::cli::args::PolicyCommand;
 use crate::cli::error::CliError;
+use crate::cli::replay;
+use crate::cli::replay::Wanted;
 use crate::config::rules;
 use crate::config::rules::Loaded;
 use crate::policy::rules::RuleSet;
@@ -16,11 +18,12 @@ pub(super) fn run(cx: &mut Context<'_>, command: PolicyCommand) -> Result<(), Cl
         PolicyCommand::Check { files } => check(cx, &files),
         PolicyCommand::Test { files } => test(cx, &files),
         PolicyCommand::List { files } => list(cx, &files),
+        PolicyCommand::Replay { files, rules, mode } => replay::run(cx, Wanted { files, rules, mode }),
     }
 }
 
 /// The files given, or what the configuration has in force.
-fn load(cx: &Context<'_>, files: &[PathBuf]) -> Result<Loaded, CliError> {
+pub(super) fn load(cx: &Context<'_>, files: &[PathBuf]) -> Result<Loaded, CliError> {
     let loaded = if files.is_empty() {
         rules::load_configured(&cx.place.config_without_backend(cx.now)?.rules)
     } else {

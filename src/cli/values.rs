@@ -9,8 +9,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::auth::app_password;
+use crate::cli::args::Credential;
 use crate::imap::verb::Kind;
 use crate::imap::verb::Verb;
+use crate::policy::facts::Fact;
+use crate::policy::rules::Mode;
 use crate::store::MfaSetting;
 use crate::types::Commands;
 use crate::types::Group;
@@ -53,6 +56,37 @@ pub(super) fn user(text: &str) -> Result<UserName, String> {
 
 pub(super) fn mfa(text: &str) -> Result<MfaSetting, String> {
     MfaSetting::parse(text).ok_or_else(|| "write `required`, `optional` or `exempt`".to_owned())
+}
+
+/// What a login is tried with.
+pub(super) fn credential(text: &str) -> Result<Credential, String> {
+    match text {
+        "password" => Ok(Credential::Password),
+        "code" => Ok(Credential::Code),
+        _ => app_password::parse_id(text)
+            .map(Credential::AppPassword)
+            .ok_or_else(|| {
+                "write `password`, `code`, or the id of an app password, which has six characters".to_owned()
+            }),
+    }
+}
+
+/// A fact and its value.
+pub(super) fn fact(text: &str) -> Result<(Fact, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| "write it like `source.country=AT`".to_owned())?;
+    let fact =
+        Fact::find(name).ok_or_else(|| format!("there is no fact `{name}`; docs/rules.md lists them"))?;
+    Ok((fact, value.to_owned()))
+}
+
+/// Whether rules act.
+pub(super) fn mode(text: &str) -> Result<Mode, String> {
+    let mut known = [Mode::Shadow, Mode::Enforce].into_iter();
+    known
+        .find(|mode| mode.as_str() == text)
+        .ok_or_else(|| "write `shadow` or `enforce`".to_owned())
 }
 
 pub(super) fn group(text: &str) -> Result<Group, String> {

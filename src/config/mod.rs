@@ -17,6 +17,7 @@ mod mask;
 mod node;
 mod notes;
 pub mod output;
+pub mod places;
 pub mod policy;
 mod problem;
 pub mod relay;

@@ -12,6 +12,7 @@ use crate::config::kind::secs;
 use crate::config::kind::word_of;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
+use crate::session::recorder::Recording;
 use crate::telemetry::log;
 use crate::telemetry::log::Format;
 use crate::telemetry::log::Level;
@@ -21,13 +22,23 @@ use crate::telemetry::log::Level;
 pub struct Events {
     /// The file they are appended to; `None` is standard output.
     pub file: Option<PathBuf>,
+    /// Which commands after the login are told.
+    pub commands: Recording,
 }
+
+const RECORDINGS: &[(&str, Recording)] = &[
+    ("none", Recording::None),
+    ("refused", Recording::Refused),
+    ("all", Recording::All),
+];
 
 impl Events {
     pub(super) fn read(mut section: Section<'_>, cx: &Context<'_>) -> Self {
         let file = section.optional("file", &kind::path(cx.base), "standard output");
+        let recordings = kind::word(RECORDINGS, |recording| word_of(RECORDINGS, recording));
+        let commands = section.value("commands", &recordings, Self::default().commands);
         section.finish();
-        Self { file }
+        Self { file, commands }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A rule: when it looks, what it counts, from where on it acts, and what it does then. Built by whoever reads rule files;
 //! a rule that makes no sense cannot be built.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -211,6 +212,25 @@ impl Rule {
     #[must_use]
     pub const fn counts(&self) -> bool {
         self.within.is_some()
+    }
+
+    /// The facts that the rule asks for: in its condition, in what it counts and in what it counts by.
+    #[must_use]
+    pub fn facts(&self) -> BTreeSet<Fact> {
+        let mut found = self.when.as_ref().map(Expression::facts).unwrap_or_default();
+        if let Count::Distinct(fact) = self.count {
+            found.insert(fact);
+        }
+        for group in &self.per {
+            found.extend(match group {
+                // A user stands in where there is no app password.
+                Group::AppPassword | Group::User => Some(Fact::UserName),
+                Group::Source | Group::Network => Some(Fact::SourceIp),
+                Group::Session | Group::Global => None,
+                Group::Fact(fact) => Some(*fact),
+            });
+        }
+        found
     }
 
     /// Looks whether the parts fit together.

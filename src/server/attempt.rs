@@ -91,13 +91,15 @@ impl<'a> Attempt<'a> {
                     .logins
                     .refused(credentials.mechanism, refusal, took);
                 let event = self.event(Kind::LoginFailed, Some(&credentials.user), credentials.mechanism);
-                shared.emit(event.refusal(refusal).duration(took));
-                if let Some(presented) = presented.filter(|_| refusal != Refusal::PolicyDenied) {
-                    let facts = &self.conversation.facts;
-                    let refused = (&credentials, &presented, refusal);
-                    let mut counters = self.conversation.counters().clone();
-                    shared.judge_failure(facts, self.id, refused, &mut counters).await;
-                    *self.conversation.counters() = counters;
+                let event = event.refusal(refusal).duration(took);
+                match presented {
+                    Some(presented) if refusal != Refusal::PolicyDenied => {
+                        self.judge_failure((&credentials, &presented, refusal), event)
+                            .await;
+                    }
+                    // What rules refused they have judged, as the success that it would have been.
+                    Some(presented) => shared.emit(event.facts(presented.known.get())),
+                    None => shared.emit(event),
                 }
                 if refusal == Refusal::PasswordInvalid {
                     shared.backend_refused_after(took);
@@ -117,6 +119,18 @@ impl<'a> Attempt<'a> {
                 Err(Refused::Unavailable)
             }
         }
+    }
+
+    /// Tells of a login that was refused, and has rules judge it.
+    async fn judge_failure(&self, refused: (&Credentials, &Presented, Refusal), event: Event) {
+        let conversation = self.conversation;
+        let mut counters = conversation.counters().clone();
+        let facts = &conversation.facts;
+        let judged = conversation
+            .shared
+            .judge_failure(facts, self.id, refused, &mut counters, event);
+        judged.await;
+        *conversation.counters() = counters;
     }
 
     /// Refuses what cannot be a login, after the same time.

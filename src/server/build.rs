@@ -72,6 +72,7 @@ pub(super) async fn server(
         limits: limits(config),
         tls: tls::Server::new(&tls_options, now)?,
         geo: Geo::new(config.geoip.clone())?,
+        recording: config.events.commands,
         preauth: Arc::new(config.preauth_options()),
         relay: Arc::new(config.relay_options()),
         gate: Gate::new(
@@ -133,6 +134,23 @@ pub async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Arc<Keys>), 
     let options = config.key_file_options();
     let keys = Keys::open(&config.state.key_file(), options, &*store).await?;
     Ok((store, Arc::new(keys)))
+}
+
+/// Opens the store to look only; `None` where there is none yet. For the command line.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn look_into_store(config: &Config) -> Result<Option<Arc<dyn Store>>, StartError> {
+    let path = config.state.store();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let options = sqlite::Options::default();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open_to_look(&path, &options)).await;
+    match opened {
+        Ok(opened) => Ok(Some(Arc::new(opened?))),
+        Err(error) => Err(crate::store::StoreError::Unavailable(error.to_string()).into()),
+    }
 }
 
 /// The backends; also for the command line.

@@ -192,6 +192,7 @@ impl Conversation {
         relay.commands_refused(traffic.refused);
         relay.messages_appended(traffic.messages);
         let event = self.event(Kind::SessionEnded).end(outcome.reason);
+        let event = event.untold(outcome.counts.untold).facts(outcome.facts.as_ref());
         self.shared.emit(event.duration(took).traffic(traffic));
     }
 

@@ -7,17 +7,17 @@ use crate::auth::lease::Lease;
 use crate::backend;
 use crate::limits::sessions::SessionPermit;
 use crate::net::stream::Stream;
-use crate::policy::engine::SessionCounters;
+use crate::policy::facts::Record;
 use crate::server::clock;
 use crate::server::connection::Conversation;
 use crate::server::login::Session;
 use crate::server::relay::Report;
+use crate::server::rules::Subject;
 use crate::server::rules::Watched;
+use crate::server::rules::report_to;
 use crate::server::sessions::Facts;
-use crate::server::shared::Shared;
 use crate::session::preauth::PreAuth;
 use crate::session::relay::Relay;
-use crate::telemetry::event::Connection;
 use crate::telemetry::kind::Kind;
 use crate::types::Mechanism;
 use crate::types::SecondFactor;
@@ -69,7 +69,8 @@ pub(super) fn enter(
     conversation.facts.user = Some(user.clone());
     conversation.facts.account = Some(account.clone());
     let factor = logged_in.factor().clone();
-    let app_password = tell(conversation, mechanism, &factor, (&backend_name, took));
+    let known = watched.as_ref().and_then(|watched| watched.known.as_ref());
+    let app_password = tell(conversation, mechanism, &factor, (&backend_name, took), known);
     let facts = Facts {
         session: conversation.facts.session,
         user,
@@ -85,14 +86,7 @@ pub(super) fn enter(
     shared.recheck_since(as_of, watched.as_ref().map(|watched| &watched.revision));
     let relay = shared.relay_for(&logged_in);
     let welcome = relay.welcome(&handover.tag, logged_in.capabilities());
-    let counters = conversation.counters().clone();
-    let (relay, report) = watch(
-        watched,
-        relay,
-        &shared,
-        (&conversation.facts, app_password),
-        counters,
-    );
+    let (relay, report) = watch(watched, relay, conversation, app_password);
     Some(Box::new(Session {
         client,
         pipelined: handover.pipelined,
@@ -114,11 +108,13 @@ fn tell(
     mechanism: Mechanism,
     factor: &SecondFactor,
     (backend, took): (&str, std::time::Duration),
+    known: Option<&Record>,
 ) -> Option<u32> {
     let shared = &conversation.shared;
     shared.metrics.logins.succeeded(mechanism, factor, took);
     let event = conversation.event(Kind::LoginSucceeded).mechanism(mechanism);
     let event = event.second_factor(factor).backend(backend).duration(took);
+    let event = event.facts(known);
     let SecondFactor::AppPassword { id, .. } = factor else {
         shared.emit(event);
         return None;
@@ -127,16 +123,22 @@ fn tell(
     Some(*id)
 }
 
-/// Has rules watch the session, where there are any.
+/// Has the session's commands written down, and rules watch it, where there are any.
 fn watch(
     watched: Option<Watched>,
     relay: Relay,
-    shared: &Arc<Shared>,
-    who: (&Connection, Option<u32>),
-    counters: SessionCounters,
+    conversation: &Conversation,
+    app_password: Option<u32>,
 ) -> (Relay, Report) {
-    match watched {
-        Some(watched) => watched.watch(relay, shared, who, counters),
-        None => (relay, Box::new(|_| {})),
-    }
+    let shared = &conversation.shared;
+    let relay = relay.recorded(shared.recording);
+    let relay = match watched {
+        Some(watched) => watched.watch(relay, shared, conversation.counters().clone()),
+        None => relay,
+    };
+    let subject = Subject {
+        connection: conversation.facts.clone(),
+        app_password,
+    };
+    (relay, report_to(shared, subject))
 }

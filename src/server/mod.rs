@@ -56,6 +56,7 @@ use crate::telemetry::sink;
 use crate::telemetry::sink::SinkError;
 use crate::telemetry::sink::Writer;
 
+pub use build::look_into_store;
 pub use build::open_backends;
 pub use build::open_store;
 

@@ -40,6 +40,7 @@ use crate::server::rules::Policy;
 use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
 use crate::session::preauth;
+use crate::session::recorder::Recording;
 use crate::session::relay;
 use crate::session::relay::Relay;
 use crate::store::Store;
@@ -91,6 +92,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) tls: tls::Server,
     pub(super) geo: Geo,
+    /// Which commands are told.
+    pub(super) recording: Recording,
     pub(super) policy: Policy,
     /// What rules have decided and the store does not know yet.
     pub(super) duties: Duties,

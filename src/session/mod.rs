@@ -3,4 +3,5 @@
 pub mod backend_login;
 pub mod inspect;
 pub mod preauth;
+pub mod recorder;
 pub mod relay;

@@ -309,7 +309,7 @@ impl Event {
     }
 
     /// Sets a field; a later value replaces an earlier one.
-    fn set(mut self, field: Field, value: impl Into<Value>) -> Self {
+    pub(super) fn set(mut self, field: Field, value: impl Into<Value>) -> Self {
         self.fields.retain(|(known, _)| *known != field);
         self.fields.push((field, value.into()));
         self

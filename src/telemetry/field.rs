@@ -86,6 +86,14 @@ fields! {
     CommandsRefused = "imapwarden.commands.refused" "Commands after login that imapwarden answered itself.";
     CommandsDenied = "imapwarden.commands.denied" "Those of them that are proper commands, and were not allowed.";
     MessagesAppended = "imapwarden.messages.appended" "Messages that the client appended, begun.";
+    CommandResult = "imapwarden.command.result" "What became of a command: `ok`, `no` or `bad` from the backend, `refused` by the proxy, `unanswered` where the session ended first.";
+    CommandsUntold = "imapwarden.commands.untold" "Commands of the session that no event tells of, since the last one that was told.";
+    FetchedBytes = "imapwarden.fetched.bytes" "Bytes of FETCH responses that came until the command was answered.";
+    FetchedMessages = "imapwarden.fetched.messages" "Messages whose bodies came with them.";
+    FetchedBody = "imapwarden.fetched.body" "True where bodies, or parts of them, were among it.";
+    AppendedBytes = "imapwarden.appended.bytes" "Bytes of the messages that the command appended.";
+    AppendedMessages = "imapwarden.appended.messages" "How many they are.";
+    Facts = "imapwarden.facts" "What rules knew, by the names of facts in rules.md; what is false, zero or empty is left out.";
     BackendName = "imapwarden.backend.name" "The backend.";
     BackendSent = "imapwarden.backend.bytes_sent" "Bytes that were sent to the backend.";
     BackendReceived = "imapwarden.backend.bytes_received" "Bytes that the backend sent.";

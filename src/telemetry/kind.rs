@@ -147,6 +147,8 @@ kinds! {
         "A rule matched.";
     AlertRaised = "IW4005" "alert_raised" Warn Unknown ["session"] ["info"]
         "A rule raised an alert.";
+    Command = "IW4006" "command" Info Unknown ["session"] ["access", "protocol"]
+        "A command is over.";
     UserLocked = "IW5003" "user_locked" Warn Success ["iam"] ["user", "change", "admin"]
         "A rule locked a user.";
     AppPasswordRevoked = "IW5004" "app_password_revoked" Warn Success ["iam"] ["deletion", "admin"]
@@ -163,6 +165,14 @@ kinds! {
         "The store cannot be used; nobody can log in.";
     StoreRecovered = "IW6004" "store_recovered" Info Success ["database"] ["info"]
         "The store can be used again.";
+}
+
+impl Kind {
+    /// True for what may come in any number. There must always be room for the others beside it.
+    #[must_use]
+    pub const fn is_bulk(self) -> bool {
+        matches!(self, Self::Command | Self::CommandRefused)
+    }
 }
 
 impl fmt::Display for Kind {

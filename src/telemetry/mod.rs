@@ -9,6 +9,7 @@ pub mod kind;
 mod line;
 pub mod log;
 pub mod metrics;
+mod recorded;
 pub mod sink;
 pub mod text;
 

@@ -104,7 +104,13 @@ impl Events {
         let mut state = self.0.lock();
         state.sequence += 1;
         let number = state.sequence;
-        if state.closing || state.waiting.len() >= self.0.capacity {
+        // Whoever floods us with commands must not push out logins and alerts.
+        let capacity = if event.kind().is_bulk() {
+            self.0.capacity.div_ceil(2)
+        } else {
+            self.0.capacity
+        };
+        if state.closing || state.waiting.len() >= capacity {
             state.dropped += 1;
             self.0.dropped.inc();
             return;
@@ -443,6 +449,39 @@ mod tests {
         let mut expected: Vec<u64> = (1..=11).collect();
         expected.push(102);
         assert_eq!(sequences(&text), expected);
+    }
+
+    #[test]
+    fn a_flood_of_commands_leaves_room_for_logins_and_alerts() {
+        let (began, begun) = mpsc::channel();
+        let (verdict, verdicts) = mpsc::channel();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let gate = Gate {
+            began,
+            verdicts,
+            written: Arc::clone(&written),
+        };
+        let dropped = counter();
+        let options = Options {
+            target: Target::Writer(Box::new(gate)),
+            queue: 10,
+            ..Options::default()
+        };
+        let (events, writer) = start(options, dropped.clone()).unwrap();
+        events.emit(event());
+        begun.recv().unwrap();
+        for _ in 0..1000 {
+            events.emit(Event::new(Kind::Command, SystemTime::UNIX_EPOCH));
+        }
+        assert_eq!(dropped.get(), 995, "half of the queue is theirs");
+        for _ in 0..5 {
+            events.emit(Event::new(Kind::AlertRaised, SystemTime::UNIX_EPOCH));
+        }
+        assert_eq!(dropped.get(), 995, "and the other half is not");
+        drop(verdict);
+        assert!(writer.close(SOON));
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("\"alert_raised\"").count(), 5);
     }
 
     #[test]

@@ -31,6 +31,19 @@ pub fn clean(bytes: &[u8]) -> String {
     shown
 }
 
+/// Text of a fact: what does harm where it is shown is replaced by U+FFFD, and nothing else is changed.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() || is_mark(c) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Adds a piece, or the mark of a cut where it no longer fits; true where it fitted.
 fn push(shown: &mut String, piece: &str) -> bool {
     if shown.len() + piece.len() + CUT.len() > MAX_LEN {
@@ -66,6 +79,12 @@ fn is_mark(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_of_a_fact_keeps_its_length_and_loses_what_does_harm() {
+        assert_eq!(harmless("\\Seen Grüße"), "\\Seen Grüße");
+        assert_eq!(harmless("a\u{1b}[2J\u{202e}b\n"), "a\u{fffd}[2J\u{fffd}b\u{fffd}");
+    }
 
     #[test]
     fn ordinary_text_is_unchanged() {

@@ -33,6 +33,7 @@ pub use proof::Authenticated;
 pub use proof::BackendCredentials;
 pub use proof::LoggedIn;
 pub use proof::SecondFactor;
+pub use refusal::CommandRefusal;
 pub use refusal::Refusal;
 pub use restrictions::BudgetLimits;
 pub use restrictions::Commands;

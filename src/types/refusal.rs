@@ -71,3 +71,45 @@ impl fmt::Display for Refusal {
         f.write_str(self.as_str())
     }
 }
+
+macro_rules! command_refusals {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $answer:literal;)*) => {
+        /// Every reason for which a command after the login is not passed on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum CommandRefusal { $($(#[$doc])* $name,)* }
+
+        impl CommandRefusal {
+            /// All of them, for the docs.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable word in events.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// What the client is answered: `BAD` for what is no proper command, `NO` for what is not allowed.
+            #[must_use]
+            pub const fn answer(self) -> &'static str {
+                match self { $(Self::$name => $answer,)* }
+            }
+        }
+    };
+}
+
+command_refusals! {
+    /// It is no IMAP, or no command that the proxy knows.
+    Invalid = "invalid", "BAD";
+    /// A command that is never passed on after the login.
+    Forbidden = "forbidden", "BAD";
+    /// The app password's restrictions do not allow it.
+    Restricted = "restricted", "NO";
+    /// The app password has downloaded what it may in an hour.
+    BudgetExceeded = "budget_exceeded", "NO";
+    /// The message is larger than any may be.
+    TooLarge = "too_large", "NO";
+    /// A rule has made the session read-only.
+    ReadOnly = "read_only", "NO";
+    /// A rule denied it, or ended the session for it.
+    PolicyDenied = "policy_denied", "NO";
+}

@@ -172,7 +172,7 @@ def test_elasticsearch_is_told_the_type_of_every_field_that_ecs_lacks(happened):
     walk(template["template"]["mappings"]["properties"], "")
     assert set(types) == {field for field in fields() if field.startswith(("imapwarden.", "imap."))}
     assert template["index_patterns"] == ["logs-imapwarden.events-*"]
-    fits = {"long": int, "keyword": str, "date": str, "ip_range": str}
+    fits = {"long": int, "keyword": str, "date": str, "ip_range": str, "boolean": bool, "flattened": dict}
     for event in happened:
         for field, kind in types.items():
             value = sigma.value_of(event, field)

@@ -12,7 +12,9 @@ mod eval;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod uses;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::policy::facts::Event;
@@ -74,10 +76,24 @@ impl Expression {
         self.root.eval(facts) == Some(true)
     }
 
+    /// True where the condition is neither true nor false: it depends on something that is not known.
+    #[must_use]
+    pub fn is_open(&self, facts: &dyn Lookup) -> bool {
+        self.root.eval(facts).is_none()
+    }
+
     /// What was compiled.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The facts that the condition asks for.
+    #[must_use]
+    pub fn facts(&self) -> BTreeSet<Fact> {
+        let mut found = BTreeSet::new();
+        self.root.uses(&mut found);
+        found
     }
 
     /// The texts outside of which a fact cannot be for the condition to hold, where it says so at its top.

@@ -8,6 +8,7 @@ mod moments;
 mod parties;
 mod record;
 mod table;
+mod usual;
 mod value;
 
 pub use event::Event;

@@ -1,15 +1,19 @@
 //! Facts written down: what test tables and recorded events judge rules on.
 
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::policy::facts::Client;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fact;
+use crate::policy::facts::Facts;
 use crate::policy::facts::Kind;
 use crate::policy::facts::Lookup;
 use crate::policy::facts::Measure;
+use crate::policy::facts::Source;
 use crate::policy::facts::Texts;
 use crate::policy::facts::Value;
 use crate::policy::units;
@@ -19,7 +23,14 @@ use crate::policy::units;
 #[error("this is no value of `{}` ({})", .0.name(), .0.kind().as_str())]
 pub struct WrongValue(pub Fact);
 
-#[derive(Debug, Clone, PartialEq)]
+/// Longest text that is written down of a moment, in bytes.
+const MAX_TEXT: usize = 256;
+/// Longest text of a list.
+const MAX_ITEM: usize = 64;
+/// Most texts of a list.
+const MAX_ITEMS: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Owned {
     Text(Arc<str>),
     Number(i64),
@@ -30,7 +41,7 @@ enum Owned {
 }
 
 /// The facts of one moment, each by its name.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     event: Event,
     values: Vec<(Fact, Owned)>,
@@ -46,6 +57,43 @@ impl Record {
             values: Vec::new(),
             baselines: Vec::new(),
         }
+    }
+
+    /// Writes down what is known of a moment, of the facts wanted, but for what is as usual ([`Fact::usual`]). Texts and lists
+    /// are cut where they are long; what is opaque is never written down.
+    #[must_use]
+    pub fn of(facts: &dyn Lookup, wanted: impl Fn(Fact) -> bool) -> Self {
+        let mut record = Self::new(facts.event());
+        for fact in Fact::ALL.iter().copied().filter(|fact| wanted(*fact)) {
+            let value = facts.value(fact).filter(|value| fact.usual() != Some(*value));
+            let owned = match value {
+                None | Some(Value::Opaque(_)) => continue,
+                Some(Value::Text(text)) => Owned::Text(cut(text, MAX_TEXT)),
+                Some(Value::Number(number)) => Owned::Number(number),
+                Some(Value::Truth(truth)) => Owned::Truth(truth),
+                Some(Value::Address(ip)) => Owned::Address(ip),
+                Some(Value::Texts(texts)) => {
+                    let texts = texts.iter().take(MAX_ITEMS);
+                    Owned::Texts(texts.map(|text| cut(text, MAX_ITEM)).collect())
+                }
+            };
+            record.values.push((fact, owned));
+        }
+        record
+    }
+
+    /// Adds what a client says it is.
+    pub fn put_client(&mut self, client: &Client) {
+        let source = Source::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let mut facts = Facts::at(Event::Login, &source);
+        facts.client = Some(client);
+        let of_client = |fact: Fact| fact.name().starts_with("client.");
+        self.values.extend(Self::of(&facts, of_client).values);
+    }
+
+    /// What is written down, fact by fact.
+    pub fn values(&self) -> impl Iterator<Item = (Fact, Value<'_>)> {
+        self.values.iter().map(|(fact, value)| (*fact, value.as_value()))
     }
 
     /// Sets a fact from text.
@@ -93,6 +141,24 @@ impl Record {
     }
 }
 
+impl Owned {
+    fn as_value(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::Text(text),
+            Self::Number(number) => Value::Number(*number),
+            Self::Truth(truth) => Value::Truth(*truth),
+            Self::Texts(texts) => Value::Texts(Texts::Shared(texts)),
+            Self::Address(ip) => Value::Address(*ip),
+            Self::Opaque(key) => Value::Opaque(*key),
+        }
+    }
+}
+
+fn cut(text: &str, most: usize) -> Arc<str> {
+    let end = text.floor_char_boundary(most);
+    text.get(..end).unwrap_or_default().into()
+}
+
 /// `90`, or a span such as `90s`.
 fn seconds(text: &str) -> Option<i64> {
     let plain = text.parse().ok();
@@ -106,14 +172,7 @@ impl Lookup for Record {
 
     fn value(&self, fact: Fact) -> Option<Value<'_>> {
         let (_, value) = self.values.iter().find(|(known, _)| *known == fact)?;
-        Some(match value {
-            Owned::Text(text) => Value::Text(text),
-            Owned::Number(number) => Value::Number(*number),
-            Owned::Truth(truth) => Value::Truth(*truth),
-            Owned::Texts(texts) => Value::Texts(Texts::Shared(texts)),
-            Owned::Address(ip) => Value::Address(*ip),
-            Owned::Opaque(key) => Value::Opaque(*key),
-        })
+        Some(value.as_value())
     }
 
     fn baseline(&self, measure: Measure, _: u16) -> Option<u64> {
@@ -141,6 +200,55 @@ mod tests {
             .unwrap();
             assert!(record.value(*fact).is_some(), "{}", fact.name());
         }
+    }
+
+    #[test]
+    fn what_is_usual_is_left_out_and_what_is_long_is_cut() {
+        let source = Source::new("192.0.2.1".parse().unwrap());
+        let long = "é".repeat(1_000);
+        let flags = vec![long.as_str(); 100];
+        let command = crate::policy::facts::Command {
+            verb: "FETCH",
+            mailbox: Some(&long),
+            set_size: Some(0),
+            store_flags: &flags,
+            ..crate::policy::facts::Command::default()
+        };
+        let login = crate::policy::facts::Login {
+            password_hash: Some(7),
+            ..crate::policy::facts::Login::default()
+        };
+        let mut facts = Facts::at(Event::Command, &source);
+        facts.command = Some(&command);
+        facts.login = Some(&login);
+        let record = Record::of(&facts, |fact| {
+            fact != Fact::LoginMechanism && fact != Fact::LoginCredential
+        });
+        let names: Vec<_> = record.values().map(|(fact, _)| fact.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "source.ip",
+                "login.outcome",
+                "command.verb",
+                "command.mailbox",
+                "command.set_size",
+                "command.store_flags"
+            ]
+        );
+        assert_eq!(Fact::CommandFetchBody.usual(), Some(Value::Truth(false)));
+        assert_eq!(
+            (Fact::CommandSetSize.usual(), Fact::SourceCountry.usual()),
+            (None, None)
+        );
+        let Some(Value::Text(mailbox)) = record.value(Fact::CommandMailbox) else {
+            panic!("a text");
+        };
+        assert_eq!(mailbox.len(), MAX_TEXT);
+        let Some(Value::Texts(flags)) = record.value(Fact::CommandStoreFlags) else {
+            panic!("a list");
+        };
+        assert!(flags.len() == MAX_ITEMS && flags.iter().all(|flag| flag.len() <= MAX_ITEM));
     }
 
     #[test]

@@ -103,11 +103,12 @@ where
 
     /// The session's outcome, and the client for a proper goodbye.
     pub(super) fn finish(mut self, reason: EndReason) -> (Outcome, C) {
-        self.relay.ended(reason);
+        let facts = self.relay.ended(reason);
         self.report();
         let outcome = Outcome {
             reason,
             counts: self.relay.counts(),
+            facts,
             from_client: self.from_client,
             to_client: self.sent_client,
             from_backend: self.heard_from_backend,

@@ -20,6 +20,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::policy::facts::Record;
 use crate::session::relay::Counts;
 use crate::session::relay::Relay;
 use crate::types::EndReason;
@@ -27,6 +28,7 @@ use crate::types::EndReason;
 use driver::Driver;
 
 pub(in crate::server) use rules::Report;
+pub(in crate::server) use rules::Told;
 pub(in crate::server) use rules::monotonic_ms;
 pub(in crate::server) use transfer::client_failure;
 
@@ -61,12 +63,14 @@ pub(in crate::server) enum Order {
 }
 
 /// How a session went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::server) struct Outcome {
     /// Why it ended.
     pub(in crate::server) reason: EndReason,
     /// What the relay counted.
     pub(in crate::server) counts: Counts,
+    /// What rules know of the session at its end, where commands are told.
+    pub(in crate::server) facts: Option<Record>,
     /// Bytes from the client, after TLS.
     pub(in crate::server) from_client: u64,
     /// Bytes to the client, before TLS.

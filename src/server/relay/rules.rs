@@ -9,9 +9,18 @@ use tokio::time::Instant;
 
 use super::driver::Driver;
 use crate::policy::decision::Decisions;
+use crate::session::recorder::Recorded;
 
-/// Told what was decided, in its order.
-pub(in crate::server) type Report = Box<dyn FnMut(Vec<Decisions>) + Send>;
+/// What there is to tell of a session.
+pub(in crate::server) enum Told {
+    /// What rules decided, in its order.
+    Decisions(Vec<Decisions>),
+    /// Commands that are over.
+    Commands(Vec<Recorded>),
+}
+
+/// Told what happens.
+pub(in crate::server) type Report = Box<dyn FnMut(Told) + Send>;
 
 /// Least that is read at once from a backend whose client is slowed.
 const LEAST: usize = 512;
@@ -55,13 +64,17 @@ where
         self.ruled.resume_at = self.ruled.resume_at.filter(|at| *at > now);
     }
 
-    /// Passes on what was decided.
+    /// Passes on what was decided, and which commands are over.
     pub(super) fn report(&mut self) {
         if let Some(inspector) = self.relay.inspector()
             && inspector.has_told()
         {
             let told = inspector.take_told();
-            (self.ruled.report)(told);
+            (self.ruled.report)(Told::Decisions(told));
+        }
+        let commands = self.relay.take_recorded();
+        if !commands.is_empty() {
+            (self.ruled.report)(Told::Commands(commands));
         }
     }
 

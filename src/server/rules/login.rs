@@ -1,6 +1,7 @@
 //! Rules about connections and logins.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::policy::facts::Client;
 use crate::policy::facts::Event;
 use crate::policy::facts::Facts;
 use crate::policy::facts::Login;
+use crate::policy::facts::Record;
 use crate::policy::facts::Source;
 use crate::server::clock;
 use crate::server::relay::monotonic_ms;
@@ -28,6 +30,7 @@ use crate::session::inspect::Parties;
 use crate::session::preauth::ClientId;
 use crate::store::Habits;
 use crate::store::StoreError;
+use crate::telemetry;
 use crate::telemetry::event::Connection;
 use crate::types::Credentials;
 use crate::types::EndReason;
@@ -44,6 +47,8 @@ pub(in crate::server) struct Watched {
     pub(in crate::server) decisions: Decisions,
     /// Which rules have judged the login.
     pub(in crate::server) revision: Arc<str>,
+    /// What they knew, where that is told.
+    pub(in crate::server) known: Option<Record>,
 }
 
 /// What was presented, and what is known of the account before it counts.
@@ -51,6 +56,8 @@ pub(in crate::server) struct Presented {
     password_hash: Option<u64>,
     is_app_password: bool,
     tried: Tried,
+    /// What rules knew of a login that they refused, where that is told.
+    pub(in crate::server) known: OnceLock<Record>,
 }
 
 /// Who has logged in, as far as the backend is concerned.
@@ -91,10 +98,11 @@ impl Shared {
                 .limits
                 .attempts
                 .tried(&credentials.user, Instant::now().into_std()),
+            known: OnceLock::new(),
         }
     }
 
-    /// Judges a login that was refused. What is remembered of the source counts: who shares a network with people that log
+    /// Tells of a login that was refused, and judges it. What is remembered of the source counts: who shares a network with people that log
     /// in is not treated as a stranger.
     pub(in crate::server) async fn judge_failure(
         self: &Arc<Self>,
@@ -102,6 +110,7 @@ impl Shared {
         id: Option<&ClientId>,
         (credentials, presented, refusal): (&Credentials, &Presented, Refusal),
         counters: &mut SessionCounters,
+        event: telemetry::event::Event,
     ) {
         let mut source = self.policy.source(connection);
         let mut client = facts::client(id);
@@ -109,7 +118,10 @@ impl Shared {
         match self.policy.memory.recall(&visitor, clock::unix()).await {
             Ok(habits) => facts::remember(&mut source, &mut client, &habits),
             // Nobody is banned for an outage of ours.
-            Err(error) => return self.store_failed(&error),
+            Err(error) => {
+                self.emit(event);
+                return self.store_failed(&error);
+            }
         }
         let tls = connection.tls.as_ref().map(facts::tls);
         let user = facts::claimed(&credentials.user);
@@ -131,6 +143,7 @@ impl Shared {
         facts.client = Some(&client);
         facts.user = Some(&user);
         facts.login = Some(&login);
+        self.emit(event.facts(self.policy.known(&facts).as_ref()));
         let decisions = self.policy.judge(&facts, counters, monotonic_ms(Instant::now()));
         let mut subject = Subject::of(connection);
         subject.connection.user = Some(credentials.user.clone());
@@ -181,7 +194,7 @@ impl Shared {
             baselines: Some(Box::new(Usual(habits.averages.clone()))),
         };
         let revision = self.policy.revision();
-        let decisions = self.decide_login(&parties, &won, presented, counters);
+        let (decisions, known) = self.decide_login(&parties, &won, presented, counters);
         let subject = Subject {
             connection: Connection {
                 user: Some(won.user.clone()),
@@ -192,6 +205,10 @@ impl Shared {
         };
         self.carry_out(&decisions, &subject);
         if decisions.verdict().effect >= Effect::Deny {
+            if let Some(known) = known {
+                // Nobody else sets it: there is one verdict.
+                let _ = presented.known.set(known);
+            }
             return Ok(Err(Refusal::PolicyDenied));
         }
         self.policy.memory.remember(&visitor, now);
@@ -201,6 +218,7 @@ impl Shared {
             parties: Arc::new(parties),
             decisions,
             revision,
+            known,
         }))
     }
 
@@ -210,7 +228,7 @@ impl Shared {
         won: &Won<'_>,
         presented: &Presented,
         counters: &mut SessionCounters,
-    ) -> Decisions {
+    ) -> (Decisions, Option<Record>) {
         let login = Login {
             succeeded: true,
             reason: None,
@@ -222,7 +240,8 @@ impl Shared {
         };
         let mut facts = parties.facts(Event::Login);
         facts.login = Some(&login);
-        self.policy.judge(&facts, counters, monotonic_ms(Instant::now()))
+        let decisions = self.policy.judge(&facts, counters, monotonic_ms(Instant::now()));
+        (decisions, self.policy.known(&facts))
     }
 }
 

@@ -27,13 +27,17 @@ use crate::policy::decision::Effect;
 use crate::policy::engine::Engine;
 use crate::policy::engine::SessionCounters;
 use crate::policy::facts::Event;
+use crate::policy::facts::Fact;
 use crate::policy::facts::Facts;
+use crate::policy::facts::Record;
 use crate::policy::rules::RuleSet;
 use crate::session::inspect::Parties;
 use crate::session::inspect::Rules;
+use crate::session::recorder::Recording;
 use crate::types::Networks;
 use crate::types::SessionId;
 
+pub(super) use act::Subject;
 pub(super) use duties::BY;
 pub(super) use duties::Duties;
 pub(super) use duties::in_memory;
@@ -42,6 +46,7 @@ pub(super) use login::Presented;
 pub(super) use login::Watched;
 pub(super) use login::Won;
 pub(super) use session::collect;
+pub(super) use session::report_to;
 
 /// Most counters that sessions share: below 200 MiB with all of them in use.
 const MAX_COUNTERS: usize = 1_000_000;
@@ -55,6 +60,8 @@ pub struct RulesError(Vec<ConfigProblems>);
 pub(super) struct Policy {
     pub(super) rules: Rules,
     options: policy::Rules,
+    /// What rules know is told, whether there are rules or not.
+    tells_facts: bool,
     sets: Vec<(Arc<str>, Networks)>,
     pub(super) memory: Memory,
     /// When counters were last swept.
@@ -76,6 +83,7 @@ impl Policy {
         Ok(Self {
             rules: Arc::new(ArcSwap::from_pointee(Engine::new(set, counters))),
             options: config.rules.clone(),
+            tells_facts: config.events.commands == Recording::All,
             sets: named.map(|(name, set)| (name.into(), set.clone())).collect(),
             memory,
             swept_ms: AtomicU64::new(0),
@@ -94,10 +102,15 @@ impl Policy {
         Ok(revision)
     }
 
-    /// True where there are rules at all.
+    /// True where there are rules at all, or what they would know is told.
     pub(super) fn is_on(&self) -> bool {
         let rules = self.rules.load();
-        Event::ALL.iter().any(|event| rules.looks_at(*event))
+        self.tells_facts || Event::ALL.iter().any(|event| rules.looks_at(*event))
+    }
+
+    /// What rules know of a login, where that is told.
+    pub(super) fn known(&self, facts: &Facts<'_>) -> Option<Record> {
+        self.tells_facts.then(|| Record::of(facts, is_told_with_a_login))
     }
 
     /// Judges a moment outside a session.
@@ -144,4 +157,21 @@ impl Policy {
 fn read(options: &policy::Rules) -> Result<RuleSet, RulesError> {
     let loaded = rules::load_configured(options).map_err(RulesError)?;
     Ok(loaded.set)
+}
+
+/// What an event of a login does not have in fields of its own, and does not depend on what happens in the session.
+fn is_told_with_a_login(fact: Fact) -> bool {
+    let elsewhere = [
+        Fact::SourceIp,
+        Fact::SourceCountry,
+        Fact::SourceAsn,
+        Fact::TlsVersion,
+        Fact::TlsCipher,
+        Fact::TlsServerName,
+        Fact::TlsJa4,
+        Fact::TlsClientCertificate,
+        Fact::UserName,
+        Fact::UserDomain,
+    ];
+    fact.events().contains(Event::Login) && !elsewhere.contains(&fact)
 }

@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::auth::app_password;
 use crate::auth::meter::Meter;
 use crate::policy::engine::SessionCounters;
 use crate::server::clock;
 use crate::server::relay::Report;
+use crate::server::relay::Told;
 use crate::server::relay::monotonic_ms;
 use crate::server::rules::Watched;
 use crate::server::rules::act::Subject;
 use crate::server::shared::Shared;
 use crate::session::inspect::Inspector;
 use crate::session::inspect::Ledger;
+use crate::session::recorder::CommandResult;
+use crate::session::recorder::Recorded;
 use crate::session::relay::Relay;
-use crate::telemetry::event::Connection;
+use crate::telemetry::event::Event;
+use crate::telemetry::kind::Kind;
 use crate::types::Measure;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -66,9 +71,8 @@ impl Watched {
         self,
         relay: Relay,
         shared: &Arc<Shared>,
-        (connection, app_password): (&Connection, Option<u32>),
         counters: SessionCounters,
-    ) -> (Relay, Report) {
+    ) -> Relay {
         let ledger = Box::new(Kept {
             meter: self.meter,
             user: self.user,
@@ -78,17 +82,35 @@ impl Watched {
         let rules = Arc::clone(&shared.policy.rules);
         let mut inspector = Inspector::new(rules, (self.parties, ledger), (counters, self.revision), now_ms);
         inspector.hold(&self.decisions);
-        let subject = Subject {
-            connection: connection.clone(),
-            app_password,
+        relay.inspected(inspector)
+    }
+}
+
+/// Has what happens in a session told, and carried out.
+pub(in crate::server) fn report_to(shared: &Arc<Shared>, subject: Subject) -> Report {
+    let shared = Arc::clone(shared);
+    Box::new(move |told| match told {
+        Told::Decisions(all) => all
+            .iter()
+            .for_each(|decisions| shared.carry_out(decisions, &subject)),
+        Told::Commands(commands) => commands
+            .iter()
+            .for_each(|command| shared.tell_command(command, &subject)),
+    })
+}
+
+impl Shared {
+    fn tell_command(&self, command: &Recorded, subject: &Subject) {
+        let kind = match command.result {
+            CommandResult::Refused(_) => Kind::CommandRefused,
+            _ => Kind::Command,
         };
-        let shared = Arc::clone(shared);
-        let report: Report = Box::new(move |told| {
-            for decisions in told {
-                shared.carry_out(&decisions, &subject);
-            }
-        });
-        (relay.inspected(inspector), report)
+        let event = Event::new(kind, clock::wall()).connection(&subject.connection);
+        let event = match subject.app_password {
+            Some(id) => event.app_password_id(&app_password::id_text(id)),
+            None => event,
+        };
+        self.emit(event.recorded(command));
     }
 }
 

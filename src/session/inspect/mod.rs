@@ -30,13 +30,16 @@ use crate::policy::facts::Appended;
 use crate::policy::facts::Client;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fetched;
+use crate::policy::facts::Record;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::hold::Holds;
+use crate::session::inspect::role::is_shared;
 use crate::session::inspect::role::role_of;
 use crate::session::inspect::stats::Stats;
 use crate::session::inspect::words::Moment;
 use crate::session::relay::profile;
+use crate::types::CommandRefusal;
 use crate::types::Commands;
 use crate::types::EndReason;
 use crate::types::Measure;
@@ -48,6 +51,23 @@ pub use words::Parties;
 
 /// Most messages of one command that are judged one by one when they are in.
 const MAX_JUDGED: u32 = 10_000;
+
+/// Asks something of the facts of a command, outside of any session; `selected` is the mailbox that is open, `of` what is
+/// known of it. For explaining.
+pub fn ask_about<R>(
+    command: &Command<'_>,
+    bytes: &[u8],
+    (selected, of): (Option<&str>, Mailbox),
+    ask: impl FnOnce(&facts::Command<'_>) -> R,
+) -> R {
+    ask(&Read::of(command, bytes, selected, of).facts())
+}
+
+/// What a mailbox is for by its name, and whether it is another user's or shared. For explaining.
+#[must_use]
+pub fn nature_of(mailbox: &str) -> (Option<&'static str>, bool) {
+    (role_of(mailbox), is_shared(mailbox))
+}
 
 /// The rules in force; a reload replaces them for all sessions at once.
 pub type Rules = Arc<ArcSwap<Engine>>;
@@ -70,6 +90,9 @@ pub struct Inspector {
     told: Vec<Decisions>,
     /// What tells the rules that judged the login from those that came later.
     revision: Arc<str>,
+    /// What is known of the next command is to be written down.
+    writes: bool,
+    written: Option<Record>,
     now_ms: u64,
 }
 
@@ -106,6 +129,8 @@ impl Inspector {
             read_only: Holds::default(),
             brake: Brake::default(),
             told: Vec::new(),
+            writes: false,
+            written: None,
             now_ms,
         }
     }
@@ -146,6 +171,16 @@ impl Inspector {
         !self.told.is_empty()
     }
 
+    /// Has what is known of the next moment written down, or not.
+    pub(in crate::session) fn write(&mut self, writes: bool) {
+        self.writes = writes;
+    }
+
+    /// Takes what was written down of the last moment.
+    pub(in crate::session) fn take_written(&mut self) -> Option<Record> {
+        self.written.take()
+    }
+
     /// Gives back what an idle session does not need.
     pub(in crate::session) fn release(&mut self) {
         self.counters.sweep(self.now_ms);
@@ -170,7 +205,8 @@ impl Inspector {
         self.judge(&Moment::Command(&facts), tally)?;
         let marks = read.sets_seen() && !self.stats.is_examined();
         if self.is_read_only() && (marks || !profile::includes(&Commands::Reader, command.verb)) {
-            return Err(Objection::Deny("[NOPERM] The session is read-only".to_owned()));
+            let text = "[NOPERM] The session is read-only".to_owned();
+            return Err(Objection::Deny(CommandRefusal::ReadOnly, text));
         }
         if command.verb == Verb::Id {
             self.identify(command, bytes);
@@ -318,7 +354,7 @@ impl Inspector {
         let rules = self.rules.load_full();
         self.renew(&rules);
         let event = moment.event();
-        if !rules.looks_at(event) {
+        if !self.writes && !rules.looks_at(event) {
             return Decisions::default();
         }
         let mut session = self.stats.facts(tally, self.ledger.is_first_sync(), self.now_ms);
@@ -331,6 +367,10 @@ impl Inspector {
             Moment::End(reason) => session.end_reason = Some(reason.as_str()),
         }
         facts.session = Some(&session);
+        if std::mem::take(&mut self.writes) {
+            let changes = |fact: facts::Fact| !fact.events().contains(Event::Login);
+            self.written = Some(Record::of(&facts, changes));
+        }
         rules.judge(&facts, &mut self.counters, self.now_ms)
     }
 
@@ -358,6 +398,9 @@ impl Inspector {
             if let Some(family) = client.family.as_deref() {
                 self.ledger.client_is(family);
             }
+            if let Some(written) = &mut self.written {
+                written.put_client(&client);
+            }
             self.client = Some(Box::new(client));
         }
     }
@@ -374,7 +417,10 @@ impl Inspector {
         }
         match effect {
             Effect::Disconnect => Err(Objection::End),
-            Effect::Deny => Err(Objection::Deny(text.unwrap_or_default())),
+            Effect::Deny => Err(Objection::Deny(
+                CommandRefusal::PolicyDenied,
+                text.unwrap_or_default(),
+            )),
             Effect::Pass | Effect::Throttle | Effect::ReadOnly => Ok(()),
         }
     }

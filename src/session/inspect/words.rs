@@ -14,6 +14,7 @@ use crate::policy::facts::Login;
 use crate::policy::facts::Source;
 use crate::policy::facts::Tls;
 use crate::policy::facts::User;
+use crate::types::CommandRefusal;
 use crate::types::EndReason;
 use crate::types::Measure;
 use crate::types::UnixTime;
@@ -84,7 +85,7 @@ impl Parties {
 #[must_use = "an objection that nobody reads lets the command pass"]
 pub(in crate::session) enum Objection {
     /// It is answered NO with this text.
-    Deny(String),
+    Deny(CommandRefusal, String),
     /// The session ends.
     End,
 }

@@ -1,5 +1,7 @@
 //! From the client: commands are collected, judged when they run, and handed over literal by literal.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
 use super::Awaits;
@@ -8,12 +10,18 @@ use super::Output;
 use super::Relay;
 use super::Sent;
 use super::guard::Verdict;
+use super::own::Own;
+use super::own::no_command;
+use super::own::refusal;
+use super::record::begin;
+use super::record::begun;
+use super::record::refused;
+use super::record::what;
 use crate::imap::collect::FrameError;
 use crate::imap::collect::Progress;
 use crate::imap::command::Awaited;
 use crate::imap::command::Command;
 use crate::imap::command::read_tail;
-use crate::imap::command::tag_of;
 use crate::imap::literal::Announcement;
 use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_of;
@@ -23,14 +31,8 @@ use crate::imap::verb::Verb;
 use crate::session::inspect::Deed;
 use crate::session::inspect::Inspector;
 use crate::session::inspect::Objection;
+use crate::types::CommandRefusal;
 use crate::types::EndReason;
-
-/// An answer of ours.
-struct Own {
-    bytes: Vec<u8>,
-    /// The command was one, and is not allowed.
-    denied: bool,
-}
 
 impl Relay {
     /// Takes bytes from the client and says how many: fewer than all where the backend has to answer first. Call it again
@@ -94,37 +96,48 @@ impl Relay {
         let command = match Command::read(self.collector.bytes(), &self.options.extra_verbs) {
             Ok(command) => command,
             Err(error) => {
-                let answer = refusal(self.collector.bytes(), "BAD", &error.to_string());
+                let answer = no_command(self.collector.bytes(), &error.to_string());
                 return self.refuse_literal(literal, answer, output);
             }
         };
         match self.guard.judge(&command) {
             // What goes on under another verb has no message in it: it is judged again when it is complete.
             Verdict::Pass | Verdict::PassAs(_) => {}
-            Verdict::Refuse(word, text) => {
-                let answer = refusal(self.collector.bytes(), word, &text);
+            Verdict::Refuse(why, text) => {
+                let answer = refusal(&command, why, &text);
                 return self.refuse_literal(literal, answer, output);
             }
         }
         match command.awaits {
             Some(Awaited::Message(_)) if literal.size > self.options.max_message => {
-                let answer = refusal(self.collector.bytes(), "NO", "[TOOBIG] Message is too large");
+                let answer = refusal(
+                    &command,
+                    CommandRefusal::TooLarge,
+                    "[TOOBIG] Message is too large",
+                );
                 self.refuse_literal(literal, answer, output)
             }
             Some(Awaited::Message(_)) => {
                 let bytes = self.collector.bytes();
+                let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
                 match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
                     Ok(deed) => {
-                        let sent = sent(&command, deed);
+                        let mut sent = sent(&command, deed);
+                        let inspector = self.inspector.as_deref_mut();
+                        sent.begun = begun(&mut self.recorder, inspector, &command, admitted);
                         self.counts.messages += 1;
                         self.hand_over(sent, output);
                         Ok(())
                     }
-                    Err(Objection::Deny(text)) => {
-                        let answer = refusal(bytes, "NO", &text);
+                    Err(Objection::Deny(why, text)) => {
+                        let answer = refusal(&command, why, &text);
                         self.refuse_literal(literal, answer, output)
                     }
-                    Err(Objection::End) => Err(EndReason::PolicyDenied),
+                    Err(Objection::End) => {
+                        let (what, why) = (what(&command), CommandRefusal::PolicyDenied);
+                        refused(&mut self.recorder, self.inspector.as_deref_mut(), what, why);
+                        Err(EndReason::PolicyDenied)
+                    }
                 }
             }
             _ => match self.collector.fits(literal) {
@@ -135,7 +148,7 @@ impl Relay {
                     Ok(())
                 }
                 Err(error) => {
-                    let answer = refusal(self.collector.bytes(), "BAD", &error.to_string());
+                    let answer = refusal(&command, CommandRefusal::Invalid, &error.to_string());
                     self.refuse_literal(literal, answer, output)
                 }
             },
@@ -181,36 +194,50 @@ impl Relay {
             self.collector.reset();
             return Ok(());
         }
-        let refused = match Command::read(bytes, &self.options.extra_verbs) {
-            Err(error) => refusal(bytes, "BAD", &error.to_string()),
+        let answer = match Command::read(bytes, &self.options.extra_verbs) {
+            Err(error) => no_command(bytes, &error.to_string()),
             Ok(command) => match self.guard.judge(&command) {
-                Verdict::Refuse(word, text) => refusal(bytes, word, &text),
-                passes => match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
-                    Ok(deed) => {
-                        let (mut sent, word) = (sent(&command, deed), command.word.clone());
-                        let held = self
-                            .inspector
-                            .as_ref()
-                            .is_some_and(|inspector| inspector.is_read_only());
-                        match passes {
-                            Verdict::PassAs(verb) => self.collector.substitute(word, verb),
-                            // A mailbox that is opened while the session may change nothing is opened for reading.
-                            _ if held && sent.verb == Verb::Select => {
-                                sent.for_reading = true;
-                                self.collector.substitute(word, b"EXAMINE");
-                            }
-                            _ => {}
+                Verdict::Refuse(why, text) => refusal(&command, why, &text),
+                passes => {
+                    let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
+                    match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
+                        Ok(deed) => {
+                            let (mut sent, word) = (sent(&command, deed), command.word.clone());
+                            let inspector = self.inspector.as_deref_mut();
+                            sent.begun = begun(&mut self.recorder, inspector, &command, admitted);
+                            self.substitute(&passes, word, &mut sent);
+                            self.hand_over(sent, output);
+                            return Ok(());
                         }
-                        self.hand_over(sent, output);
-                        return Ok(());
+                        Err(Objection::Deny(why, text)) => refusal(&command, why, &text),
+                        Err(Objection::End) => {
+                            let (what, why) = (what(&command), CommandRefusal::PolicyDenied);
+                            refused(&mut self.recorder, self.inspector.as_deref_mut(), what, why);
+                            return Err(EndReason::PolicyDenied);
+                        }
                     }
-                    Err(Objection::Deny(text)) => refusal(bytes, "NO", &text),
-                    Err(Objection::End) => return Err(EndReason::PolicyDenied),
-                },
+                }
             },
         };
         self.collector.reset();
-        self.answer(refused, output)
+        self.answer(answer, output)
+    }
+
+    /// Puts another verb in the command's place where it may only go on so.
+    fn substitute(&mut self, passes: &Verdict, word: Range<usize>, sent: &mut Sent) {
+        let held = self
+            .inspector
+            .as_ref()
+            .is_some_and(|inspector| inspector.is_read_only());
+        match passes {
+            Verdict::PassAs(verb) => self.collector.substitute(word, verb),
+            // A mailbox that is opened while the session may change nothing is opened for reading.
+            _ if held && sent.verb == Verb::Select => {
+                sent.for_reading = true;
+                self.collector.substitute(word, b"EXAMINE");
+            }
+            _ => {}
+        }
     }
 
     /// Starts to send the command in the collector: up to its first literal, or all of it.
@@ -297,7 +324,9 @@ impl Relay {
     /// Answers a command ourselves, in its turn.
     fn answer(&mut self, answer: Own, output: &mut Output) -> Result<(), EndReason> {
         self.counts.refused += 1;
-        if answer.denied {
+        let inspector = self.inspector.as_deref_mut();
+        refused(&mut self.recorder, inspector, answer.what, answer.why);
+        if answer.why.answer() == "NO" {
             // What is not allowed is no sign of a client that does not speak IMAP: it may well try again.
             self.counts.denied += 1;
         } else {
@@ -341,6 +370,7 @@ fn sent(command: &Command<'_>, deed: Deed) -> Sent {
         mailbox: command.mailbox.clone().filter(|_| selects),
         for_reading: command.verb == Verb::Examine,
         deed,
+        begun: None,
     }
 }
 
@@ -354,14 +384,5 @@ fn inspect(
     match inspector {
         Some(inspector) => inspector.command(command, bytes, &scanner.tally()),
         None => Ok(Deed::None),
-    }
-}
-
-/// A tagged answer of ours; untagged where the command has no tag.
-fn refusal(command: &[u8], word: &str, text: &str) -> Own {
-    let tag = tag_of(command).unwrap_or(b"*");
-    Own {
-        bytes: [tag, b" ", word.as_bytes(), b" ", text.as_bytes(), b"\r\n"].concat(),
-        denied: word == "NO",
     }
 }

@@ -10,6 +10,7 @@ use super::restrict::Restrict;
 use crate::imap::command::Command;
 use crate::imap::tally::Tally;
 use crate::imap::verb::Kind;
+use crate::types::CommandRefusal;
 
 /// What happens to a command.
 #[must_use = "a verdict that nobody reads lets the command pass"]
@@ -19,8 +20,8 @@ pub(super) enum Verdict {
     Pass,
     /// It goes on with this verb in place of its own.
     PassAs(&'static [u8]),
-    /// It is answered by us: `BAD` or `NO`, and the text behind it.
-    Refuse(&'static str, Cow<'static, str>),
+    /// It is answered by us: for what reason, and the text of the answer.
+    Refuse(CommandRefusal, Cow<'static, str>),
 }
 
 /// Everything that may object to a command.
@@ -36,7 +37,7 @@ impl Guard {
     /// Judges a complete command, or its beginning up to a literal: a command with literals is asked about at each of them.
     pub(super) fn judge(&mut self, command: &Command<'_>) -> Verdict {
         match command.verb.kind() {
-            Kind::Refused(text) => Verdict::Refuse("BAD", Cow::Borrowed(text)),
+            Kind::Refused(text) => Verdict::Refuse(CommandRefusal::Forbidden, Cow::Borrowed(text)),
             _ => match &mut self.restrict {
                 Some(restrict) => restrict.judge(command, self.now_ms),
                 None => Verdict::Pass,

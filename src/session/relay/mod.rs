@@ -8,7 +8,9 @@ mod client;
 mod flow;
 mod guard;
 mod message;
+mod own;
 pub(in crate::session) mod profile;
+mod record;
 mod restrict;
 mod server;
 #[cfg(test)]
@@ -24,8 +26,14 @@ use crate::imap::literal::LiteralMode;
 use crate::imap::mailbox::MailboxName;
 use crate::imap::response::Scanner;
 use crate::imap::verb::Verb;
+use crate::policy::facts::Record;
 use crate::session::inspect::Deed;
 use crate::session::inspect::Inspector;
+use crate::session::recorder::Begun;
+use crate::session::recorder::CommandResult;
+use crate::session::recorder::Recorded;
+use crate::session::recorder::Recorder;
+use crate::session::recorder::Recording;
 use crate::types::EndReason;
 use crate::types::Restrictions;
 
@@ -119,6 +127,8 @@ struct Sent {
     for_reading: bool,
     /// What it will have done once it is answered OK.
     deed: Deed,
+    /// What is written down of it, where that is asked for.
+    begun: Option<Box<Begun>>,
 }
 
 /// What the relay has counted; the caller reads it when a session ends or is listed.
@@ -132,6 +142,8 @@ pub struct Counts {
     pub denied: u64,
     /// Messages that clients appended, begun.
     pub messages: u64,
+    /// Commands that were not written down, since the last one that was.
+    pub untold: u64,
 }
 
 /// One relayed session.
@@ -142,6 +154,7 @@ pub struct Relay {
     awaits: Awaits,
     guard: Guard,
     inspector: Option<Box<Inspector>>,
+    recorder: Recorder,
     scanner: Scanner,
     in_flight: VecDeque<InFlight>,
     /// A `+` of ours that waits for the end of a response.
@@ -165,6 +178,7 @@ impl Relay {
             awaits: Awaits::Command,
             guard: Guard::default(),
             inspector: None,
+            recorder: Recorder::new(Recording::None),
             in_flight: VecDeque::new(),
             go_ahead: false,
             stray_done: false,
@@ -201,10 +215,25 @@ impl Relay {
         }
     }
 
+    /// The same session, whose commands are written down.
+    #[must_use]
+    pub fn recorded(self, recording: Recording) -> Self {
+        Self {
+            recorder: Recorder::new(recording),
+            ..self
+        }
+    }
+
+    /// Takes the commands that were written down since the last time.
+    pub fn take_recorded(&mut self) -> Vec<Recorded> {
+        self.recorder.take()
+    }
+
     /// Says what time it is, in milliseconds of a clock that does not step back, the same for all sessions; before each
     /// step.
     pub fn tell_time(&mut self, now_ms: u64) {
         self.guard.now_ms = now_ms;
+        self.recorder.now_ms = now_ms;
         if let Some(inspector) = &mut self.inspector {
             inspector.tell_time(now_ms);
         }
@@ -215,11 +244,22 @@ impl Relay {
         self.inspector.as_deref_mut()
     }
 
-    /// The session is over: rules about whole sessions are judged.
-    pub fn ended(&mut self, reason: EndReason) {
-        if let Some(inspector) = &mut self.inspector {
-            inspector.ended(reason, &self.scanner.tally());
+    /// The session is over: rules about whole sessions are judged. Says what they know of it, where commands are written down.
+    pub fn ended(&mut self, reason: EndReason) -> Option<Record> {
+        let tally = self.scanner.tally();
+        for entry in std::mem::take(&mut self.in_flight) {
+            if let InFlight::Command(Sent {
+                begun: Some(begun), ..
+            }) = entry
+            {
+                self.recorder
+                    .over(*begun, CommandResult::Unanswered, None, &tally);
+            }
         }
+        let inspector = self.inspector.as_mut()?;
+        inspector.write(self.recorder.recording == Recording::All);
+        inspector.ended(reason, &tally);
+        inspector.take_written()
     }
 
     /// The tagged answer that ends the login: the backend's capabilities, filtered, ride on it.
@@ -238,7 +278,10 @@ impl Relay {
     /// What has been counted so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts {
+            untold: self.recorder.untold(),
+            ..self.counts
+        }
     }
 
     /// True while the client is in IDLE.

@@ -19,6 +19,7 @@ use crate::imap::mailboxes::named_by;
 use crate::imap::mailboxes::tail_reaches_elsewhere;
 use crate::imap::tally::Tally;
 use crate::imap::verb::Verb;
+use crate::types::CommandRefusal;
 use crate::types::Commands;
 use crate::types::MailboxPattern;
 use crate::types::Restrictions;
@@ -64,19 +65,20 @@ impl Restrict {
     pub(super) fn judge(&mut self, command: &Command<'_>, now_ms: u64) -> Verdict {
         let verb = command.verb;
         if !profile::includes(&self.commands, verb) || (self.read_only && !profile::only_reads(verb)) {
-            return refuse(NOT_ALLOWED);
+            return refuse(CommandRefusal::Restricted, NOT_ALLOWED);
         }
         // Names in literals are still to come: such a command is judged when it is complete, before any of it goes on.
         let goes_on = matches!(command.awaits, Some(Awaited::Argument(_)));
         if !goes_on && !self.may_reach(command) {
-            return refuse(NOT_ALLOWED);
+            return refuse(CommandRefusal::Restricted, NOT_ALLOWED);
         }
         if let Some(budget) = &self.budget {
             if profile::downloads_uncounted(verb) {
-                return refuse(NOT_ALLOWED);
+                return refuse(CommandRefusal::Restricted, NOT_ALLOWED);
             }
             if profile::downloads(verb) && !budget.has_left(now_ms) {
-                return refuse("[LIMIT] This app password has downloaded what it may in an hour");
+                let text = "[LIMIT] This app password has downloaded what it may in an hour";
+                return refuse(CommandRefusal::BudgetExceeded, text);
             }
         }
         if verb == Verb::Enable && turns_utf8_on(command) {
@@ -157,8 +159,8 @@ fn turns_utf8_on(command: &Command<'_>) -> bool {
     })
 }
 
-fn refuse(text: &'static str) -> Verdict {
-    Verdict::Refuse("NO", Cow::Borrowed(text))
+fn refuse(why: CommandRefusal, text: &'static str) -> Verdict {
+    Verdict::Refuse(why, Cow::Borrowed(text))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use crate::imap::mailbox::MailboxName;
 use crate::imap::response::Item;
 use crate::imap::response::ResponseError;
 use crate::imap::verb::Kind;
+use crate::session::inspect::Deed;
+use crate::session::recorder::CommandResult;
 use crate::types::EndReason;
 
 /// What a line means for its bytes.
@@ -223,6 +225,19 @@ impl Relay {
     }
 
     fn take_effect(&mut self, sent: Sent, status: Status) -> Result<(), EndReason> {
+        if let Some(begun) = sent.begun {
+            let appended = match &sent.deed {
+                Deed::Appended { messages, size, .. } if status == Status::Ok => Some((*messages, *size)),
+                _ => None,
+            };
+            let result = match status {
+                Status::Ok => CommandResult::Ok,
+                Status::No => CommandResult::No,
+                Status::Bad => CommandResult::Bad,
+            };
+            self.recorder
+                .over(*begun, result, appended, &self.scanner.tally());
+        }
         match (sent.verb.kind(), status) {
             (Kind::Select, Status::Ok) => self.select(sent.mailbox, sent.for_reading),
             (Kind::Select, Status::No) | (Kind::Unselect, Status::Ok) => self.select(None, false),

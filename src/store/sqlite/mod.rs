@@ -10,6 +10,7 @@ mod habits;
 mod lane;
 mod lists;
 mod login;
+mod look;
 mod notes;
 mod open;
 mod rows;

@@ -63,6 +63,21 @@ pub(super) fn connect_to_read(path: &Path, options: &Options) -> Result<Connecti
     Ok(connection)
 }
 
+/// A connection that changes nothing at all, for whoever only looks.
+pub(super) fn connect_to_look(path: &Path, options: &Options) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(unavailable)?;
+    connection
+        .busy_timeout(options.busy_timeout)
+        .map_err(unavailable)?;
+    schema::refuse_foreign(&connection, path)?;
+    schema::refuse_older(&connection)?;
+    connection
+        .pragma_update(None, "trusted_schema", false)
+        .map_err(unavailable)?;
+    Ok(connection)
+}
+
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // FULL: a revocation or a consumed code that was answered survives a power cut.

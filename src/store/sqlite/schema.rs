@@ -109,6 +109,21 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     migrate_by(connection, MIGRATIONS)
 }
 
+/// Refuses a file that would have to be changed before it can be read.
+pub(super) fn refuse_older(connection: &Connection) -> Result<(), StoreError> {
+    let found = pragma(connection, "user_version")?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::TooNew { found, known });
+    }
+    if found < known {
+        let text =
+            "an older version of the program made it, and nothing is changed here; start the proxy once";
+        return Err(StoreError::Unavailable(text.to_owned()));
+    }
+    Ok(())
+}
+
 /// A database of another program is left exactly as it is.
 pub(super) fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     if is_foreign(connection)? {

@@ -1,0 +1,111 @@
+//! How long it takes to judge a command by the rules that are shipped for everybody.
+#![allow(clippy::unwrap_used, reason = "a bench that goes wrong must stop")]
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use divan::Bencher;
+use imapwarden::config::rules::load;
+use imapwarden::policy::Counters;
+use imapwarden::policy::engine::Engine;
+use imapwarden::policy::engine::SessionCounters;
+use imapwarden::policy::facts::Command;
+use imapwarden::policy::facts::Event;
+use imapwarden::policy::facts::Facts;
+use imapwarden::policy::facts::Session;
+use imapwarden::policy::facts::Source;
+use imapwarden::policy::facts::User;
+use imapwarden::types::SessionId;
+
+fn main() {
+    divan::main();
+}
+
+/// A command as rules see it, and its name in the report.
+struct Case(&'static str, Command<'static>);
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Commands of an ordinary day.
+fn commands() -> [Case; 4] {
+    let inbox = Command {
+        mailbox: Some("INBOX"),
+        mailbox_role: Some("inbox"),
+        size: 60,
+        ..Command::default()
+    };
+    [
+        Case(
+            "noop",
+            Command {
+                verb: "NOOP",
+                ..inbox
+            },
+        ),
+        Case(
+            "fetch",
+            Command {
+                verb: "FETCH",
+                uid: true,
+                fetch_body: true,
+                set_size: Some(1),
+                ..inbox
+            },
+        ),
+        Case(
+            "search",
+            Command {
+                verb: "SEARCH",
+                uid: true,
+                search_keys: &["TEXT", "SINCE"],
+                ..inbox
+            },
+        ),
+        Case(
+            "store",
+            Command {
+                verb: "STORE",
+                store_flags: &["\\Seen"],
+                store_mode: Some("add"),
+                set_size: Some(3),
+                ..inbox
+            },
+        ),
+    ]
+}
+
+#[divan::bench(args = commands())]
+fn judge(bencher: Bencher<'_, '_>, case: &Case) {
+    let pack = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/baseline"));
+    let loaded = load(&[pack], false).unwrap();
+    let engine = Engine::new(loaded.set, Arc::new(Counters::new(100_000, 7)));
+    let source = Source::new("192.0.2.1".parse().unwrap());
+    let user = User {
+        name: "alice@example.org".into(),
+        account: "alice@example.org".into(),
+        ..User::default()
+    };
+    let session = Session {
+        mailbox: Some("INBOX"),
+        mailbox_role: Some("inbox"),
+        exists: Some(20_000),
+        commands: 100,
+        ..Session::default()
+    };
+    let mut facts = Facts::at(Event::Command, &source);
+    facts.user = Some(&user);
+    facts.session = Some(&session);
+    facts.command = Some(&case.1);
+    let mut counters = SessionCounters::new(SessionId::new(1));
+    let mut now_ms = 0;
+    bencher.bench_local(|| {
+        now_ms += 100;
+        let decisions = engine.judge(divan::black_box(&facts), &mut counters, now_ms);
+        decisions.is_empty()
+    });
+}
