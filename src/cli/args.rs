@@ -13,6 +13,7 @@ use crate::cli::values;
 use crate::cli::values::Lifetime;
 use crate::config::address::Endpoint;
 use crate::store::MfaSetting;
+use crate::store::postgres::address::Address;
 use crate::types::Group;
 use crate::types::SessionId;
 use crate::types::UnixTime;
@@ -75,6 +76,9 @@ pub(super) enum Command {
     /// Rule files: look at them, run their tests, list their rules.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// The store itself.
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -269,6 +273,28 @@ pub(super) enum PolicyCommand {
         /// Rule files, or directories of them; those of the configuration otherwise.
         files: Vec<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Copy everything from an SQLite store into an empty PostgreSQL one; the proxy must be stopped.
+    Migrate(Migrate),
+}
+
+#[derive(Debug, Arguments)]
+pub(super) struct Migrate {
+    /// The store to copy.
+    #[arg(long, value_name = "sqlite:FILE", value_parser = values::sqlite)]
+    pub(super) from: PathBuf,
+    /// Where to; the store of the configuration otherwise.
+    #[arg(long, value_name = "postgres://USER@HOST/DATABASE", value_parser = values::postgres)]
+    pub(super) to: Option<Address>,
+    /// With --to: the file with the database user's password.
+    #[arg(long, value_name = "FILE", requires = "to")]
+    pub(super) password_file: Option<PathBuf>,
+    /// With --to: authorities for the server's certificate.
+    #[arg(long, value_name = "FILE", requires = "to")]
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 impl PolicyCommand {

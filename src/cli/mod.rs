@@ -17,6 +17,7 @@ mod restrictions;
 mod secrets;
 mod serve;
 mod session;
+mod store;
 mod user;
 mod values;
 
@@ -107,6 +108,7 @@ async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Resu
         Command::Ban(command) => Box::pin(ban::run(&mut cx, command)).await,
         Command::Session(command) => Box::pin(session::run(&mut cx, command)).await,
         Command::Policy(command) => policy::run(&mut cx, command),
+        Command::Store(command) => Box::pin(store::run(&mut cx, command)).await,
     }
 }
 
