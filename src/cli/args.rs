@@ -278,7 +278,7 @@ pub(super) enum PolicyCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
     /// Copy everything from an SQLite store into an empty PostgreSQL one; the proxy must be stopped.
-    Migrate(Migrate),
+    Migrate(Box<Migrate>),
 }
 
 #[derive(Debug, Arguments)]

@@ -22,13 +22,13 @@ use crate::store::postgres::Imported;
 
 pub(super) async fn run(cx: &mut Context<'_>, command: StoreCommand) -> Result<(), CliError> {
     match command {
-        StoreCommand::Migrate(migrate) => Box::pin(run_migrate(cx, migrate)).await,
+        StoreCommand::Migrate(migrate) => Box::pin(run_migrate(cx, &migrate)).await,
     }
 }
 
-async fn run_migrate(cx: &mut Context<'_>, migrate: Migrate) -> Result<(), CliError> {
+async fn run_migrate(cx: &mut Context<'_>, migrate: &Migrate) -> Result<(), CliError> {
     let config = cx.place.config_without_backend(cx.now)?;
-    let target = target(&migrate, &config)?;
+    let target = target(migrate, &config)?;
     refuse_while_running(&config).await?;
     check_source(&migrate.from, &config).await?;
     let store = server::open_postgres(&target).await?;

@@ -210,7 +210,8 @@ impl Cluster {
         fs::read_to_string(self.path("data/log")).unwrap_or_default()
     }
 
-    fn program(&self, name: &str) -> Command {
+    /// One of PostgreSQL's programs, as whoever owns the cluster.
+    pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         self.as_owner(&mut command);
         command

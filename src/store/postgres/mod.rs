@@ -12,6 +12,7 @@ mod listener;
 mod lists;
 mod login;
 mod notes;
+mod options;
 mod pool;
 mod rows;
 mod schema;
@@ -20,13 +21,11 @@ mod waiting;
 mod windows;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::net::tls;
 use crate::store::Answer;
 use crate::store::AppPassword;
 use crate::store::Ban;
@@ -42,80 +41,18 @@ use crate::store::Subject;
 use crate::store::Totp;
 use crate::store::User;
 use crate::store::Visit;
-use crate::types::Secret;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
 pub use import::Imported;
+pub use options::Options;
 
-use address::Address;
 use error::Trouble;
 use listener::Listener;
 use pool::Pool;
 use pool::Reader;
 use pool::Writer;
 use waiting::Waiting;
-
-/// How the engine works.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where the database is.
-    pub address: Address,
-    /// The database user's password, where one is asked for.
-    pub password: Option<Secret>,
-    /// TLS with the server; needed where the address uses it.
-    pub tls: Option<tls::Client>,
-    /// How many connections there are at most, besides the one that listens.
-    pub connections: usize,
-    /// How long a caller waits for a connection.
-    pub wait: Duration,
-    /// How long a caller waits for an answer on it.
-    pub deadline: Duration,
-    /// How long notes wait to be written together.
-    pub flush_every: Duration,
-}
-
-impl Options {
-    /// Everything but the address by default.
-    #[must_use]
-    pub fn at(address: Address) -> Self {
-        Self {
-            address,
-            password: None,
-            tls: None,
-            connections: 10,
-            wait: Duration::from_secs(3),
-            deadline: Duration::from_secs(4),
-            flush_every: Duration::from_secs(2),
-        }
-    }
-
-    /// For the driver.
-    fn config(&self) -> tokio_postgres::Config {
-        let mut config = self.address.config().clone();
-        if let Some(password) = &self.password {
-            config.password(password.expose());
-        }
-        // The server gives up a little before we do, so that the connection stays of use. A frozen process of ours holds no
-        // lock for long. A code that was consumed stays so after a crash, whatever the server's default.
-        let server = self.deadline.saturating_mul(3) / 4;
-        let limits = format!(
-            "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={} -c synchronous_commit=on",
-            server.as_millis(),
-            (server / 2).as_millis(),
-            self.deadline.as_millis(),
-        );
-        let theirs = config.get_options().unwrap_or_default().to_owned();
-        config
-            .options(format!("{limits} {theirs}").trim_end())
-            .connect_timeout(self.wait)
-            .tcp_user_timeout(self.deadline.saturating_mul(2))
-            .keepalives_idle(Duration::from_secs(10))
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3);
-        config
-    }
-}
 
 /// A store in a PostgreSQL database. Dropping it writes the waiting notes in the background; `flush` first to be sure.
 pub struct PostgresStore {
@@ -397,7 +334,12 @@ impl Store for PostgresStore {
     }
 
     fn flush(&self) -> Answer<'_, ()> {
-        Box::pin(self.waiting.flush(&self.pool))
+        Box::pin(async move {
+            self.waiting.flush(&self.pool).await?;
+            // Where nothing waited nobody has asked the server, and whoever asks us wants to know.
+            let ask = async |db: &Reader<'_>| db.row("SELECT 1", &[]).await;
+            self.pool.read(ask).await.map(drop)
+        })
     }
 
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()> {

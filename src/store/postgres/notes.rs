@@ -21,12 +21,13 @@ use crate::types::UserName;
 /// Writes everything, or nothing. Replicas write one after the other, so that they never wait for each other in a circle.
 pub(super) async fn write(db: &Writer<'_>, notes: &Notes) -> Result<(), Trouble> {
     Lock::Notes.take(db).await?;
-    write_uses(db, notes).await?;
+    // In the order in which a reset goes through the tables: the two wait for each other in one direction only.
     write_windows(db, notes).await?;
-    write_logins(db, notes).await?;
     write_habits(db, notes).await?;
-    write_networks(db, notes).await?;
+    write_logins(db, notes).await?;
     write_usage(db, notes).await?;
+    write_networks(db, notes).await?;
+    write_uses(db, notes).await?;
     write_allowances(db, notes).await
 }
 

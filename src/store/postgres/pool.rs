@@ -10,6 +10,7 @@ use deadpool_postgres::RecyclingMethod;
 use deadpool_postgres::Runtime;
 use deadpool_postgres::Timeouts;
 use deadpool_postgres::Transaction;
+use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::IsolationLevel;
@@ -108,10 +109,13 @@ impl Pool {
         last: Option<&str>,
         work: impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
+        let begun = Instant::now();
         let mut tried = 1;
         loop {
             match self.try_write(&work, last, self.deadline).await {
-                Err(trouble) if trouble.may_retry && tried < TRIES => tried += 1,
+                Err(trouble) if trouble.may_retry && tried < TRIES && begun.elapsed() < self.deadline => {
+                    tried += 1
+                }
                 answer => return answer.map_err(|trouble| trouble.error),
             }
         }

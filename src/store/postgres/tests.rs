@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::address::Address;
 use super::cluster::Cluster;
 use super::cluster::PASSWORD;
 use super::*;
 use crate::net::certificate;
+use crate::net::tls;
 use crate::net::tls::ClientOptions;
 use crate::net::tls::Trust;
 use crate::policy::first_sync::Allowance;
@@ -20,6 +22,7 @@ use crate::store::tables::TABLES;
 use crate::store::tables::in_postgres;
 use crate::types::Amounts;
 use crate::types::Measure;
+use crate::types::Secret;
 
 const NOW: UnixTime = UnixTime(1_000_000);
 
@@ -30,6 +33,18 @@ pub(in crate::store) fn options(url: &str) -> Options {
 
 async fn open(url: &str) -> PostgresStore {
     PostgresStore::open(&options(url)).await.unwrap()
+}
+
+/// Opened as soon as that is possible.
+async fn opened(options: &Options) -> PostgresStore {
+    soon(async {
+        loop {
+            if let Ok(store) = PostgresStore::open(options).await {
+                return store;
+            }
+        }
+    })
+    .await
 }
 
 fn name(text: &str) -> UserName {
@@ -251,6 +266,41 @@ async fn what_replicas_note_adds_up_and_the_newest_stays() {
     assert_eq!(found.app_password.unwrap().allowance.unwrap().left, 40);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notes_and_changes_of_one_user_wait_for_each_other_and_none_fails() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.url(&cluster.database());
+    let (one, other) = (open(&url).await, open(&url).await);
+    let alice = name("alice");
+    enrol(&one).await;
+    for step in 11..40 {
+        let id = u32::try_from(step).unwrap();
+        assert!(one.add_app_password(app_password(id), 9).await.unwrap());
+        assert!(one.begin_enrolment(&alice, vec![9; 40], NOW).await.unwrap());
+        assert!(
+            one.confirm_enrolment(&alice, vec![9; 40], step - 1, NOW)
+                .await
+                .unwrap()
+        );
+        assert!(one.consume_step(consumption(step, 1)).await.unwrap());
+        assert!(one.open_window([1; 32], NOW, UnixTime(NOW.0 + 9)).await.unwrap());
+        for store in [&one, &other] {
+            let last_use = LastUse {
+                at: NOW,
+                from: "192.0.2.1".parse().unwrap(),
+                client: None,
+            };
+            store.note(Note::WindowUsed([1; 32], NOW));
+            store.note(Note::Came(alice.clone(), Habit::Asn(id), NOW));
+            store.note(Note::AppPasswordUsed(id, last_use));
+        }
+        let (reset, first, second) = tokio::join!(one.reset_user(&alice, NOW), one.flush(), other.flush());
+        assert!(reset.unwrap());
+        first.unwrap();
+        second.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn notes_are_written_without_being_asked_for_and_when_the_store_is_dropped() {
     let Some(cluster) = Cluster::shared() else { return };
@@ -321,8 +371,10 @@ async fn a_server_that_is_frozen_or_gone_is_unavailable_in_time_and_heals() {
             }
         })
         .await;
-        // What was missed is read anew: it moves at the latest when it listens again.
+        // It hears again of what others do, at the latest when it listens again.
+        let other = opened(&impatient).await;
         changes.mark_unchanged();
+        soon(async { while other.add_ban(ban("192.0.2.0/24")).await.is_err() {} }).await;
         soon(changes.changed()).await.unwrap();
         soon(async { while store.flush().await.is_err() {} }).await;
         let source = [u8::from(frozen); 32];
@@ -397,6 +449,27 @@ async fn databases_that_are_not_ours_or_newer_are_refused_untouched() {
 
     let missing = PostgresStore::open(&options(&cluster.url("missing"))).await;
     assert!(matches!(missing.err(), Some(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_no_store() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let database = cluster.database();
+    let url = cluster.url(&database);
+    let store = open(&url).await;
+    let read_only = format!("{url}?options=-c%20default_transaction_read_only%3Don");
+    let refused = PostgresStore::open(&options(&read_only)).await.err();
+    assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
+    // One that takes none any more: what is open is not used again.
+    cluster.sql(
+        &database,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE SQLSTATE '25006' USING MESSAGE = 'cannot execute INSERT in a read-only transaction'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON users EXECUTE FUNCTION refuse()",
+    );
+    let refused = store.add_user(user("alice")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(store.users(None, 1).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -481,15 +554,8 @@ async fn a_password_is_asked_for_and_the_servers_certificate_is_verified() {
         tls::Client::new(&client, now).unwrap()
     };
     by_tls.tls = Some(trusting(&made.certificate));
-    let store = soon(async {
-        // The server reads its settings anew in its own time.
-        loop {
-            if let Ok(store) = PostgresStore::open(&by_tls).await {
-                return store;
-            }
-        }
-    })
-    .await;
+    // The server reads its settings anew in its own time.
+    let store = opened(&by_tls).await;
     assert!(store.add_user(user("alice")).await.unwrap());
     let sql = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'imapwarden'";
     assert_eq!(cluster.sql("postgres", sql), "t");
