@@ -114,7 +114,7 @@ impl Pool {
         loop {
             match self.try_write(&work, last, self.deadline).await {
                 Err(trouble) if trouble.may_retry && tried < TRIES && begun.elapsed() < self.deadline => {
-                    tried += 1
+                    tried += 1;
                 }
                 answer => return answer.map_err(|trouble| trouble.error),
             }
