@@ -356,7 +356,6 @@ impl Store for PostgresStore {
     dead_code,
     unreachable_pub,
     clippy::expect_used,
-    clippy::print_stderr,
     missing_docs,
     reason = "shared with the tests of the whole program, each of which uses a part"
 )]

@@ -70,6 +70,11 @@ impl Pool {
         })
     }
 
+    /// The longest that anything takes here.
+    pub(super) fn patience(&self) -> Duration {
+        self.wait.saturating_add(self.deadline)
+    }
+
     async fn connection(&self) -> Result<Object, StoreError> {
         match timeout(self.wait, self.pool.get()).await {
             Ok(connection) => connection.map_err(no_connection),

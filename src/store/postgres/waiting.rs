@@ -40,7 +40,9 @@ impl Waiting {
     /// Writes what waits; on failure, and where the caller gives up, it waits on. Where the answer to a commit was lost, what
     /// adds up may count twice: that is better than not at all.
     pub(super) async fn flush(&self, pool: &Pool) -> Result<(), StoreError> {
-        let _turn = self.writing.lock().await;
+        let Ok(_turn) = tokio::time::timeout(pool.patience(), self.writing.lock()).await else {
+            return Err(StoreError::Unavailable("notes are being written".to_owned()));
+        };
         let mut taken = Taken {
             notes: Arc::new(self.with(std::mem::take)),
             of: self,
