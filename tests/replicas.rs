@@ -51,10 +51,11 @@ struct Replicas {
 impl Replicas {
     fn places(cluster: &Cluster, backend: &Server, count: usize, more: &str) -> (Vec<Place>, TempDir) {
         let shared = TempDir::new().unwrap();
+        let database = &cluster.database();
         support::program::private_file(shared.path(), "password", PASSWORD);
         let more = format!(
             "store: {{url: '{}', password_file: '{dir}/password'}}\nkey_file: '{dir}/key'\nlogin: {{refusal_delay: 1s}}\n{more}",
-            cluster.tcp_url(&cluster.database()),
+            cluster.tcp_url(database),
             dir = shared.path().display(),
         );
         let places = (0..count).map(|_| Place::new(backend.addr, &more)).collect();
@@ -239,65 +240,98 @@ async fn while_the_server_is_away_nobody_new_comes_in_sessions_go_on_and_it_heal
     assert_eq!(rest(&mut client).await, ENDED);
 }
 
+/// A replica whose store is at a URL, with a key file of another one's.
+fn with_key_of(old: &Place, backend: &Server, url: &str) -> Place {
+    let key = old.path("data/imapwarden.key").display().to_string();
+    Place::new(
+        backend.addr,
+        &format!("store: {{url: '{url}'}}\nkey_file: '{key}'"),
+    )
+}
+
+/// The URL of the SQLite store that a replica has by default.
+fn file_of(place: &Place) -> String {
+    format!("sqlite:{}", place.path("data/imapwarden.db").display())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_in_a_file_moves_to_the_server_with_all_that_is_in_it() {
     let Some(cluster) = Cluster::start("") else { return };
     let backend = backend().await;
     let old = Place::new(backend.addr, "");
     let (_, password) = old.app_password("alice", MAIL_PASSWORD).await;
-    let from = format!("sqlite:{}", old.path("data/imapwarden.db").display());
-    let url = cluster.url(&cluster.database());
+    let (from, url) = (file_of(&old), cluster.url(&cluster.database()));
+    let migrate = ["store", "migrate", "--from", &from, "--to", &url];
 
     let program = old.start().await;
-    let said = old
-        .run("", &["store", "migrate", "--from", &from, "--to", &url])
-        .await;
+    let said = old.run("", &migrate).await;
     assert_eq!(said.code, Some(65), "{said:?}");
     assert!(said.err.contains("stop the running imapwarden"), "{said:?}");
     drop(program);
 
-    let moved = old
-        .json("", &["store", "migrate", "--from", &from, "--to", &url])
-        .await;
+    let moved = old.json("", &migrate).await;
     assert_eq!(moved["rows"]["users"], 1);
     assert_eq!(moved["rows"]["app_passwords"], 1);
-    let again = old
-        .run("", &["store", "migrate", "--from", &from, "--to", &url])
-        .await;
+    let again = old.run("", &migrate).await;
     assert_eq!(again.code, Some(65), "{again:?}");
     assert!(again.err.contains("is not empty"), "{again:?}");
-    let missing = ["store", "migrate", "--from", "sqlite:/nowhere", "--to", &url];
-    assert_eq!(old.run("", &missing).await.code, Some(66));
-    let nowhere = old.run("", &["store", "migrate", "--from", &from]).await;
-    assert_eq!(nowhere.code, Some(64), "{nowhere:?}");
-    let secret = "postgres://warden:hunter2@127.0.0.1/x";
-    let wrong = old
-        .run("", &["store", "migrate", "--from", &from, "--to", secret])
-        .await;
-    assert_eq!(wrong.code, Some(64), "{wrong:?}");
 
-    let key = old.path("data/imapwarden.key").display().to_string();
-    let new = Place::new(
-        backend.addr,
-        &format!("store: {{url: '{url}'}}\nkey_file: '{key}'"),
-    );
+    let new = with_key_of(&old, &backend, &url);
     let program = new.start().await;
     works(&mut program.logged_in("alice", &password).await).await;
     let listed = new.json("", &["user", "list"]).await;
     assert_eq!(listed[0]["name"], "alice");
+}
 
-    // As docs/operations.md has it: a dump, and an empty database that takes it.
-    drop(program);
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_moved_is_left_where_it_is() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let old = Place::new(backend.addr, "");
+    old.app_password("alice", MAIL_PASSWORD).await;
+    let (from, url) = (file_of(&old), cluster.url(&cluster.database()));
+    let secret = "postgres://warden:hunter2@127.0.0.1/x";
+    for (arguments, code) in [
+        (&["--from", "sqlite:/nowhere", "--to", &url][..], 66),
+        (&["--from", &from], 64),
+        (&["--from", &from, "--to", secret], 64),
+        (&["--from", "/nowhere", "--to", &url], 64),
+    ] {
+        let refused = old.run("", &[&["store", "migrate"], arguments].concat()).await;
+        assert_eq!(refused.code, Some(code), "{refused:?}");
+    }
+    // A replica with a key file of its own opens neither end.
+    let other = Place::new(backend.addr, "");
+    other.app_password("alice", MAIL_PASSWORD).await;
+    let refused = other
+        .run("", &["store", "migrate", "--from", &from, "--to", &url])
+        .await;
+    assert_eq!(refused.code, Some(78), "{refused:?}");
+    assert!(refused.err.contains("another key file"), "{refused:?}");
+    let empty = with_key_of(&old, &backend, &url);
+    let listed = empty.json("", &["user", "list"]).await;
+    assert!(listed.as_array().unwrap().is_empty(), "{listed}");
+}
+
+/// As docs/operations.md has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_restored_into_an_empty_database_is_the_store() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let (places, _shared) = Replicas::places(&cluster, &backend, 1, "");
+    let (_, password) = places[0].app_password("alice", MAIL_PASSWORD).await;
     let dump = cluster.path("imapwarden.dump").display().to_string();
+    let database = places[0].config.state.postgres().unwrap().address.to_string();
+    let database = cluster.url(database.rsplit('/').next().unwrap());
     let restored = cluster.url(&cluster.database());
-    for (program, arguments) in [
+    let steps = [
         (
             "pg_dump",
-            vec!["--format=custom", "--file", &dump, "--dbname", &url],
+            &["--format=custom", "--file", &dump, "--dbname", &database][..],
         ),
         (
             "pg_restore",
-            vec![
+            &[
                 "--exit-on-error",
                 "--single-transaction",
                 "--no-owner",
@@ -306,23 +340,16 @@ async fn a_store_in_a_file_moves_to_the_server_with_all_that_is_in_it() {
                 &dump,
             ],
         ),
-    ] {
+    ];
+    for (program, arguments) in steps {
         let done = cluster.program(program).args(arguments).output().unwrap();
         assert!(done.status.success(), "{program}: {done:?}");
     }
+    let key = places[0].config.state.key_file();
     let new = Place::new(
         backend.addr,
-        &format!("store: {{url: '{restored}'}}\nkey_file: '{key}'"),
+        &format!("store: {{url: '{restored}'}}\nkey_file: '{}'", key.display()),
     );
     let program = new.start().await;
     works(&mut program.logged_in("alice", &password).await).await;
-
-    // Another key file: neither end is opened with it.
-    let other = Place::new(backend.addr, &format!("store: {{url: '{url}'}}"));
-    let refused = other.run("", &["user", "list"]).await;
-    assert_ne!(refused.code, Some(0), "{refused:?}");
-    let refused = other
-        .run("", &["store", "migrate", "--from", &from, "--to", &url])
-        .await;
-    assert_ne!(refused.code, Some(0), "{refused:?}");
 }

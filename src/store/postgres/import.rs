@@ -10,6 +10,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::types::Type;
 
+use crate::store::Answer;
 use crate::store::StoreError;
 use crate::store::postgres::PostgresStore;
 use crate::store::postgres::error::Trouble;
@@ -44,13 +45,11 @@ impl PostgresStore {
     ///
     /// # Errors
     /// Nothing was copied: either side fails, or the database belongs to another key file.
-    pub async fn import(&self, from: &Path) -> Result<Imported, StoreError> {
+    pub fn import(&self, from: &Path) -> Answer<'_, Imported> {
         let from = from.to_owned();
-        self.pool
-            .write_within(PATIENCE, async move |db: &Writer<'_>| {
-                import(db, from.clone()).await
-            })
-            .await
+        Box::pin(self.pool.write_within(PATIENCE, async move |db: &Writer<'_>| {
+            import(db, from.clone()).await
+        }))
     }
 }
 

@@ -74,7 +74,11 @@ impl PostgresStore {
     ///
     /// # Errors
     /// Says why the database cannot be used.
-    pub async fn open(options: &Options) -> Result<Self, StoreError> {
+    pub fn open(options: &Options) -> Answer<'_, Self> {
+        Box::pin(Self::begin(options))
+    }
+
+    async fn begin(options: &Options) -> Result<Self, StoreError> {
         let tls = match (&options.tls, options.address.uses_tls()) {
             (Some(client), true) => Some(client.for_postgres()),
             (None, true) => return Err(StoreError::Unavailable("TLS is not set up".to_owned())),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio_postgres::Row;
+
+use crate::store::Answer;
 use crate::store::StoreError;
 use crate::store::postgres::error::Trouble;
 use crate::store::postgres::pool::Pool;
@@ -186,32 +189,42 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), StoreError> {
     migrate_by(pool, MIGRATIONS).await
 }
 
-async fn migrate_by(pool: &Pool, migrations: &[&str]) -> Result<(), StoreError> {
+async fn migrate_by(pool: &Pool, migrations: &'static [&'static str]) -> Result<(), StoreError> {
     let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
-    let found = pool.read(async |db: &Reader<'_>| look(db).await).await?;
+    let found: Answer<'_, Condition> =
+        Box::pin(pool.read(async move |db: &Reader<'_>| look_before(db).await));
+    let found = found.await?;
     check_encoding(&found)?;
     if found.version(known)? == Some(known) {
         return Ok(());
     }
-    pool.write_within(MIGRATION, async |db: &Writer<'_>| {
-        let limit = MIGRATION.as_millis();
-        db.batch(&format!(
-            "SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}; \
-             SET LOCAL idle_in_transaction_session_timeout = {limit}"
-        ))
+    let brought: Answer<'_, ()> = Box::pin(pool.write_within(MIGRATION, async move |db: &Writer<'_>| {
+        bring_forward(db, known, migrations).await
+    }));
+    brought.await
+}
+
+async fn bring_forward(
+    db: &Writer<'_>,
+    known: i64,
+    migrations: &'static [&'static str],
+) -> Result<(), Trouble> {
+    let limit = MIGRATION.as_millis();
+    db.batch(&format!(
+        "SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}; \
+         SET LOCAL idle_in_transaction_session_timeout = {limit}"
+    ))
+    .await?;
+    Lock::Schema.take(db).await?;
+    // Another replica may have been here meanwhile.
+    let found = look(db).await?.version(known)?.unwrap_or(0);
+    let done = usize::try_from(found).unwrap_or(0);
+    for migration in migrations.iter().skip(done) {
+        db.batch(migration).await?;
+    }
+    db.execute("UPDATE imapwarden_schema SET version = $1", &[&known])
         .await?;
-        Lock::Schema.take(db).await?;
-        // Another replica may have been here meanwhile.
-        let found = look(db).await?.version(known)?.unwrap_or(0);
-        let done = usize::try_from(found).unwrap_or(0);
-        for migration in migrations.iter().skip(done) {
-            db.batch(migration).await?;
-        }
-        db.execute("UPDATE imapwarden_schema SET version = $1", &[&known])
-            .await?;
-        Ok(())
-    })
-    .await
+    Ok(())
 }
 
 /// What a database is found to be.
@@ -249,51 +262,56 @@ fn check_encoding(found: &Condition) -> Result<(), StoreError> {
     )))
 }
 
-/// Something that can ask: a reader, or a transaction.
-trait Ask {
-    async fn ask(&self, sql: &str) -> Result<Option<tokio_postgres::Row>, Trouble>;
-}
+/// What extensions bring is nobody's.
+const CONDITION: &str = "
+SELECT current_database()::text, current_setting('server_encoding'),
+    coalesce(bool_or(c.relname = 'imapwarden_schema'), false), count(c.relname)
+FROM (SELECT 1) AS one
+LEFT JOIN pg_class AS c ON c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+    AND c.relkind IN ('r', 'p')
+    AND NOT EXISTS (SELECT 1 FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')";
 
-impl Ask for Reader<'_> {
-    async fn ask(&self, sql: &str) -> Result<Option<tokio_postgres::Row>, Trouble> {
-        self.row(sql, &[]).await
+const VERSION: &str = "SELECT max(version) FROM imapwarden_schema";
+
+impl Condition {
+    /// From what `CONDITION` answers.
+    fn of(row: Option<Row>) -> Result<Self, Trouble> {
+        let Some(row) = row else {
+            return Err(StoreError::Damaged("the catalogue gives no answer".to_owned()).into());
+        };
+        let row = From::start(&row);
+        Ok(Self {
+            database: row.get(0)?,
+            encoding: row.get(1)?,
+            is_ours: row.get(2)?,
+            others: row.get(3)?,
+            version: None,
+        })
+    }
+
+    /// With what `VERSION` answers.
+    fn of_version(mut self, row: Option<Row>) -> Result<Self, Trouble> {
+        self.version = row.map_or(Ok(None), |row| From::start(&row).get(0))?;
+        Ok(self)
     }
 }
 
-impl Ask for Writer<'_> {
-    async fn ask(&self, sql: &str) -> Result<Option<tokio_postgres::Row>, Trouble> {
-        self.row(sql, &[]).await
+/// Without a transaction: nothing is locked where nothing is to be done.
+async fn look_before(db: &Reader<'_>) -> Result<Condition, Trouble> {
+    let found = Condition::of(db.row(CONDITION, &[]).await?)?;
+    if !found.is_ours {
+        return Ok(found);
     }
+    let version = db.row(VERSION, &[]).await?;
+    found.of_version(version)
 }
 
-async fn look(db: &impl Ask) -> Result<Condition, Trouble> {
-    // What extensions bring is nobody's.
-    let row = db
-        .ask(
-            "SELECT current_database()::text, current_setting('server_encoding'),
-                 coalesce(bool_or(c.relname = 'imapwarden_schema'), false), count(c.relname)
-             FROM (SELECT 1) AS one
-             LEFT JOIN pg_class AS c ON c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
-                 AND c.relkind IN ('r', 'p')
-                 AND NOT EXISTS (SELECT 1 FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')",
-        )
-        .await?;
-    let Some(row) = row else {
-        return Err(StoreError::Damaged("the catalogue gives no answer".to_owned()).into());
-    };
-    let row = From::start(&row);
-    let is_ours: bool = row.get(2)?;
-    let version = if is_ours {
-        let version = db.ask("SELECT max(version) FROM imapwarden_schema").await?;
-        version.map_or(Ok(None), |row| From::start(&row).get(0))?
-    } else {
-        None
-    };
-    Ok(Condition {
-        database: row.get(0)?,
-        encoding: row.get(1)?,
-        is_ours,
-        others: row.get(3)?,
-        version,
-    })
+/// The same in the transaction that may change it.
+async fn look(db: &Writer<'_>) -> Result<Condition, Trouble> {
+    let found = Condition::of(db.row(CONDITION, &[]).await?)?;
+    if !found.is_ours {
+        return Ok(found);
+    }
+    let version = db.row(VERSION, &[]).await?;
+    found.of_version(version)
 }
