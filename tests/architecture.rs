@@ -11,7 +11,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("policy", 2, &[]),
     ("session", 3, &[]),
     ("net", 4, &[]),
-    ("store", 4, &[]),
+    ("store", 4, &["net"]),
     ("limits", 4, &[]),
     ("telemetry", 4, &[]),
     ("auth", 4, &["store"]),

@@ -17,6 +17,7 @@ use crate::config::address::Endpoint;
 use crate::policy::facts::Fact;
 use crate::policy::rules::Mode;
 use crate::store::MfaSetting;
+use crate::store::postgres::address::Address;
 use crate::types::Group;
 use crate::types::SessionId;
 use crate::types::UnixTime;
@@ -82,6 +83,9 @@ pub(super) enum Command {
     /// What would become of a login or a command, and what says so. Changes nothing.
     #[command(subcommand)]
     Explain(ExplainCommand),
+    /// The store itself.
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -288,6 +292,28 @@ pub(super) enum PolicyCommand {
         #[arg(long, value_name = "shadow|enforce", value_parser = values::mode)]
         mode: Option<Mode>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Copy everything from an SQLite store into an empty PostgreSQL one; the proxy must be stopped.
+    Migrate(Box<Migrate>),
+}
+
+#[derive(Debug, Arguments)]
+pub(super) struct Migrate {
+    /// The store to copy.
+    #[arg(long, value_name = "sqlite:FILE", value_parser = values::sqlite)]
+    pub(super) from: PathBuf,
+    /// Where to; the store of the configuration otherwise.
+    #[arg(long, value_name = "postgres://USER@HOST/DATABASE", value_parser = values::postgres)]
+    pub(super) to: Option<Address>,
+    /// With --to: the file with the database user's password.
+    #[arg(long, value_name = "FILE", requires = "to")]
+    pub(super) password_file: Option<PathBuf>,
+    /// With --to: authorities for the server's certificate.
+    #[arg(long, value_name = "FILE", requires = "to")]
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 impl PolicyCommand {

@@ -19,6 +19,7 @@ mod restrictions;
 mod secrets;
 mod serve;
 mod session;
+mod store;
 mod user;
 mod values;
 
@@ -110,6 +111,7 @@ async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Resu
         Command::Session(command) => Box::pin(session::run(&mut cx, command)).await,
         Command::Policy(command) => policy::run(&mut cx, command),
         Command::Explain(command) => Box::pin(explain::run(&mut cx, command)).await,
+        Command::Store(command) => Box::pin(store::run(&mut cx, command)).await,
     }
 }
 

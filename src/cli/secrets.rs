@@ -23,7 +23,7 @@ const CODE: &str = "the code";
 /// The mail password of an account, from where the arguments say.
 pub(super) fn mail_password(from: &PasswordFrom, account: &UserName) -> Result<Secret, CliError> {
     if let Some(file) = &from.password_file {
-        return from_file(file);
+        return from_file(file, MAIL_PASSWORD);
     }
     if from.password_stdin {
         return from_stdin(MAIL_PASSWORD);
@@ -69,9 +69,10 @@ fn from_stdin(what: &'static str) -> Result<Secret, CliError> {
     })
 }
 
-fn from_file(path: &Path) -> Result<Secret, CliError> {
+/// A password from a file that others may not read.
+pub(super) fn from_file(path: &Path, what: &'static str) -> Result<Secret, CliError> {
     let failed = |source| CliError::Input {
-        what: MAIL_PASSWORD,
+        what,
         from: path.display().to_string(),
         source,
     };
@@ -138,10 +139,13 @@ mod tests {
         let file = dir.path().join("p");
         fs::write(&file, "x\n").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(from_file(&file), Err(CliError::Exposed(_))));
+        assert!(matches!(
+            from_file(&file, MAIL_PASSWORD),
+            Err(CliError::Exposed(_))
+        ));
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(from_file(&file).unwrap(), Secret::from("x"));
-        let missing = from_file(&dir.path().join("missing")).unwrap_err();
+        assert_eq!(from_file(&file, MAIL_PASSWORD).unwrap(), Secret::from("x"));
+        let missing = from_file(&dir.path().join("missing"), MAIL_PASSWORD).unwrap_err();
         assert_eq!(missing.code(), 66);
     }
 }

@@ -1,6 +1,7 @@
 //! What arguments mean: names, networks, times. Each says what to write instead of what was written.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,6 +16,7 @@ use crate::imap::verb::Verb;
 use crate::policy::facts::Fact;
 use crate::policy::rules::Mode;
 use crate::store::MfaSetting;
+use crate::store::postgres::address::Address;
 use crate::types::Commands;
 use crate::types::Group;
 use crate::types::MailboxPattern;
@@ -109,6 +111,23 @@ pub(super) fn text(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.trim().to_owned())
+}
+
+/// An SQLite store by its file.
+pub(super) fn sqlite(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => Err("write `sqlite:FILE`".to_owned()),
+    }
+}
+
+/// A PostgreSQL store by its URL, without a password.
+pub(super) fn postgres(text: &str) -> Result<Address, String> {
+    let address = Address::parse(text).map_err(|wrong| format!("{}; {}", wrong.what, wrong.help))?;
+    if !address.uses_tls() && !address.is_local() {
+        return Err("everything would go to another machine in clear; leave `sslmode` out".to_owned());
+    }
+    Ok(address)
 }
 
 /// An address alone is the network that has only it. Host bits are a mistake: nobody knows which network was meant.

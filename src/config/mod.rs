@@ -19,6 +19,7 @@ mod notes;
 pub mod output;
 pub mod places;
 pub mod policy;
+pub mod postgres;
 mod problem;
 pub mod relay;
 pub mod route;
@@ -233,7 +234,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
     let routes = route::read(&mut root, &backends);
     let relay = Relay::read(root.section("relay"));
     let rules = Rules::read(root.section("rules"), &cx);
-    let state = State::read(&mut root, base);
+    let state = State::read(&mut root, &cx);
     let events = Events::read(root.section("events"), &cx);
     let log = output::read_log(root.section("log"));
     let place = root.place("metrics");

@@ -37,7 +37,7 @@ impl Config {
         for database in databases.into_iter().flatten() {
             lines.push(("database", database.display().to_string()));
         }
-        lines.push(("store", self.state.store().display().to_string()));
+        lines.push(("store", self.store_name()));
         let metrics = self
             .metrics
             .address
@@ -93,6 +93,12 @@ impl Config {
             .filter(|b| b.tls == BackendTls::None && !b.address.is_private())
         {
             warnings.push(format!("passwords go to {} in clear", backend.address));
+        }
+        if let Some(store) = self.state.postgres()
+            && !store.address.uses_tls()
+            && !store.address.is_local()
+        {
+            warnings.push(format!("the store at {} is reached in clear", store.address));
         }
         if let Some(address) = self.metrics.address.filter(|address| !address.ip().is_loopback()) {
             warnings.push(format!("metrics at {address} are readable from other machines"));

@@ -44,9 +44,8 @@ use crate::server::sessions::Sessions;
 use crate::server::shared::Limits;
 use crate::server::shared::Shared;
 use crate::server::shared::Timing;
+use crate::server::store;
 use crate::store::Store;
-use crate::store::sqlite;
-use crate::store::sqlite::SqliteStore;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink;
 use crate::types::Networks;
@@ -124,33 +123,10 @@ pub(super) async fn server(
 /// Either cannot be used, or they do not belong together.
 pub async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Arc<Keys>), StartError> {
     data_directory(&config.state.data_directory)?;
-    let path = config.state.store();
-    let opened =
-        tokio::task::spawn_blocking(move || SqliteStore::open(&path, &sqlite::Options::default())).await;
-    let store: Arc<dyn Store> = match opened {
-        Ok(opened) => Arc::new(opened?),
-        Err(error) => return Err(crate::store::StoreError::Unavailable(error.to_string()).into()),
-    };
+    let store = store::open(config).await?;
     let options = config.key_file_options();
     let keys = Keys::open(&config.state.key_file(), options, &*store).await?;
     Ok((store, Arc::new(keys)))
-}
-
-/// Opens the store to look only; `None` where there is none yet. For the command line.
-///
-/// # Errors
-/// It cannot be read.
-pub async fn look_into_store(config: &Config) -> Result<Option<Arc<dyn Store>>, StartError> {
-    let path = config.state.store();
-    if !path.exists() {
-        return Ok(None);
-    }
-    let options = sqlite::Options::default();
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open_to_look(&path, &options)).await;
-    match opened {
-        Ok(opened) => Ok(Some(Arc::new(opened?))),
-        Err(error) => Err(crate::store::StoreError::Unavailable(error.to_string()).into()),
-    }
 }
 
 /// The backends; also for the command line.

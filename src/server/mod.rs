@@ -13,6 +13,7 @@ mod relay;
 mod rules;
 mod sessions;
 mod shared;
+mod store;
 mod watch;
 
 use std::future::Future;
@@ -56,9 +57,11 @@ use crate::telemetry::sink;
 use crate::telemetry::sink::SinkError;
 use crate::telemetry::sink::Writer;
 
-pub use build::look_into_store;
 pub use build::open_backends;
 pub use build::open_store;
+pub use store::look_into as look_into_store;
+pub use store::open_postgres;
+pub use store::open_sqlite;
 
 /// How long the last events may take to be written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);

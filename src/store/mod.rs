@@ -4,9 +4,14 @@
 //! come here. It must never block the runtime, and never panic: whatever is wrong with it is a [`StoreError`], which
 //! callers answer by refusing (`NO [UNAVAILABLE]`).
 
+mod bounds;
 mod habits;
+mod notes;
+pub mod postgres;
 mod records;
 pub mod sqlite;
+mod tables;
+mod words;
 
 use std::future::Future;
 use std::net::IpAddr;

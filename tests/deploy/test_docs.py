@@ -38,8 +38,8 @@ def test_every_snippet_of_values_is_rendered(page, number, text, tmp_path):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_command_line_of_imapwarden_exists(path):
     text = path.read_text()
-    commands = set(re.findall(r"\bimapwarden ((?:user|app-password|ban|session) [a-z-]+|check|serve)\b", text))
-    commands |= set(re.findall(r"`((?:user|app-password|ban|session) [a-z-]+)", text))
+    commands = set(re.findall(r"\bimapwarden ((?:user|app-password|ban|session|store) [a-z-]+|check|serve)\b", text))
+    commands |= set(re.findall(r"`((?:user|app-password|ban|session|store) [a-z-]+)", text))
     for command in commands:
         run([imapwarden(), *command.split(), "--help"])
 

@@ -19,6 +19,7 @@ pub mod client;
 pub mod dialog;
 pub mod events;
 pub mod memory;
+pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod scripted;

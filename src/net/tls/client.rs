@@ -13,6 +13,7 @@ use rustls::version::TLS12;
 use rustls::version::TLS13;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::TlsStream;
 
@@ -120,6 +121,11 @@ impl Client {
             config: Arc::new(config),
             handshake_timeout: options.handshake_timeout,
         })
+    }
+
+    /// The same for the driver of PostgreSQL, which does its own hand-shake.
+    pub fn for_postgres(&self) -> MakeRustlsConnect {
+        MakeRustlsConnect::new(ClientConfig::clone(&self.config))
     }
 
     /// Does the hand-shake on a bare connection: one that has just been dialled, or one whose backend agreed to STARTTLS and

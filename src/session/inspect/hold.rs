@@ -3,7 +3,13 @@
 //! A milder or shorter hold never replaces a stricter or longer one: what holds for the whole session stands beside what holds
 //! for a time.
 
+use std::sync::Arc;
+
+use crate::policy::decision::Decisions;
 use crate::policy::decision::Hold;
+use crate::policy::engine::Engine;
+use crate::policy::facts::Event;
+use crate::session::inspect::Inspector;
 
 /// Most holds with an end that are kept; further ones last as long as the one that ends last.
 const MOST: usize = 8;
@@ -45,6 +51,37 @@ impl<T: Copy + Ord> Holds<T> {
 /// The later of two ends; none is later than any.
 fn later(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     Some(a?.max(b?))
+}
+
+impl Inspector {
+    /// What a login rule asks of the session from its first moment on.
+    pub fn hold(&mut self, decisions: &Decisions) {
+        let verdict = decisions.verdict();
+        self.throttle.add(verdict.throttle);
+        self.read_only.add(verdict.read_only);
+    }
+
+    /// Judges the login by rules that came after it. Whether the session may go on at all is for whoever lists it to ask:
+    /// here it takes on what they put on sessions. What earlier rules have put on it stays.
+    pub(super) fn renew(&mut self, rules: &Engine) {
+        if Arc::ptr_eq(rules.revision(), &self.revision) {
+            return;
+        }
+        self.revision = Arc::clone(rules.revision());
+        let login = self.parties.login();
+        let mut facts = self.parties.facts(Event::Login);
+        facts.login = Some(&login);
+        let decisions = rules.judge_again(&facts, &mut self.counters).holds();
+        if !decisions.is_empty() {
+            self.hold(&decisions);
+            self.told.push(decisions);
+        }
+    }
+
+    /// Whether the session may change nothing now.
+    pub(in crate::session) fn is_read_only(&self) -> bool {
+        self.read_only.in_force(self.now_ms).next().is_some()
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod brake;
 mod command;
+mod explained;
 mod hold;
 mod identity;
 mod role;
@@ -34,7 +35,6 @@ use crate::policy::facts::Record;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::hold::Holds;
-use crate::session::inspect::role::is_shared;
 use crate::session::inspect::role::role_of;
 use crate::session::inspect::stats::Stats;
 use crate::session::inspect::words::Moment;
@@ -44,6 +44,8 @@ use crate::types::Commands;
 use crate::types::EndReason;
 use crate::types::Measure;
 
+pub use explained::ask_about;
+pub use explained::nature_of;
 pub(in crate::session) use words::Deed;
 pub use words::Ledger;
 pub(in crate::session) use words::Objection;
@@ -51,23 +53,6 @@ pub use words::Parties;
 
 /// Most messages of one command that are judged one by one when they are in.
 const MAX_JUDGED: u32 = 10_000;
-
-/// Asks something of the facts of a command, outside of any session; `selected` is the mailbox that is open, `of` what is
-/// known of it. For explaining.
-pub fn ask_about<R>(
-    command: &Command<'_>,
-    bytes: &[u8],
-    (selected, of): (Option<&str>, Mailbox),
-    ask: impl FnOnce(&facts::Command<'_>) -> R,
-) -> R {
-    ask(&Read::of(command, bytes, selected, of).facts())
-}
-
-/// What a mailbox is for by its name, and whether it is another user's or shared. For explaining.
-#[must_use]
-pub fn nature_of(mailbox: &str) -> (Option<&'static str>, bool) {
-    (role_of(mailbox), is_shared(mailbox))
-}
 
 /// The rules in force; a reload replaces them for all sessions at once.
 pub type Rules = Arc<ArcSwap<Engine>>;
@@ -133,13 +118,6 @@ impl Inspector {
             written: None,
             now_ms,
         }
-    }
-
-    /// What a login rule asks of the session from its first moment on.
-    pub fn hold(&mut self, decisions: &Decisions) {
-        let verdict = decisions.verdict();
-        self.throttle.add(verdict.throttle);
-        self.read_only.add(verdict.read_only);
     }
 
     /// Says what time it is, in milliseconds of a clock that does not step back, the same for all sessions.
@@ -374,23 +352,6 @@ impl Inspector {
         rules.judge(&facts, &mut self.counters, self.now_ms)
     }
 
-    /// Judges the login by rules that came after it. Whether the session may go on at all is for whoever lists it to ask:
-    /// here it takes on what they put on sessions. What earlier rules have put on it stays.
-    fn renew(&mut self, rules: &Engine) {
-        if Arc::ptr_eq(rules.revision(), &self.revision) {
-            return;
-        }
-        self.revision = Arc::clone(rules.revision());
-        let login = self.parties.login();
-        let mut facts = self.parties.facts(Event::Login);
-        facts.login = Some(&login);
-        let decisions = rules.judge_again(&facts, &mut self.counters).holds();
-        if !decisions.is_empty() {
-            self.hold(&decisions);
-            self.told.push(decisions);
-        }
-    }
-
     /// Many clients say only after the login what they are.
     fn identify(&mut self, command: &Command<'_>, bytes: &[u8]) {
         let known = &self.parties.client;
@@ -423,10 +384,5 @@ impl Inspector {
             )),
             Effect::Pass | Effect::Throttle | Effect::ReadOnly => Ok(()),
         }
-    }
-
-    /// Whether the session may change nothing now.
-    pub(in crate::session) fn is_read_only(&self) -> bool {
-        self.read_only.in_force(self.now_ms).next().is_some()
     }
 }

@@ -26,6 +26,9 @@ use crate::store::User;
 use crate::store::Visit;
 use crate::store::WindowState;
 use crate::store::day_of;
+use crate::store::postgres::PostgresStore;
+use crate::store::postgres::cluster::Cluster;
+use crate::store::postgres::tests::options;
 use crate::store::sqlite;
 use crate::types::Amounts;
 use crate::types::Group;
@@ -49,6 +52,20 @@ macro_rules! contract {
                     let folder = tempfile::tempdir().unwrap();
                     let path = folder.path().join("store.db");
                     let store = sqlite::SqliteStore::open(&path, &sqlite::Options::default()).unwrap();
+                    let store: Arc<dyn Store> = Arc::new(store);
+                    super::$group::$name(&store).await;
+                }
+            )*)*
+        }
+
+        mod on_postgres {
+            use super::*;
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let Some(cluster) = Cluster::shared() else { return };
+                    let options = options(&cluster.url(&cluster.database()));
+                    let store = PostgresStore::open(&options).await.unwrap();
                     let store: Arc<dyn Store> = Arc::new(store);
                     super::$group::$name(&store).await;
                 }

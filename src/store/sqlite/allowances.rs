@@ -7,6 +7,7 @@ use rusqlite::params;
 use crate::policy::first_sync::Allowance;
 use crate::store::AppPasswordUse;
 use crate::store::sqlite::rows;
+use crate::store::words;
 use crate::types::UnixTime;
 
 /// `?1` is an id; there are 30 bits of it, so the one asked for where there is none cannot exist.
@@ -29,7 +30,7 @@ pub(super) fn open(db: &Connection, id: u32, new: &Allowance) -> rusqlite::Resul
     .execute(params![
         id,
         new.opened.0,
-        kept(new.left),
+        words::signed(new.left),
         new.network,
         new.family.as_deref(),
         new.ended.map(|end| end.0),
@@ -43,7 +44,7 @@ pub(super) fn spend(db: &Connection, id: u32, bytes: u64, at: UnixTime) -> rusql
              ended = CASE WHEN bytes_left <= ?2 THEN ifnull(ended, ?3) ELSE ended END
          WHERE app_password = ?1",
     )?
-    .execute(params![id, kept(bytes), at.0])?;
+    .execute(params![id, words::signed(bytes), at.0])?;
     Ok(())
 }
 
@@ -57,9 +58,4 @@ pub(super) fn learn(db: &Connection, id: u32, family: &str) -> rusqlite::Result<
     db.prepare_cached("UPDATE allowances SET family = ifnull(family, ?2) WHERE app_password = ?1")?
         .execute(params![id, family])?;
     Ok(())
-}
-
-/// SQLite's integers are signed.
-fn kept(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

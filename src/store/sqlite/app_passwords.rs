@@ -8,6 +8,7 @@ use crate::store::AppPassword;
 use crate::store::LastUse;
 use crate::store::address_text;
 use crate::store::sqlite::rows;
+use crate::store::words;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -29,12 +30,12 @@ pub(super) fn add(db: &Connection, new: &AppPassword) -> rusqlite::Result<bool> 
             new.sealed,
             new.created.0,
             new.expires.map(|end| end.0),
-            new.networks.as_ref().map(rows::networks_text),
+            new.networks.as_ref().map(words::of_networks),
             new.restrictions.read_only,
-            new.restrictions.mailboxes.as_deref().map(rows::patterns_text),
-            rows::commands_text(&new.restrictions.commands),
-            new.restrictions.budget.bytes.map(rows::count_number),
-            new.restrictions.budget.messages.map(rows::count_number),
+            new.restrictions.mailboxes.as_deref().map(words::of_patterns),
+            words::of_commands(&new.restrictions.commands),
+            new.restrictions.budget.bytes.map(words::signed),
+            new.restrictions.budget.messages.map(words::signed),
             new.restrictions.service,
         ],
     )?;

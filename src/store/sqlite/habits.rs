@@ -8,6 +8,7 @@ use crate::store::Averages;
 use crate::store::Habit;
 use crate::store::Habits;
 use crate::store::Visit;
+use crate::store::bounds;
 use crate::store::day_of;
 use crate::store::sqlite::allowances;
 use crate::store::sqlite::rows;
@@ -15,24 +16,6 @@ use crate::types::Amounts;
 use crate::types::Measure;
 use crate::types::UnixTime;
 use crate::types::UserName;
-
-/// Habits remembered of one user and kind, the last used.
-const PER_KIND: u32 = 64;
-
-/// How long a habit is remembered after its last use: longer than any account may be quiet without being noticed.
-const HABIT_LIFE: i64 = 365 * 24 * 3600;
-
-/// How long the last login of a user is remembered.
-const LOGIN_LIFE: i64 = 3 * HABIT_LIFE;
-
-/// Networks remembered of everybody together, the last seen.
-const NETWORKS: i64 = 100_000;
-
-/// How many days of what users did are kept.
-const USAGE_DAYS: i64 = 90;
-
-/// Far beyond what anybody does in a day, and far from what SQLite can add up.
-const MOST: i64 = 1 << 60;
 
 /// Habits, usage, allowances, groups. What was known of sources is kept.
 pub(super) const MIGRATION: &str = "
@@ -190,7 +173,7 @@ pub(super) fn came(db: &Connection, user: &UserName, habit: &Habit, at: UnixTime
         "DELETE FROM habits WHERE user = ?1 AND kind = ?2 AND value NOT IN
          (SELECT value FROM habits WHERE user = ?1 AND kind = ?2 ORDER BY last_seen DESC LIMIT ?3)",
     )?
-    .execute(params![user, kind, PER_KIND])?;
+    .execute(params![user, kind, bounds::HABITS_PER_KIND])?;
     Ok(())
 }
 
@@ -213,7 +196,10 @@ pub(super) fn network_seen(db: &Connection, network: &[u8; 32], at: UnixTime) ->
 }
 
 pub(super) fn did(db: &Connection, user: &UserName, day: i64, amounts: &Amounts) -> rusqlite::Result<()> {
-    let more = |measure| i64::try_from(amounts.of_measure(measure)).map_or(MOST, |amount| amount.min(MOST));
+    let more = |measure| {
+        i64::try_from(amounts.of_measure(measure))
+            .map_or(bounds::MOST_USAGE, |amount| amount.min(bounds::MOST_USAGE))
+    };
     db.prepare_cached(&format!(
         "INSERT INTO usage (user, day, {USAGE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET
@@ -233,7 +219,7 @@ pub(super) fn did(db: &Connection, user: &UserName, day: i64, amounts: &Amounts)
         more(Measure::AppendedMessages),
         more(Measure::Commands),
         more(Measure::Logins),
-        MOST,
+        bounds::MOST_USAGE,
     ])?;
     Ok(())
 }
@@ -254,15 +240,21 @@ pub(super) fn forget(db: &Connection, user: &UserName) -> rusqlite::Result<()> {
 
 pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
     let ago = |span: i64| now.0.saturating_sub(span);
-    db.execute("DELETE FROM habits WHERE last_seen < ?1", [ago(HABIT_LIFE)])?;
-    db.execute("DELETE FROM logins WHERE last < ?1", [ago(LOGIN_LIFE)])?;
-    db.execute("DELETE FROM networks WHERE last_seen < ?1", [ago(HABIT_LIFE)])?;
+    db.execute(
+        "DELETE FROM habits WHERE last_seen < ?1",
+        [ago(bounds::HABIT_LIFE)],
+    )?;
+    db.execute("DELETE FROM logins WHERE last < ?1", [ago(bounds::LOGIN_LIFE)])?;
+    db.execute(
+        "DELETE FROM networks WHERE last_seen < ?1",
+        [ago(bounds::HABIT_LIFE)],
+    )?;
     db.execute(
         "DELETE FROM networks WHERE last_seen <
          (SELECT last_seen FROM networks ORDER BY last_seen DESC LIMIT 1 OFFSET ?1)",
-        [NETWORKS],
+        [bounds::NETWORKS],
     )?;
-    let oldest = day_of(now).saturating_sub(USAGE_DAYS);
+    let oldest = day_of(now).saturating_sub(bounds::USAGE_DAYS);
     db.execute("DELETE FROM usage WHERE day < ?1", [oldest])?;
     Ok(())
 }

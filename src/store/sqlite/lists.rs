@@ -6,18 +6,10 @@ use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::store::Ban;
+use crate::store::bounds;
 use crate::store::sqlite::habits;
 use crate::store::sqlite::rows;
 use crate::types::UnixTime;
-
-/// Bans that may be kept: more than any list an operator writes, and few enough to load at once.
-const MAX_BANS: i64 = 100_000;
-
-/// How long a one-time secret waits for its first code.
-const ENROLMENT_LIFE: i64 = 24 * 3600;
-
-/// How long an app password that ended is kept, so that its owner and events can still name it.
-const ENDED_LIFE: i64 = 365 * 24 * 3600;
 
 /// False where there is no room.
 pub(super) fn add_ban(db: &Connection, ban: &Ban) -> rusqlite::Result<bool> {
@@ -28,7 +20,7 @@ pub(super) fn add_ban(db: &Connection, ban: &Ban) -> rusqlite::Result<bool> {
         [&network],
         |row| row.get(0),
     )?;
-    if kept >= MAX_BANS && !known {
+    if kept >= bounds::BANS && !known {
         return Ok(false);
     }
     db.execute(
@@ -86,11 +78,11 @@ pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
     db.execute("DELETE FROM bans WHERE until <= ?1", [now.0])?;
     db.execute(
         "DELETE FROM totp_enrolment WHERE created < ?1",
-        [now.0.saturating_sub(ENROLMENT_LIFE)],
+        [now.0.saturating_sub(bounds::ENROLMENT_LIFE)],
     )?;
     db.execute(
         "DELETE FROM app_passwords WHERE min(ifnull(revoked, expires), ifnull(expires, revoked)) < ?1",
-        [now.0.saturating_sub(ENDED_LIFE)],
+        [now.0.saturating_sub(bounds::ENDED_LIFE)],
     )?;
     habits::sweep(db, now)
 }

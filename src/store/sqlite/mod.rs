@@ -6,6 +6,7 @@
 mod allowances;
 mod app_passwords;
 mod error;
+mod export;
 mod habits;
 mod lane;
 mod lists;
@@ -47,12 +48,14 @@ use crate::store::Subject;
 use crate::store::Totp;
 use crate::store::User;
 use crate::store::Visit;
+use crate::store::notes::Notes;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
+pub(super) use export::export;
+
 use error::unavailable;
 use lane::Lane;
-use notes::Notes;
 use writer::Writer;
 
 /// Threads that answer questions.

@@ -17,12 +17,10 @@ use crate::store::Totp;
 use crate::store::User;
 use crate::store::Window;
 use crate::store::WindowState;
+use crate::store::words;
 use crate::types::BudgetLimits;
 use crate::types::Commands;
-use crate::types::Group;
-use crate::types::GroupError;
 use crate::types::Groups;
-use crate::types::MailboxPattern;
 use crate::types::Networks;
 use crate::types::Restrictions;
 use crate::types::UnixTime;
@@ -70,13 +68,9 @@ pub(super) fn app_password(row: &Row<'_>) -> rusqlite::Result<AppPassword> {
 }
 
 fn restrictions(row: &Row<'_>) -> rusqlite::Result<Restrictions> {
-    let patterns = |text: &str| {
-        let patterns: Result<Vec<_>, _> = text.lines().map(MailboxPattern::parse).collect();
-        patterns.map(Vec::into_boxed_slice)
-    };
     Ok(Restrictions {
         read_only: row.get(15)?,
-        mailboxes: optional(row, 16, patterns)?,
+        mailboxes: optional(row, 16, |text| words::patterns(text).ok_or(Unreadable))?,
         commands: optional(row, 17, Commands::parse)?.unwrap_or_default(),
         budget: BudgetLimits {
             bytes: maybe_count(row, 18)?,
@@ -157,28 +151,6 @@ pub(super) fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
     })
 }
 
-/// CIDR words with single spaces.
-pub(super) fn networks_text(networks: &Networks) -> String {
-    let words: Vec<String> = networks.iter().map(ToString::to_string).collect();
-    words.join(" ")
-}
-
-/// One pattern a line: none has a line end in it.
-pub(super) fn patterns_text(patterns: &[MailboxPattern]) -> String {
-    let lines: Vec<&str> = patterns.iter().map(MailboxPattern::as_str).collect();
-    lines.join("\n")
-}
-
-/// A profile or verbs; nothing where every command may be used.
-pub(super) fn commands_text(commands: &Commands) -> Option<String> {
-    (*commands != Commands::Any).then(|| commands.to_string())
-}
-
-/// SQLite's integers are signed.
-pub(super) fn count_number(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
 fn maybe_count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     let number: Option<i64> = row.get(column)?;
     number
@@ -187,22 +159,12 @@ fn maybe_count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
 }
 
 fn networks(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Networks>> {
-    optional(row, column, |text| {
-        let nets: Result<Vec<_>, _> = text.split_whitespace().map(str::parse).collect();
-        nets.map(Networks::new)
-    })
-}
-
-/// Words with single spaces.
-pub(super) fn groups_text(groups: &Groups) -> String {
-    let words: Vec<&str> = groups.iter().map(Group::as_str).collect();
-    words.join(" ")
+    optional(row, column, |text| words::networks(text).ok_or(Unreadable))
 }
 
 fn groups(row: &Row<'_>, column: usize) -> rusqlite::Result<Groups> {
     let text: String = row.get(column)?;
-    let words: Result<Vec<_>, GroupError> = text.split_whitespace().map(Group::parse).collect();
-    words.and_then(Groups::new).map_err(|_| unreadable(column))
+    words::groups(&text).ok_or_else(|| unreadable(column))
 }
 
 fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {

@@ -10,6 +10,7 @@ use crate::store::User;
 use crate::store::sqlite::habits;
 use crate::store::sqlite::rows;
 use crate::store::sqlite::windows;
+use crate::store::words;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -23,10 +24,10 @@ pub(super) fn add(db: &Connection, user: &User) -> rusqlite::Result<bool> {
             user.disabled,
             user.mfa.map(|setting| setting.as_str()),
             user.enrol_by.map(|end| end.0),
-            user.networks.as_ref().map(rows::networks_text),
+            user.networks.as_ref().map(words::of_networks),
             user.created.0,
             user.epoch,
-            rows::groups_text(&user.groups),
+            words::of_groups(&user.groups),
         ],
     )?;
     Ok(added == 1)
@@ -43,8 +44,8 @@ pub(super) fn change(db: &Connection, user: &User) -> rusqlite::Result<bool> {
             user.disabled,
             user.mfa.map(|setting| setting.as_str()),
             user.enrol_by.map(|end| end.0),
-            user.networks.as_ref().map(rows::networks_text),
-            rows::groups_text(&user.groups),
+            user.networks.as_ref().map(words::of_networks),
+            words::of_groups(&user.groups),
         ],
     )?;
     if user.disabled {

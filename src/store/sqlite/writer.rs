@@ -11,11 +11,12 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use crate::store::StoreError;
+use crate::store::notes::Notes;
 use crate::store::sqlite::Changes;
 use crate::store::sqlite::Waiting;
 use crate::store::sqlite::lane::Jobs;
 use crate::store::sqlite::lane::Lost;
-use crate::store::sqlite::notes::Notes;
+use crate::store::sqlite::notes;
 use crate::store::sqlite::open;
 use crate::store::sqlite::open::Identity;
 
@@ -81,16 +82,16 @@ fn data_version(connection: &Connection) -> Option<i64> {
 
 /// Writes what waits; on failure it waits on.
 pub(super) fn flush(waiting: &Mutex<Notes>, connection: &mut Connection) -> Result<(), StoreError> {
-    let notes = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
-    if notes.is_empty() {
+    let taken = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
+    if taken.is_empty() {
         return Ok(());
     }
-    let written = notes.write(connection);
+    let written = notes::write(&taken, connection);
     if written.is_err() {
         waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .put_back(notes);
+            .put_back(taken);
     }
     written
 }

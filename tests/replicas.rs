@@ -1,0 +1,355 @@
+//! Several replicas on one PostgreSQL: what one of them is told holds at all of them, and none depends on the server's being
+//! there for sessions that are open. The real program, and a real server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a fault must fail the test"
+)]
+
+mod support;
+
+use std::time::Duration;
+use std::time::Instant;
+
+use imapwarden::auth::accounts::Accounts;
+use imapwarden::auth::totp;
+use imapwarden::server::clock;
+use imapwarden::types::Secret;
+use imapwarden::types::UnixTime;
+use imapwarden::types::UserName;
+use support::base32;
+use support::client::TlsClient;
+use support::events::text;
+use support::memory::Mail;
+use support::memory::Server;
+use support::postgres::Cluster;
+use support::postgres::PASSWORD;
+use support::program::Place;
+use support::program::Program;
+use support::program::until;
+use tempfile::TempDir;
+
+const MAIL_PASSWORD: &str = "right";
+
+const ENDED: &str = "* BYE Session ended by the server\r\n";
+
+async fn backend() -> Server {
+    let mail = Mail::default();
+    mail.add_sample_user("alice", MAIL_PASSWORD);
+    mail.add_user("bob", MAIL_PASSWORD);
+    Server::start(mail).await.unwrap()
+}
+
+/// Three replicas with one store and one key file; the password of the database is in a file.
+struct Replicas {
+    places: Vec<Place>,
+    programs: Vec<Program>,
+    _shared: TempDir,
+}
+
+impl Replicas {
+    fn places(cluster: &Cluster, backend: &Server, count: usize, more: &str) -> (Vec<Place>, TempDir) {
+        let shared = TempDir::new().unwrap();
+        let database = &cluster.database();
+        support::program::private_file(shared.path(), "password", PASSWORD);
+        let more = format!(
+            "store: {{url: '{}', password_file: '{dir}/password'}}\nkey_file: '{dir}/key'\nlogin: {{refusal_delay: 1s}}\n{more}",
+            cluster.tcp_url(database),
+            dir = shared.path().display(),
+        );
+        let places = (0..count).map(|_| Place::new(backend.addr, &more)).collect();
+        (places, shared)
+    }
+
+    async fn start(cluster: &Cluster, backend: &Server, more: &str) -> Self {
+        let (places, shared) = Self::places(cluster, backend, 3, more);
+        let mut programs = Vec::new();
+        for place in &places {
+            programs.push(place.start().await);
+        }
+        Self {
+            places,
+            programs,
+            _shared: shared,
+        }
+    }
+}
+
+async fn works(client: &mut TlsClient) {
+    let answer = client.command("w", "NOOP").await.unwrap();
+    assert!(answer.last().unwrap().starts_with("w OK"), "{answer:?}");
+}
+
+async fn rest(client: &mut TlsClient) -> String {
+    String::from_utf8(client.rest().await.unwrap()).unwrap()
+}
+
+async fn try_login(program: &Program, arguments: &str) -> String {
+    let mut client = program.connect().await;
+    let answer = client.command("l", &format!("LOGIN {arguments}")).await.unwrap();
+    answer.last().unwrap().clone()
+}
+
+/// A user with one-time codes; the secret.
+async fn enrol(place: &Place, name: &str) -> Secret {
+    let user = UserName::parse(name.as_bytes()).unwrap();
+    place.app_password(name, MAIL_PASSWORD).await;
+    let (store, keys) = place.open().await;
+    let accounts = Accounts::new(&*store, &keys);
+    let begun = accounts.begin_totp(&user, "test", clock::unix()).await.unwrap();
+    let secret = base32::decode(std::str::from_utf8(begun.typed.expose()).unwrap());
+    // The code of the step before: the present one stays unused.
+    let code = totp::code_at(&secret, UnixTime(clock::unix().0 - 30)).unwrap();
+    let code = Secret::from(code.as_str());
+    accounts.confirm_totp(&user, &code, clock::unix()).await.unwrap();
+    secret
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_enters_once_through_whichever_replica() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let more = "second_factor: {totp: {window: 0s, window_idle: 0s}}";
+    let replicas = Replicas::start(&cluster, &backend, more).await;
+    let secret = enrol(&replicas.places[0], "bob").await;
+    let code = totp::code_at(&secret, clock::unix()).unwrap();
+    let login = format!("bob \"{MAIL_PASSWORD};{code}\"");
+    let [one, two, three] = [0, 1, 2].map(|at| try_login(&replicas.programs[at], &login));
+    let (one, two, three) = tokio::join!(one, two, three);
+    let answers = [one, two, three];
+    let of = |start: &str| answers.iter().filter(|answer| answer.starts_with(start)).count();
+    assert_eq!(of("l OK"), 1, "{answers:?}");
+    assert_eq!(of("l NO [AUTHENTICATIONFAILED]"), 2, "{answers:?}");
+    assert_eq!(
+        backend.mail.connections(),
+        1,
+        "the backend was asked for one alone"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_other_connections_need_no_new_code_at_whichever_replica() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let replicas = Replicas::start(&cluster, &backend, "").await;
+    let secret = enrol(&replicas.places[0], "bob").await;
+    let code = totp::code_at(&secret, clock::unix()).unwrap();
+    let login = format!("bob \"{MAIL_PASSWORD};{code}\"");
+    for program in &replicas.programs {
+        let answer = try_login(program, &login).await;
+        assert!(answer.starts_with("l OK"), "{answer}");
+    }
+    // What takes the factor away ends the window everywhere.
+    let reset = replicas.places[1].run("", &["user", "reset", "bob"]).await;
+    assert_eq!(reset.code, Some(0), "{reset:?}");
+    for program in &replicas.programs {
+        let answer = try_login(program, &login).await;
+        assert!(answer.starts_with("l NO [AUTHENTICATIONFAILED]"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_replica_revokes_or_bans_ends_sessions_at_all() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let replicas = Replicas::start(&cluster, &backend, "").await;
+    let [here, there, third] = [0, 1, 2].map(|at| &replicas.programs[at]);
+    let place = &replicas.places[0];
+    let (_, of_bob) = place.app_password("bob", MAIL_PASSWORD).await;
+    let mut bystander = third.logged_in("bob", &of_bob).await;
+    // A machine that is busy otherwise may delay one; not each of three.
+    let mut soonest = Duration::MAX;
+    for _ in 0..3 {
+        let (id, password) = place.app_password("alice", MAIL_PASSWORD).await;
+        let mut client = there.logged_in("alice", &password).await;
+        let from = there.events.all().len();
+        let revoked = place.run("", &["app-password", "revoke", &id]).await;
+        assert_eq!(revoked.code, Some(0), "{revoked:?}");
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, ENDED);
+        soonest = soonest.min(began.elapsed());
+        let (_, reason) = there.end_reason(from, "session_killed").await;
+        assert_eq!(reason, "revoked");
+        let refused = try_login(third, &format!("alice {password}")).await;
+        assert!(refused.starts_with("l NO [AUTHENTICATIONFAILED]"), "{refused}");
+        if soonest < Duration::from_secs(1) {
+            break;
+        }
+    }
+    assert!(soonest < Duration::from_secs(1), "{soonest:?}");
+
+    let ban = ["ban", "add", "127.0.0.2", "--reason", "a test", "--for", "1h"];
+    assert_eq!(place.run("", &ban).await.code, Some(0));
+    for program in [here, there, third] {
+        let (_, event) = program.events.wait(0, "ban_added").await.unwrap();
+        assert_eq!(text(&event, "imapwarden.ban.network"), "127.0.0.2/32");
+        assert!(program.connect_from([127, 0, 0, 2]).await.is_err());
+    }
+    works(&mut bystander).await;
+    let disabled = place.run("", &["user", "disable", "bob"]).await;
+    assert_eq!(disabled.code, Some(0), "{disabled:?}");
+    assert_eq!(rest(&mut bystander).await, ENDED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_server_is_away_nobody_new_comes_in_sessions_go_on_and_it_heals() {
+    let Some(mut cluster) = Cluster::start("") else {
+        return;
+    };
+    let backend = backend().await;
+    let (places, _shared) = Replicas::places(&cluster, &backend, 1, "");
+    let place = &places[0];
+    let (id, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let mut client = program.logged_in("alice", &password).await;
+    let mut from = 0;
+    for frozen in [true, false] {
+        if frozen {
+            cluster.signal("STOP");
+        } else {
+            cluster.stop();
+        }
+        let answer = try_login(&program, &format!("alice {password}")).await;
+        assert!(answer.starts_with("l NO [UNAVAILABLE]"), "{answer}");
+        let (at, reason) = program.end_reason(from, "login_unavailable").await;
+        assert_eq!(reason, "store_unavailable");
+        from = at;
+        until("it is not ready", || async {
+            program.get("/readyz").await.0 == 503
+        })
+        .await;
+        assert_eq!(program.get("/healthz").await.0, 200);
+        works(&mut client).await;
+        let said = place.run("", &["ban", "list"]).await;
+        assert_eq!(said.code, Some(69), "{said:?}");
+        assert!(said.err.contains("the store is unavailable"), "{said:?}");
+        if frozen {
+            cluster.signal("CONT");
+        } else {
+            cluster.run();
+        }
+        let (at, _) = program.events.wait(from, "store_recovered").await.unwrap();
+        from = at + 1;
+        works(&mut program.logged_in("alice", &password).await).await;
+        works(&mut client).await;
+    }
+    // And what is revoked after it is heard again.
+    let revoked = place.run("", &["app-password", "revoke", &id]).await;
+    assert_eq!(revoked.code, Some(0), "{revoked:?}");
+    assert_eq!(rest(&mut client).await, ENDED);
+}
+
+/// A replica whose store is at a URL, with a key file of another one's.
+fn with_key_of(old: &Place, backend: &Server, url: &str) -> Place {
+    let key = old.path("data/imapwarden.key").display().to_string();
+    Place::new(
+        backend.addr,
+        &format!("store: {{url: '{url}'}}\nkey_file: '{key}'"),
+    )
+}
+
+/// The URL of the SQLite store that a replica has by default.
+fn file_of(place: &Place) -> String {
+    format!("sqlite:{}", place.path("data/imapwarden.db").display())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_in_a_file_moves_to_the_server_with_all_that_is_in_it() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let old = Place::new(backend.addr, "");
+    let (_, password) = old.app_password("alice", MAIL_PASSWORD).await;
+    let (from, url) = (file_of(&old), cluster.url(&cluster.database()));
+    let migrate = ["store", "migrate", "--from", &from, "--to", &url];
+
+    let program = old.start().await;
+    let said = old.run("", &migrate).await;
+    assert_eq!(said.code, Some(65), "{said:?}");
+    assert!(said.err.contains("stop the running imapwarden"), "{said:?}");
+    drop(program);
+
+    let moved = old.json("", &migrate).await;
+    assert_eq!(moved["rows"]["users"], 1);
+    assert_eq!(moved["rows"]["app_passwords"], 1);
+    let again = old.run("", &migrate).await;
+    assert_eq!(again.code, Some(65), "{again:?}");
+    assert!(again.err.contains("is not empty"), "{again:?}");
+
+    let new = with_key_of(&old, &backend, &url);
+    let program = new.start().await;
+    works(&mut program.logged_in("alice", &password).await).await;
+    let listed = new.json("", &["user", "list"]).await;
+    assert_eq!(listed[0]["name"], "alice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_moved_is_left_where_it_is() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let old = Place::new(backend.addr, "");
+    old.app_password("alice", MAIL_PASSWORD).await;
+    let (from, url) = (file_of(&old), cluster.url(&cluster.database()));
+    let secret = "postgres://warden:hunter2@127.0.0.1/x";
+    for (arguments, code) in [
+        (&["--from", "sqlite:/nowhere", "--to", &url][..], 66),
+        (&["--from", &from], 64),
+        (&["--from", &from, "--to", secret], 64),
+        (&["--from", "/nowhere", "--to", &url], 64),
+    ] {
+        let refused = old.run("", &[&["store", "migrate"], arguments].concat()).await;
+        assert_eq!(refused.code, Some(code), "{refused:?}");
+    }
+    // A replica with a key file of its own opens neither end.
+    let other = Place::new(backend.addr, "");
+    other.app_password("alice", MAIL_PASSWORD).await;
+    let refused = other
+        .run("", &["store", "migrate", "--from", &from, "--to", &url])
+        .await;
+    assert_eq!(refused.code, Some(78), "{refused:?}");
+    assert!(refused.err.contains("another key file"), "{refused:?}");
+    let empty = with_key_of(&old, &backend, &url);
+    let listed = empty.json("", &["user", "list"]).await;
+    assert!(listed.as_array().unwrap().is_empty(), "{listed}");
+}
+
+/// As docs/operations.md has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_restored_into_an_empty_database_is_the_store() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let (places, _shared) = Replicas::places(&cluster, &backend, 1, "");
+    let (_, password) = places[0].app_password("alice", MAIL_PASSWORD).await;
+    let dump = cluster.path("imapwarden.dump").display().to_string();
+    let database = places[0].config.state.postgres().unwrap().address.to_string();
+    let database = cluster.url(database.rsplit('/').next().unwrap());
+    let restored = cluster.url(&cluster.database());
+    let steps = [
+        (
+            "pg_dump",
+            &["--format=custom", "--file", &dump, "--dbname", &database][..],
+        ),
+        (
+            "pg_restore",
+            &[
+                "--exit-on-error",
+                "--single-transaction",
+                "--no-owner",
+                "--dbname",
+                &restored,
+                &dump,
+            ],
+        ),
+    ];
+    for (program, arguments) in steps {
+        let done = cluster.program(program).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{program}: {done:?}");
+    }
+    let key = places[0].config.state.key_file();
+    let new = Place::new(
+        backend.addr,
+        &format!("store: {{url: '{restored}'}}\nkey_file: '{}'", key.display()),
+    );
+    let program = new.start().await;
+    works(&mut program.logged_in("alice", &password).await).await;
+}
