@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::config::backend::Backend;
 use crate::config::backend::BackendTls;
+use crate::config::events::Sink;
 use crate::config::listener::ListenerTls;
 use crate::config::route::RouteFor;
 use crate::policy::factor::Mode;
@@ -38,6 +39,9 @@ impl Config {
             lines.push(("database", database.display().to_string()));
         }
         lines.push(("store", self.state.store().display().to_string()));
+        for sink in &self.events.sinks {
+            lines.push(("events", sink.describe()));
+        }
         let metrics = self
             .metrics
             .address
@@ -93,6 +97,9 @@ impl Config {
             .filter(|b| b.tls == BackendTls::None && !b.address.is_private())
         {
             warnings.push(format!("passwords go to {} in clear", backend.address));
+        }
+        for address in self.events.sinks.iter().filter_map(Sink::in_clear) {
+            warnings.push(format!("events go to {address} in clear"));
         }
         if let Some(address) = self.metrics.address.filter(|address| !address.ip().is_loopback()) {
             warnings.push(format!("metrics at {address} are readable from other machines"));
