@@ -197,7 +197,7 @@ impl Sink {
             }
             [first, second, ..] => {
                 let message = format!("a sink is one thing, and this is `{first}` and `{second}`");
-                let problem = Problem::new("invalid_value", section.place(second), message);
+                let problem = Problem::new("invalid_value", section.span(), message);
                 section.problem(problem.help("write an entry of the list for each"));
             }
         }

@@ -21,4 +21,5 @@ pub mod events;
 pub mod memory;
 pub mod program;
 pub mod proxy;
+pub mod receivers;
 pub mod scripted;

@@ -193,8 +193,9 @@ impl Output for Webhook {
     fn write(&mut self, events: &[Numbered]) -> Result<(), Failure> {
         let request = self.request(events)?;
         let receiver = self.remote.receiver();
-        let exchange = timeout(self.remote.timeout(), exchange(&self.remote, request));
-        let status = match self.runtime.block_on(async { exchange.await }) {
+        // The clock of the time-out is the runtime's: it must be made inside.
+        let exchange = async { timeout(self.remote.timeout(), exchange(&self.remote, request)).await };
+        let status = match self.runtime.block_on(exchange) {
             Ok(answered) => answered?,
             Err(_) => return Err(Failure::again(format!("{receiver} does not answer in time"))),
         };

@@ -1,5 +1,6 @@
 //! The thread of one sink: takes what waits and writes it; what can be tried again is, with growing pauses.
 
+use std::thread;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -67,6 +68,7 @@ impl Failure {
 
 /// Writes until the queue is closed and empty.
 pub(super) fn run(name: &str, queue: &Queue, output: &mut dyn Output) {
+    let _watch = Watch { name, queue };
     let mut broken = false;
     loop {
         let batch = queue.next(output.batch());
@@ -77,6 +79,24 @@ pub(super) fn run(name: &str, queue: &Queue, output: &mut dyn Output) {
         if batch.last {
             output.finish();
             return;
+        }
+    }
+}
+
+/// Tells of a thread that panics: its sink takes nothing any more.
+struct Watch<'a> {
+    name: &'a str,
+    queue: &'a Queue,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.queue.metrics().failed();
+            tracing::error!(
+                sink = self.name,
+                "a fault of ours ended the sink; its events are lost"
+            );
         }
     }
 }

@@ -177,13 +177,15 @@ fn complete_entity(root: &mut Map<String, Value>, kind: Kind) {
 
 fn complete_finding(root: &mut Map<String, Value>, event: &Event) {
     insert(root, "is_alert", (event.kind() == Kind::AlertRaised).into());
-    insert(root, "finding_info.analytic.type_id", 1.into());
-    insert(root, "finding_info.analytic.type", "Rule".into());
     let title = event.field(Field::RuleName).cloned();
+    if title.is_some() {
+        insert(root, "finding_info.analytic.type_id", 1.into());
+        insert(root, "finding_info.analytic.type", "Rule".into());
+    }
     insert(
         root,
         "finding_info.title",
-        title.unwrap_or_else(|| "imapwarden".into()),
+        title.unwrap_or_else(|| event.kind().summary().into()),
     );
     if event.field(Field::DecisionId).is_none() {
         insert(root, "finding_info.uid", "unknown".into());
