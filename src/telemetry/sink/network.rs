@@ -1,7 +1,6 @@
 //! Receivers of events on the network: who they are, and a connection to one. Everything has an end in time.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -100,8 +99,18 @@ impl Remote {
     }
 }
 
-/// The runtime of one sink's thread.
-pub(super) fn runtime() -> Result<Runtime, SinkError> {
-    let built: io::Result<Runtime> = Builder::new_current_thread().enable_all().build();
-    built.map_err(SinkError::Thread)
+/// The runtime of one sink's thread, made there: where a start fails, what was opened so far is dropped by whoever must not block.
+#[derive(Default)]
+pub(super) struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    /// Runs something to its end, which must come by itself.
+    pub(super) fn run<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        if let Some(runtime) = &self.0 {
+            return runtime.block_on(work);
+        }
+        let built = Builder::new_current_thread().enable_all().build();
+        let runtime = built.map_err(|error| Failure::again(format!("no runtime: {error}")))?;
+        self.0.insert(runtime).block_on(work)
+    }
 }

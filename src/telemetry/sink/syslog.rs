@@ -13,17 +13,16 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::net::stream::Stream;
 use crate::telemetry::kind::Level;
 use crate::telemetry::shape::Shape;
 use crate::telemetry::sink::SinkError;
+use crate::telemetry::sink::network::OwnRuntime;
 use crate::telemetry::sink::network::Receiver;
 use crate::telemetry::sink::network::Remote;
 use crate::telemetry::sink::network::Tls;
-use crate::telemetry::sink::network::runtime;
 use crate::telemetry::sink::queue::Numbered;
 use crate::telemetry::sink::worker::Failure;
 use crate::telemetry::sink::worker::Output;
@@ -168,7 +167,7 @@ enum Way {
         socket: Option<UdpSocket>,
     },
     Stream {
-        runtime: Runtime,
+        runtime: OwnRuntime,
         remote: Remote,
         stream: Option<Stream>,
     },
@@ -179,7 +178,7 @@ impl Syslog {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let stream = |tls| {
             Ok::<_, SinkError>(Way::Stream {
-                runtime: runtime()?,
+                runtime: OwnRuntime::default(),
                 remote: Remote::new(options.receiver.clone(), tls, options.timeout)?,
                 stream: None,
             })
@@ -227,7 +226,7 @@ impl Output for Syslog {
                     // Writing to a String cannot fail.
                     let _ = write!(bytes, "{} {message}", message.len());
                 }
-                runtime.block_on(write(remote, stream, bytes.as_bytes()))
+                runtime.run(write(remote, stream, bytes.as_bytes()))
             }
         }
     }
@@ -236,7 +235,12 @@ impl Output for Syslog {
         if let Way::Stream { runtime, stream, .. } = &mut self.way
             && let Some(stream) = stream.take()
         {
-            runtime.block_on(stream.close(GOODBYE));
+            let goodbye = async {
+                stream.close(GOODBYE).await;
+                Ok(())
+            };
+            // There is a runtime, since there is a stream.
+            let _ = runtime.run(goodbye);
         }
     }
 }

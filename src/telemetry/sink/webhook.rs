@@ -19,15 +19,14 @@ use hyper::client::conn::http1;
 use hyper::header;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::telemetry::shape::Shape;
 use crate::telemetry::sink::SinkError;
+use crate::telemetry::sink::network::OwnRuntime;
 use crate::telemetry::sink::network::Receiver;
 use crate::telemetry::sink::network::Remote;
 use crate::telemetry::sink::network::Tls;
-use crate::telemetry::sink::network::runtime;
 use crate::telemetry::sink::queue::Numbered;
 use crate::telemetry::sink::worker::Failure;
 use crate::telemetry::sink::worker::Output;
@@ -118,8 +117,10 @@ impl Signer {
 
 /// A receiver that requests are sent to.
 pub(super) struct Webhook {
-    runtime: Runtime,
+    runtime: OwnRuntime,
     remote: Remote,
+    /// What the receiver calls itself: without the port where that is the usual one.
+    host: String,
     path: Path,
     signer: Signer,
     batch: usize,
@@ -134,7 +135,8 @@ impl Webhook {
         // An id that is not random is not unique, which the receiver's own check of repeats may suffer from; nothing else does.
         let _ = rand::fill(&mut drawn);
         Ok(Self {
-            runtime: runtime()?,
+            runtime: OwnRuntime::default(),
+            host: host(&options.receiver, options.tls.is_some()),
             remote: Remote::new(options.receiver, options.tls, options.timeout)?,
             path: options.path,
             signer: options.signer,
@@ -154,7 +156,7 @@ impl Webhook {
         Request::builder()
             .method(Method::POST)
             .uri(&self.path.0)
-            .header(header::HOST, self.remote.receiver().to_string())
+            .header(header::HOST, &self.host)
             .header(header::CONNECTION, "close")
             .header(header::CONTENT_TYPE, self.shape.content_type())
             .header(
@@ -192,13 +194,11 @@ impl Output for Webhook {
 
     fn write(&mut self, events: &[Numbered]) -> Result<(), Failure> {
         let request = self.request(events)?;
-        let receiver = self.remote.receiver();
-        // The clock of the time-out is the runtime's: it must be made inside.
-        let exchange = async { timeout(self.remote.timeout(), exchange(&self.remote, request)).await };
-        let status = match self.runtime.block_on(exchange) {
-            Ok(answered) => answered?,
-            Err(_) => return Err(Failure::again(format!("{receiver} does not answer in time"))),
-        };
+        let (remote, receiver) = (&self.remote, self.remote.receiver());
+        let status = self.runtime.run(async {
+            let answered = timeout(remote.timeout(), exchange(remote, request)).await;
+            answered.unwrap_or_else(|_| Err(Failure::again(format!("{receiver} does not answer in time"))))
+        })?;
         if status.is_success() {
             return Ok(());
         }
@@ -209,6 +209,13 @@ impl Output for Webhook {
             Failure::again(message)
         })
     }
+}
+
+/// The header of that name (RFC 9110, section 7.2).
+fn host(receiver: &Receiver, tls: bool) -> String {
+    let whole = receiver.to_string();
+    let usual = if tls { ":443" } else { ":80" };
+    whole.strip_suffix(usual).unwrap_or(&whole).to_owned()
 }
 
 /// Whether the same request will never be taken. A wrong path, missing rights or a redirect are mistakes that somebody puts
@@ -272,6 +279,21 @@ mod tests {
         let plain = Signer::new(&Secret::from("a secret of enough bytes for this")).unwrap();
         assert!(!format!("{plain:?}").contains("secret of"));
         assert_eq!(format!("{:?}", Path::new("/token")), "[path]");
+    }
+
+    #[test]
+    fn the_usual_port_is_left_out_of_the_host() {
+        let receiver = |host: &str, port| Receiver {
+            host: host.to_owned(),
+            port,
+        };
+        assert_eq!(host(&receiver("siem.example.org", 443), true), "siem.example.org");
+        assert_eq!(
+            host(&receiver("siem.example.org", 80), true),
+            "siem.example.org:80"
+        );
+        assert_eq!(host(&receiver("::1", 80), false), "[::1]");
+        assert_eq!(host(&receiver("::1", 8443), true), "[::1]:8443");
     }
 
     #[test]
