@@ -22,6 +22,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imapwarden::net::tls::ClientOptions;
 use imapwarden::net::tls::Trust;
+use imapwarden::server::clock;
 use imapwarden::telemetry::Connection;
 use imapwarden::telemetry::Event;
 use imapwarden::telemetry::Events;
@@ -100,7 +101,7 @@ impl Running {
             shape,
             queue,
         };
-        let (events, writer) = sink::start(options, &metrics.sinks).unwrap();
+        let (events, writer) = sink::start(options, &metrics.sinks, clock::wall).unwrap();
         Self {
             events,
             writer,
@@ -246,8 +247,11 @@ async fn a_receiver_with_another_authority_gets_nothing() {
         .until("event_sink_failures_total", |count| count > 0)
         .await;
     assert_eq!(running.metric("event_sink_up"), 0);
-    let metrics = running.metrics.sinks.named("other").unwrap();
-    assert_eq!(metrics.lost(), 0);
+    assert_eq!(
+        running.metric("events_dropped_total"),
+        0,
+        "it waits for a right certificate"
+    );
     assert!(running.close().await);
     assert_eq!(receiver.arrived.all(), Vec::<String>::new());
 }
@@ -302,7 +306,7 @@ fn verify(request: &Request) {
         &BASE64_STANDARD.decode(signature).unwrap(),
     )
     .unwrap();
-    let now = SystemTime::now()
+    let now = clock::wall()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap()
         .as_secs();
@@ -315,7 +319,10 @@ async fn a_webhook_is_signed_and_sent_again_under_the_same_id_until_it_is_taken(
     // A redirect is one of the answers that are no answer: nobody else may be sent our events.
     let elsewhere = "302 Found\r\nlocation: https://localhost:1/";
     let receiver = receivers::hook(None, Some(&certificate), &["503 Busy", elsewhere], false).await;
-    let running = Running::start(Target::Webhook(webhook(receiver.addr, &certificate)), Shape::Ocsf);
+    let running = Running::start(
+        Target::Webhook(Box::new(webhook(receiver.addr, &certificate))),
+        Shape::Ocsf,
+    );
     running.events.emit(event("alice"));
     let requests = receiver.arrived.count(3).await;
     running.until("events_written_total", |count| count == 1).await;
@@ -340,7 +347,10 @@ async fn a_webhook_is_signed_and_sent_again_under_the_same_id_until_it_is_taken(
 async fn what_a_receiver_will_never_take_is_dropped_counted_and_reported() {
     let certificate = Certificate::new();
     let receiver = receivers::hook(None, Some(&certificate), &["400 Bad Request"], false).await;
-    let running = Running::start(Target::Webhook(webhook(receiver.addr, &certificate)), Shape::Ecs);
+    let running = Running::start(
+        Target::Webhook(Box::new(webhook(receiver.addr, &certificate))),
+        Shape::Ecs,
+    );
     running.events.emit(event("alice"));
     running.until("events_dropped_total", |count| count == 1).await;
     running.events.emit(event("bob"));
@@ -360,7 +370,7 @@ async fn batches_are_as_large_as_configured_and_cef_goes_as_lines() {
         batch: 7,
         ..webhook(receiver.addr, &certificate)
     };
-    let running = Running::start(Target::Webhook(options), Shape::Cef);
+    let running = Running::start(Target::Webhook(Box::new(options)), Shape::Cef);
     for _ in 0..50 {
         running.events.emit(event("alice"));
     }
@@ -385,7 +395,10 @@ async fn a_receiver_that_sends_rubbish_or_without_end_is_no_receiver() {
     let certificate = Certificate::new();
     let endless: &str = Box::leak(format!("204 x\r\nx: {}", "y".repeat(100_000)).into_boxed_str());
     let receiver = receivers::hook(None, Some(&certificate), &["\0\0 rubbish", endless], false).await;
-    let running = Running::start(Target::Webhook(webhook(receiver.addr, &certificate)), Shape::Ecs);
+    let running = Running::start(
+        Target::Webhook(Box::new(webhook(receiver.addr, &certificate))),
+        Shape::Ecs,
+    );
     running.events.emit(event("alice"));
     receiver.arrived.count(3).await;
     running.until("events_written_total", |count| count == 1).await;

@@ -243,7 +243,7 @@ impl Sink {
             To::Stdout => Target::Stdout,
             To::File(options) => Target::File(options.clone()),
             To::Syslog(syslog) => Target::Syslog(syslog.options()),
-            To::Webhook(webhook) => Target::Webhook(webhook.options(signer(&webhook.secret_file)?)),
+            To::Webhook(webhook) => Target::Webhook(Box::new(webhook.options(signer(&webhook.secret_file)?))),
         };
         Ok(sink::Options {
             name: self.name.clone(),

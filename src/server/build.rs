@@ -63,7 +63,7 @@ pub(super) async fn server(
     let policy = Policy::load(config, memory)?;
     let tls_options = tls_options(config)?;
     let metrics = Metrics::new()?;
-    let (events, writer) = sink::start(events, &metrics.sinks)?;
+    let (events, writer) = sink::start(events, &metrics.sinks, clock::wall)?;
     let shared = Arc::new(Shared {
         started: now,
         timing: timing(config),

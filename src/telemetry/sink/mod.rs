@@ -19,6 +19,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use thiserror::Error;
 
@@ -47,6 +48,9 @@ pub use webhook::WebhookOptions;
 
 /// How many events may wait for a sink, unless it says otherwise; one is about 1 KiB.
 pub const QUEUE: usize = 4096;
+
+/// What time it is, by the clock on the wall: requests are signed with it.
+pub type Clock = fn() -> SystemTime;
 
 /// Where events go and in which shape.
 #[derive(Debug)]
@@ -99,7 +103,7 @@ pub enum Target {
     /// A syslog receiver.
     Syslog(SyslogOptions),
     /// A receiver of HTTP requests.
-    Webhook(WebhookOptions),
+    Webhook(Box<WebhookOptions>),
 }
 
 impl fmt::Debug for Target {
@@ -195,15 +199,19 @@ impl Drop for Writer {
     }
 }
 
-/// Opens every target and starts the writers.
+/// Opens every target and starts the writers. `clock` says the time of requests.
 ///
 /// # Errors
 /// Where a file cannot be opened, TLS not be set up or a thread not be started.
-pub fn start(sinks: impl Into<Sinks>, metrics: &Metrics) -> Result<(Events, Writer), SinkError> {
+pub fn start(
+    sinks: impl Into<Sinks>,
+    metrics: &Metrics,
+    clock: Clock,
+) -> Result<(Events, Writer), SinkError> {
     let mut opened = Vec::new();
     for options in sinks.into().0 {
         let queue = Arc::new(Queue::new(options.queue, metrics.named(&options.name)?));
-        opened.push((options.name, queue, open(options.target, options.shape)?));
+        opened.push((options.name, queue, open(options.target, options.shape, clock)?));
     }
     let mut running = Vec::new();
     for (name, queue, mut output) in opened {
@@ -223,13 +231,13 @@ pub fn start(sinks: impl Into<Sinks>, metrics: &Metrics) -> Result<(Events, Writ
     Ok((Events(queues), Writer(running)))
 }
 
-fn open(target: Target, shape: Shape) -> Result<Box<dyn Output>, SinkError> {
+fn open(target: Target, shape: Shape, clock: Clock) -> Result<Box<dyn Output>, SinkError> {
     Ok(match target {
         Target::Stdout => Box::new(Lines::to(Box::new(io::stdout()), shape)),
         Target::Writer(writer) => Box::new(Lines::to(writer, shape)),
         Target::File(options) => Box::new(Lines::in_file(options, shape)?),
         Target::Syslog(options) => Box::new(Syslog::new(options, shape)?),
-        Target::Webhook(options) => Box::new(Webhook::new(options, shape)?),
+        Target::Webhook(options) => Box::new(Webhook::new(*options, shape, clock)?),
     })
 }
 

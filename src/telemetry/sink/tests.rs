@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
-use std::time::SystemTime;
 
 use super::*;
 use crate::telemetry::kind::Kind;
@@ -67,7 +66,7 @@ impl Write for Gate {
 fn closing_writes_everything_that_waits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("events.json");
-    let (events, writer) = start(file_options(&path), &metrics()).unwrap();
+    let (events, writer) = start(file_options(&path), &metrics(), || SystemTime::UNIX_EPOCH).unwrap();
     for _ in 0..1000 {
         events.emit(event());
     }
@@ -83,7 +82,7 @@ fn closing_writes_everything_that_waits() {
 fn reopening_follows_a_rotated_file_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (path, old) = (dir.path().join("events.json"), dir.path().join("events.json.1"));
-    let (events, writer) = start(file_options(&path), &metrics()).unwrap();
+    let (events, writer) = start(file_options(&path), &metrics(), || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
     fs::rename(&path, &old).unwrap();
     events.reopen();
@@ -111,7 +110,7 @@ fn a_stuck_target_never_blocks_and_what_is_lost_is_counted_and_reported() {
         queue: 10,
         ..Options::default()
     };
-    let (events, writer) = start(options, &metrics).unwrap();
+    let (events, writer) = start(options, &metrics, || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
     begun.recv().unwrap();
     // The writer is stuck in its first write; ten fit into the queue, ninety do not.
@@ -143,7 +142,7 @@ fn closing_does_not_wait_for_a_stuck_target_for_ever() {
         target: Target::Writer(Box::new(gate)),
         ..Options::default()
     };
-    let (events, writer) = start(options, &metrics()).unwrap();
+    let (events, writer) = start(options, &metrics(), || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
     begun.recv().unwrap();
     assert!(!writer.close(Duration::from_millis(1)));
@@ -166,7 +165,7 @@ fn a_failed_write_is_counted_and_the_next_line_is_whole() {
         target: Target::Writer(Box::new(gate)),
         ..Options::default()
     };
-    let (events, writer) = start(options, &metrics).unwrap();
+    let (events, writer) = start(options, &metrics, || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
     begun.recv().unwrap();
     verdict.send(Err(io::Error::other("disk full"))).unwrap();
@@ -183,7 +182,7 @@ fn a_failed_write_is_counted_and_the_next_line_is_whole() {
 fn a_file_that_cannot_be_opened_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("missing").join("events.json");
-    let error = start(file_options(&path), &metrics()).unwrap_err();
+    let error = start(file_options(&path), &metrics(), || SystemTime::UNIX_EPOCH).unwrap_err();
     assert!(error.to_string().contains("missing"));
 }
 
@@ -205,7 +204,10 @@ fn a_stuck_sink_neither_holds_up_another_nor_takes_its_events() {
         ..Options::default()
     };
     let metrics = metrics();
-    let (events, writer) = start(vec![stuck, file_options(&path)], &metrics).unwrap();
+    let (events, writer) = start(vec![stuck, file_options(&path)], &metrics, || {
+        SystemTime::UNIX_EPOCH
+    })
+    .unwrap();
     events.emit(event());
     begun.recv().unwrap();
     for _ in 0..10 {
@@ -237,7 +239,7 @@ fn what_a_lost_report_said_is_reported_again() {
         queue: 1,
         ..Options::default()
     };
-    let (events, writer) = start(options, &metrics).unwrap();
+    let (events, writer) = start(options, &metrics, || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
     begun.recv().unwrap();
     // One waits, two find no room; then the writes of the first, and of the second with its report, fail.

@@ -3,7 +3,6 @@
 //! Each request has a connection of its own. Redirects are not followed, and of an answer only its status is looked at. What the
 //! receiver says it will never take is lost; everything else is sent again under the same id.
 
-use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::hmac;
@@ -22,6 +21,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::telemetry::shape::Shape;
+use crate::telemetry::sink::Clock;
 use crate::telemetry::sink::SinkError;
 use crate::telemetry::sink::network::OwnRuntime;
 use crate::telemetry::sink::network::Receiver;
@@ -125,12 +125,13 @@ pub(super) struct Webhook {
     signer: Signer,
     batch: usize,
     shape: Shape,
+    clock: Clock,
     /// Tells this process' batches from those of another.
     process: String,
 }
 
 impl Webhook {
-    pub(super) fn new(options: WebhookOptions, shape: Shape) -> Result<Self, SinkError> {
+    pub(super) fn new(options: WebhookOptions, shape: Shape, clock: Clock) -> Result<Self, SinkError> {
         let mut drawn = [0; 8];
         // An id that is not random is not unique, which the receiver's own check of repeats may suffer from; nothing else does.
         let _ = rand::fill(&mut drawn);
@@ -142,6 +143,7 @@ impl Webhook {
             signer: options.signer,
             batch: options.batch.max(1),
             shape,
+            clock,
             process: format!("{:016x}", u64::from_ne_bytes(drawn)),
         })
     }
@@ -150,7 +152,7 @@ impl Webhook {
         let numbers = events.first().zip(events.last());
         let (first, last) = numbers.map_or((0, 0), |(first, last)| (first.number, last.number));
         let id = format!("msg_{}_{first}_{last}", self.process);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = (self.clock)().duration_since(UNIX_EPOCH);
         let timestamp = now.map_or(0, |now| now.as_secs());
         let body = self.body(events);
         Request::builder()

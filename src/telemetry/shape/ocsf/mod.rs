@@ -141,15 +141,17 @@ fn complete_authentication(root: &mut Map<String, Value>, event: &Event) {
 
 /// Somebody whose name is no name of a user.
 fn require_user(root: &mut Map<String, Value>) {
-    if !root.contains_key("user") {
-        insert(
-            root,
-            "user",
-            json!({"type_id": 0, "type": "Unknown", "uid": "unknown"}),
-        );
-    } else if !root.get("user").is_some_and(|user| user.get("name").is_some()) {
-        insert(root, "user.uid", "unknown".into());
+    if has_name(root, "user") {
+        return;
     }
+    insert(root, "user.type_id", 0.into());
+    insert(root, "user.type", "Unknown".into());
+    insert(root, "user.uid", "unknown".into());
+}
+
+fn has_name(root: &Map<String, Value>, object: &str) -> bool {
+    root.get(object)
+        .is_some_and(|object| object.get("name").is_some())
 }
 
 /// Which listener it was is known of every connection; OCSF wants an end of it in any case.
@@ -167,10 +169,7 @@ fn complete_entity(root: &mut Map<String, Value>, kind: Kind) {
     };
     insert(root, "entity.type_id", id.into());
     insert(root, "entity.type", name.into());
-    if !root
-        .get("entity")
-        .is_some_and(|entity| entity.get("name").is_some())
-    {
+    if !has_name(root, "entity") {
         insert(root, "entity.name", name.into());
     }
 }
