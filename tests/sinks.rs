@@ -281,8 +281,8 @@ async fn a_receiver_that_restarts_gets_what_happened_meanwhile() {
             sequences(&events).into_iter().collect::<BTreeSet<_>>(),
             (2..=11).collect()
         );
-        running.until("event_sink_up", |up| up == 1).await;
-        assert_eq!(running.metric("events_written_total"), 11);
+        running.until("events_written_total", |count| count == 11).await;
+        assert_eq!(running.metric("event_sink_up"), 1);
         assert_eq!(running.metric("events_dropped_total"), 0);
         assert!(running.close().await);
     }
