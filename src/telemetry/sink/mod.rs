@@ -15,6 +15,8 @@ use std::io;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -147,20 +149,28 @@ pub enum SinkError {
 
 /// The way in: cheap to clone, usable from anywhere.
 #[derive(Debug, Clone)]
-pub struct Events(Arc<[Arc<Queue>]>);
+pub struct Events(Arc<Queues>);
+
+#[derive(Debug)]
+struct Queues {
+    /// Held for a few moves: every sink gets the events in the same order.
+    order: Mutex<()>,
+    all: Vec<Arc<Queue>>,
+}
 
 impl Events {
     /// Hands an event to every writer. Never waits; a full queue drops the event and counts it.
     pub fn emit(&self, event: Event) {
         let event = Arc::new(event);
-        for queue in self.0.iter() {
+        let _order = self.0.order.lock().unwrap_or_else(PoisonError::into_inner);
+        for queue in &self.0.all {
             queue.push(Arc::clone(&event));
         }
     }
 
     /// Closes the files and opens them anew, after log rotation moved them away. Done by the writers, in order.
     pub fn reopen(&self) {
-        self.0.iter().for_each(|queue| queue.reopen());
+        self.0.all.iter().for_each(|queue| queue.reopen());
     }
 }
 
@@ -227,8 +237,11 @@ pub fn start(
             .map_err(SinkError::Thread)?;
         running.push(Running { queue, done });
     }
-    let queues = running.iter().map(|each| Arc::clone(&each.queue)).collect();
-    Ok((Events(queues), Writer(running)))
+    let queues = Queues {
+        order: Mutex::new(()),
+        all: running.iter().map(|each| Arc::clone(&each.queue)).collect(),
+    };
+    Ok((Events(Arc::new(queues)), Writer(running)))
 }
 
 fn open(target: Target, shape: Shape, clock: Clock) -> Result<Box<dyn Output>, SinkError> {

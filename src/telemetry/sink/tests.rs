@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Mutex;
 
 use super::*;
 use crate::telemetry::kind::Kind;
@@ -259,4 +258,31 @@ fn what_a_lost_report_said_is_reported_again() {
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
     let report: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!(report["imapwarden"]["events"]["dropped"], 4);
+}
+
+#[test]
+fn every_sink_gets_the_events_in_the_same_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["a", "b", "c"].map(|name| dir.path().join(name));
+    let sinks: Vec<_> = paths.iter().map(|path| file_options(path)).collect();
+    let (events, writer) = start(sinks, &metrics(), || SystemTime::UNIX_EPOCH).unwrap();
+    thread::scope(|scope| {
+        for kind in [
+            Kind::Started,
+            Kind::Stopping,
+            Kind::LoginFailed,
+            Kind::SessionEnded,
+        ] {
+            let events = events.clone();
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    events.emit(Event::new(kind, SystemTime::UNIX_EPOCH));
+                }
+            });
+        }
+    });
+    assert!(writer.close(SOON));
+    let [a, b, c] = paths.map(|path| fs::read_to_string(path).unwrap());
+    assert!(a == b && b == c);
+    assert_eq!(a.lines().count(), 2000);
 }
