@@ -80,6 +80,7 @@ pub(super) fn of(kind: Kind) -> (Class, Activity) {
         Kind::UserLocked => (Class::AccountChange, 9, "Lock"),
         Kind::BanAdded => (Class::EntityManagement, 1, "Create"),
         Kind::BanRemoved | Kind::AppPasswordRevoked => (Class::EntityManagement, 4, "Delete"),
+        _ if kind.category().contains(&"session") => (Class::NetworkActivity, 6, "Traffic"),
         _ if kind.category().contains(&"configuration") => (Class::ApplicationLifecycle, 8, "Update"),
         _ if kind.outcome() == Outcome::Failure => (Class::ApplicationError, 1, "General Error"),
         _ => (Class::ApplicationLifecycle, Activity::OTHER, "Recover"),
