@@ -37,8 +37,8 @@ use clap::Parser;
 use imapwarden::config::Config;
 use imapwarden::server::Server;
 use imapwarden::server::clock;
+use imapwarden::telemetry::shape::Shape;
 use imapwarden::telemetry::sink;
-use imapwarden::telemetry::sink::Format;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpListener;
@@ -94,7 +94,7 @@ async fn demo(arguments: &Arguments) -> Result<(), Failure> {
     mail.add_sample_user(alice.name.as_str(), &text(&alice.mail_password));
 
     let events = sink::Options {
-        format: Format::Line,
+        shape: Shape::Line,
         ..sink::Options::default()
     };
     let server = Server::start(&config, events).await?;

@@ -13,7 +13,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("net", 4, &[]),
     ("store", 4, &["net"]),
     ("limits", 4, &[]),
-    ("telemetry", 4, &[]),
+    ("telemetry", 4, &["net"]),
     ("auth", 4, &["store"]),
     ("backend", 4, &["net"]),
     ("config", 5, &[]),

@@ -121,6 +121,31 @@ fn a_secret_file_that_everybody_can_read_is_refused() {
 }
 
 #[test]
+fn a_secret_that_signs_is_closed_to_others_and_long_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("hook");
+    let text = "backends: [{address: '127.0.0.1:143'}]\n\
+                events: {sinks: [{webhook: {url: 'https://siem.example.org/', secret_file: hook}}]}\n";
+    let set = |content: &str, mode: u32| {
+        fs::write(&secret, content).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        code_of(load(text, dir.path()))
+    };
+    let good = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+    assert_eq!(set(good, 0o644), "file_too_open");
+    assert_eq!(set("", 0o600), "file_unreadable");
+    assert_eq!(set("hunter2\n", 0o600), "file_unusable");
+    assert_eq!(set("whsec_hunter2\n", 0o600), "file_unusable");
+    let shown = load(text, dir.path()).unwrap_err();
+    assert!(
+        shown.to_string().contains("no base64") && !shown.to_string().contains("hunter2"),
+        "{shown}"
+    );
+    assert_eq!(set(good, 0o640), "none");
+    assert!(load(text, dir.path()).unwrap().event_options().is_ok());
+}
+
+#[test]
 fn a_directory_in_place_of_a_file_is_named_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let text = "backends: [{address: 'mail.example.org:993', ca_file: .}]\n";

@@ -38,6 +38,7 @@ fn place_files(root: &Path) {
         "tls/client-ca.pem",
         "tls/client.crl",
         "branch-ca.pem",
+        "siem-ca.pem",
     ] {
         fs::copy(&made.files.certificate, root.join(copy)).unwrap();
     }
@@ -48,6 +49,9 @@ fn place_files(root: &Path) {
     let password = root.join("master.password");
     fs::write(&password, "correct horse\n").unwrap();
     fs::set_permissions(&password, fs::Permissions::from_mode(0o640)).unwrap();
+    let secret = root.join("webhook.secret");
+    fs::write(&secret, "a secret that nobody guesses\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
 }
 
 #[test]
@@ -62,6 +66,7 @@ fn every_example_loads_with_the_files_it_names() {
         fs::write(&path, here).unwrap();
         let config = Config::load(&path, NOW).unwrap_or_else(|wrong| panic!("{}", wrong.render(100, false)));
         assert!(config.backend_options().is_ok(), "{}", example.display());
+        assert!(config.event_options().is_ok(), "{}", example.display());
         assert!(!config.summary().lines.is_empty());
     }
 }

@@ -115,7 +115,9 @@ async fn every_documented_metric_is_there_at_zero_from_the_start() {
         assert!(!mine.is_empty(), "{name} is not in\n{scraped}");
         for (series, value) in mine {
             let expected = match name.as_str() {
-                "imapwarden_build_info" | "imapwarden_backend_up" => "1",
+                "imapwarden_build_info" | "imapwarden_backend_up" | "imapwarden_event_sink_up" => "1",
+                // That it has started is an event.
+                "imapwarden_events_written_total" | "imapwarden_events_waiting" => *value,
                 _ => "0",
             };
             assert_eq!(*value, expected, "{series}");

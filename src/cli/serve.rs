@@ -16,9 +16,10 @@ use crate::cli::place::Place;
 use crate::config::Config;
 use crate::config::listener::Listener;
 use crate::server::Server;
+use crate::server::StartError;
 use crate::telemetry::log;
+use crate::telemetry::shape::Shape;
 use crate::telemetry::sink;
-use crate::telemetry::sink::Format;
 use crate::telemetry::sink::Target;
 
 /// Runs until SIGTERM or SIGINT, then drains; a second one ends it at once.
@@ -26,7 +27,7 @@ pub(super) async fn run(cx: &Context<'_>, listen: &[SocketAddr]) -> Result<(), C
     let config = config(cx.place.config(cx.now)?, &cx.place, listen)?;
     log::init(&config.log).map_err(|error| CliError::Setup("the log", error.into()))?;
     let mut stops = Stops::new().map_err(|error| CliError::Setup("signal handlers", error.into()))?;
-    let server = Box::pin(Server::start(&config, events(&config))).await?;
+    let server = Box::pin(Server::start(&config, events(&config)?)).await?;
     greet(&server);
     if let Err(error) = Box::pin(say_how_to_begin(&config)).await {
         tracing::warn!(error = error.line(), "the store cannot be asked for users");
@@ -58,17 +59,15 @@ fn config(mut config: Config, place: &Place, listen: &[SocketAddr]) -> Result<Co
 }
 
 /// For people where they look on; a file, and whoever reads from a pipe, gets JSON.
-fn events(config: &Config) -> sink::Options {
-    let (target, format) = match &config.events.file {
-        Some(file) => (Target::File(file.clone()), Format::Json),
-        None if io::stdout().is_terminal() => (Target::Stdout, Format::Line),
-        None => (Target::Stdout, Format::Json),
-    };
-    sink::Options {
-        target,
-        format,
-        ..sink::Options::default()
+fn events(config: &Config) -> Result<Vec<sink::Options>, StartError> {
+    let mut sinks = config.event_options()?;
+    let terminal = io::stdout().is_terminal();
+    for sink in &mut sinks {
+        if terminal && matches!(sink.target, Target::Stdout) && sink.shape == Shape::Ecs {
+            sink.shape = Shape::Line;
+        }
     }
+    Ok(sinks)
 }
 
 fn greet(server: &Server) {

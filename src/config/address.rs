@@ -95,17 +95,24 @@ fn is_private(ip: IpAddr) -> bool {
 
 /// A host name or address with a port.
 pub(super) fn endpoint() -> Kind<'static, Endpoint> {
-    Kind::new("HOST:PORT", Endpoint::to_string, |text| {
+    endpoint_like("mail.internal", 143)
+}
+
+/// A host name or address with a port, with an example for hints.
+pub(super) fn endpoint_like(example: &'static str, usual: u16) -> Kind<'static, Endpoint> {
+    Kind::new("HOST:PORT", Endpoint::to_string, move |text| {
         if text.contains("://") {
             let wrong = Wrong::invalid("a URL is not HOST:PORT");
-            return Err(wrong.help("leave out everything but host and port: `mail.internal:143`"));
+            return Err(wrong.help(format!(
+                "leave out everything but host and port: `{example}:{usual}`"
+            )));
         }
         let wrong = || Wrong::invalid(format!("{} is not HOST:PORT", quoted(text)));
         if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) {
-            return Err(wrong().help(format!("IPv6 needs brackets and a port: `[{text}]:143`")));
+            return Err(wrong().help(format!("IPv6 needs brackets and a port: `[{text}]:{usual}`")));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(wrong().help(format!("the port is missing: `{text}:143`")));
+            return Err(wrong().help(format!("the port is missing: `{text}:{usual}`")));
         };
         let port = port.parse().ok().filter(|port| *port > 0);
         let port = port.ok_or_else(|| wrong().help("the port is a number from 1 to 65535"))?;

@@ -280,13 +280,13 @@ fn separator() -> Kind<'static, char> {
     })
 }
 
-fn name() -> Kind<'static, String> {
+pub(super) fn name() -> Kind<'static, String> {
     Kind::new("name", String::clone, |text| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || b == b'.';
         if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
             Ok(text.to_owned())
         } else {
-            let wrong = Wrong::invalid(format!("{} cannot name a backend", quoted(text)));
+            let wrong = Wrong::invalid(format!("{} cannot be a name", quoted(text)));
             Err(wrong.help("letters, digits, `_`, `-` and `.`, at most 64: it is a label in metrics"))
         }
     })

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::config::backend::Backend;
 use crate::config::backend::BackendTls;
 use crate::config::backend::MasterStyle;
+use crate::config::events::Sink;
 use crate::config::files::SecretFileError;
 use crate::config::files::read_secret;
 use crate::config::route::RouteFor;
@@ -172,18 +173,12 @@ impl Config {
         }
     }
 
-    /// Events.
-    #[must_use]
-    pub fn event_options(&self) -> sink::Options {
-        let target = self
-            .events
-            .file
-            .clone()
-            .map_or(sink::Target::Stdout, sink::Target::File);
-        sink::Options {
-            target,
-            ..sink::Options::default()
-        }
+    /// Where events go. Reads the secrets that requests are signed with.
+    ///
+    /// # Errors
+    /// A secret file cannot be used.
+    pub fn event_options(&self) -> Result<Vec<sink::Options>, SecretFileError> {
+        self.events.sinks.iter().map(Sink::options).collect()
     }
 
     /// Backends and routes. Reads the master users' passwords.

@@ -1,10 +1,8 @@
-//! What comes out besides mail: `events`, `log`, `metrics`; and how we leave: `drain`.
+//! What comes out besides mail and events: `log`, `metrics`; and how we leave: `drain`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Context;
 use crate::config::address::listen_address;
 use crate::config::kind;
 use crate::config::kind::Kind;
@@ -12,35 +10,9 @@ use crate::config::kind::secs;
 use crate::config::kind::word_of;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
-use crate::session::recorder::Recording;
 use crate::telemetry::log;
 use crate::telemetry::log::Format;
 use crate::telemetry::log::Level;
-
-/// Security events, as JSON lines in ECS fields.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Events {
-    /// The file they are appended to; `None` is standard output.
-    pub file: Option<PathBuf>,
-    /// Which commands after the login are told.
-    pub commands: Recording,
-}
-
-const RECORDINGS: &[(&str, Recording)] = &[
-    ("none", Recording::None),
-    ("refused", Recording::Refused),
-    ("all", Recording::All),
-];
-
-impl Events {
-    pub(super) fn read(mut section: Section<'_>, cx: &Context<'_>) -> Self {
-        let file = section.optional("file", &kind::path(cx.base), "standard output");
-        let recordings = kind::word(RECORDINGS, |recording| word_of(RECORDINGS, recording));
-        let commands = section.value("commands", &recordings, Self::default().commands);
-        section.finish();
-        Self { file, commands }
-    }
-}
 
 const LOG_LEVELS: &[(&str, Level)] = &[
     ("error", Level::Error),

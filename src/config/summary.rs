@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::config::backend::Backend;
 use crate::config::backend::BackendTls;
+use crate::config::events::Sink;
 use crate::config::listener::ListenerTls;
 use crate::config::route::RouteFor;
 use crate::policy::factor::Mode;
@@ -38,6 +39,9 @@ impl Config {
             lines.push(("database", database.display().to_string()));
         }
         lines.push(("store", self.store_name()));
+        for sink in &self.events.sinks {
+            lines.push(("events", sink.describe()));
+        }
         let metrics = self
             .metrics
             .address
@@ -99,6 +103,9 @@ impl Config {
             && !store.address.is_local()
         {
             warnings.push(format!("the store at {} is reached in clear", store.address));
+        }
+        for address in self.events.sinks.iter().filter_map(Sink::in_clear) {
+            warnings.push(format!("events go to {address} in clear"));
         }
         if let Some(address) = self.metrics.address.filter(|address| !address.ip().is_loopback()) {
             warnings.push(format!("metrics at {address} are readable from other machines"));

@@ -53,7 +53,7 @@ use crate::types::Networks;
 /// Everything for a server, with every address bound.
 pub(super) async fn server(
     config: &Config,
-    events: sink::Options,
+    events: sink::Sinks,
     hangups: Signal,
 ) -> Result<Server, StartError> {
     let now = clock::unix();
@@ -63,7 +63,7 @@ pub(super) async fn server(
     let policy = Policy::load(config, memory)?;
     let tls_options = tls_options(config)?;
     let metrics = Metrics::new()?;
-    let (events, writer) = sink::start(events, metrics.events_dropped())?;
+    let (events, writer) = sink::start(events, &metrics.sinks, clock::wall)?;
     let shared = Arc::new(Shared {
         started: now,
         timing: timing(config),

@@ -145,10 +145,10 @@ impl Server {
     ///
     /// # Errors
     /// What cannot be had; nothing is left behind then but files that a next start uses.
-    pub async fn start(config: &Config, events: sink::Options) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, events: impl Into<sink::Sinks>) -> Result<Self, StartError> {
         // First of all: without a handler a hangup would end the process.
         let hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        build::server(config, events, hangups).await
+        build::server(config, events.into(), hangups).await
     }
 
     /// The addresses that clients can connect to, as bound: port 0 has become a port.

@@ -1,4 +1,4 @@
-//! One event: a kind, a time and typed fields, written as one line of JSON or one line for people.
+//! One event: a kind, a time and typed fields; `shape` writes it.
 //!
 //! Every setter takes a type that cannot be a secret, or peer text that it cleans; there is no way to set a field by name.
 
@@ -8,7 +8,6 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use serde_json::Map;
 use serde_json::Value;
 
 use crate::policy::decision::Decision;
@@ -29,9 +28,6 @@ pub use crate::telemetry::about::Connection;
 pub use crate::telemetry::about::Tls;
 pub use crate::telemetry::about::Traffic;
 pub use crate::telemetry::about::UserAgent;
-
-/// The version of the Elastic Common Schema that the field names come from.
-pub const ECS_VERSION: &str = "8.17.0";
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -278,34 +274,26 @@ impl Event {
         self.set(Field::Dropped, count)
     }
 
-    /// One line of JSON with its newline, nested objects in ECS's shape.
-    #[must_use]
-    pub fn to_json(&self, sequence: u64) -> String {
-        let mut root = Map::new();
-        let kind = self.kind;
-        let fixed = [
-            (Field::Timestamp, self.timestamp().into()),
-            (Field::EcsVersion, ECS_VERSION.into()),
-            (Field::Code, kind.code().into()),
-            (Field::Action, kind.action().into()),
-            (Field::Category, kind.category().into()),
-            (Field::Type, kind.types().into()),
-            (Field::Kind, "event".into()),
-            (Field::Provider, "imapwarden".into()),
-            (Field::Outcome, kind.outcome().as_str().into()),
-            (Field::Sequence, sequence.into()),
-            (Field::LogLevel, kind.level().as_str().into()),
-            (Field::Message, kind.summary().into()),
-        ];
-        for (field, value) in fixed.into_iter().chain(self.fields.iter().cloned()) {
-            insert(&mut root, field.path(), value);
-        }
-        format!("{}\n", Value::Object(root))
-    }
-
     pub(super) fn timestamp(&self) -> String {
         let at = Timestamp::try_from(self.at).unwrap_or(Timestamp::UNIX_EPOCH);
         format!("{at:.3}")
+    }
+
+    /// When it happened, in milliseconds since 1970.
+    pub(super) fn millis(&self) -> i64 {
+        let at = Timestamp::try_from(self.at).unwrap_or(Timestamp::UNIX_EPOCH);
+        at.as_millisecond()
+    }
+
+    /// The value of a field, where it is set.
+    pub(super) fn field(&self, wanted: Field) -> Option<&Value> {
+        let found = self.fields.iter().find(|(field, _)| *field == wanted);
+        found.map(|(_, value)| value)
+    }
+
+    /// How bad a rule calls it.
+    pub(super) fn severity(&self) -> Option<u64> {
+        self.field(Field::Severity).and_then(Value::as_u64)
     }
 
     /// Sets a field; a later value replaces an earlier one.
@@ -323,21 +311,10 @@ impl Event {
     }
 }
 
-/// Puts a value at a dotted path, making the objects on the way. No field stands in another's way: a test of `field` says so.
-fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
-    let Some((head, rest)) = path.split_once('.') else {
-        object.insert(path.to_owned(), value);
-        return;
-    };
-    let inner = object.entry(head).or_insert_with(|| Value::Object(Map::new()));
-    if let Value::Object(inner) = inner {
-        insert(inner, rest, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::shape::Shape;
 
     fn at(millis: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
@@ -360,8 +337,8 @@ mod tests {
     }
 
     fn json(event: &Event) -> Value {
-        let line = event.to_json(7);
-        assert_eq!(line.matches('\n').count(), 1, "one line: {line:?}");
+        let line = Shape::Ecs.render(event, 7);
+        assert!(!line.contains('\n'), "one line: {line:?}");
         serde_json::from_str(&line).unwrap()
     }
 
@@ -420,7 +397,7 @@ mod tests {
             .mailbox(&[0x1b; 5000]);
         let value = json(&event);
         assert_eq!(value["imap"]["command"], "X\\r\\n{\"event\":1}");
-        assert!(event.to_json(1).len() < 1000);
+        assert!(Shape::Ecs.render(&event, 1).len() < 1000);
         let line = event.to_string();
         assert!(!line.contains(['\n', '\r', '\x1b']), "{line}");
     }

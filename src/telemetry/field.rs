@@ -35,7 +35,7 @@ fields! {
     Kind = "event.kind" "Always `event`.";
     Provider = "event.provider" "Always `imapwarden`.";
     Outcome = "event.outcome" "`success`, `failure` or `unknown`.";
-    Sequence = "event.sequence" "Counts the events of one process from 1; a gap tells of lost events.";
+    Sequence = "event.sequence" "Counts the events of one process and sink from 1; a gap tells of lost events.";
     Reason = "event.reason" "Why, as a stable word: a refusal, an end reason.";
     Duration = "event.duration" "How long it took, in nanoseconds.";
     LogLevel = "log.level" "`info`, `warn` or `error`.";

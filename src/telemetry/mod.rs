@@ -1,6 +1,6 @@
 //! What people see: events for the security team, metrics for the operator, a log for whoever looks for a fault.
 //!
-//! Nothing here may ever block or fail a session, and no type here can hold a [`Secret`](crate::types::Secret).
+//! Nothing here may ever block or fail a session, and no event can hold a [`Secret`](crate::types::Secret).
 
 mod about;
 pub mod event;
@@ -10,6 +10,7 @@ mod line;
 pub mod log;
 pub mod metrics;
 mod recorded;
+pub mod shape;
 pub mod sink;
 pub mod text;
 

@@ -101,7 +101,7 @@ def test_events_that_cannot_be_written_are_counted_and_hold_up_nobody(backend, t
         alice = proxy.add("alice")
         filler = fill()
         proxy.until(lambda: attempt(proxy, "alice", alice)[0].startswith("OK")
-                    and proxy.metric("imapwarden_events_dropped_total") > 0)
+                    and proxy.metric('imapwarden_events_dropped_total{sink="file"}') > 0)
         assert proxy.probe("readyz") == 200
         filler.unlink()
         proxy.until(lambda: attempt(proxy, "alice", alice)[0].startswith("OK")

@@ -22,4 +22,5 @@ pub mod memory;
 pub mod postgres;
 pub mod program;
 pub mod proxy;
+pub mod receivers;
 pub mod scripted;

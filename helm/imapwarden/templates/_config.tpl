@@ -11,7 +11,7 @@ proxy_protocol_from:
 {{/* imapwarden.yaml: what the chart decides, and what `config` says. */}}
 {{- define "imapwarden.config" -}}
 {{- $given := .Values.config -}}
-{{- range list "data_directory" "store" "key_file" "control_socket" "listeners" "events" "metrics" "drain" -}}
+{{- range list "data_directory" "store" "key_file" "control_socket" "listeners" "metrics" "drain" -}}
 {{- if hasKey $given . -}}
 {{- fail (printf "config.%s is written by the chart itself: see listenAddress, service, proxyProtocol, keyFile, persistence, metrics and drain in values.yaml" .) -}}
 {{- end -}}

@@ -1,5 +1,5 @@
 //! Numbers for Prometheus. Every series exists at zero from the start; labels come from closed lists and from the names of
-//! backends in the configuration, never from a peer: no user, address, tag or mailbox.
+//! backends and sinks in the configuration, never from a peer: no user, address, tag or mailbox.
 
 mod backends;
 mod connections;
@@ -7,6 +7,7 @@ mod labelled;
 mod logins;
 mod relay;
 mod rules;
+mod sinks;
 
 use prometheus::IntCounter;
 use prometheus::Registry;
@@ -26,6 +27,8 @@ pub use logins::Logins;
 pub use relay::Direction;
 pub use relay::Relay;
 pub use rules::Rules;
+pub use sinks::Sink;
+pub use sinks::Sinks;
 
 /// Why there are no metrics: a mistake of ours in a name or a label.
 #[derive(Debug, Error)]
@@ -71,9 +74,10 @@ pub struct Metrics {
     pub rules: Rules,
     /// Logins at the backends.
     pub backends: Backends,
+    /// Where events go.
+    pub sinks: Sinks,
     store_errors: IntCounter,
     reloads: Labelled<Outcome, IntCounter>,
-    events_dropped: IntCounter,
     registry: Registry,
 }
 
@@ -96,6 +100,7 @@ impl Metrics {
             relay: Relay::new(&make)?,
             rules: Rules::new(&make)?,
             backends: Backends::new(&make)?,
+            sinks: Sinks::new(&make)?,
             store_errors: make.counter("imapwarden_store_errors_total", "Failures of the store.")?,
             reloads: make.counters(
                 "imapwarden_rules_reloads_total",
@@ -104,7 +109,6 @@ impl Metrics {
                 [Outcome::Success, Outcome::Refused],
                 |outcome| vec![outcome.as_str()],
             )?,
-            events_dropped: make.counter("imapwarden_events_dropped_total", "Events lost, never written.")?,
             registry,
         })
     }
@@ -122,12 +126,6 @@ impl Metrics {
             Outcome::Refused
         };
         self.reloads.add(&outcome, 1);
-    }
-
-    /// The counter of lost events, for the event writer.
-    #[must_use]
-    pub fn events_dropped(&self) -> IntCounter {
-        self.events_dropped.clone()
     }
 
     /// Everything, in Prometheus' text format 0.0.4.

@@ -1,0 +1,156 @@
+//! What waits for one sink: a bounded queue, between those who emit and the thread that writes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::telemetry::event::Event;
+use crate::telemetry::kind::Kind;
+use crate::telemetry::metrics::Sink;
+
+/// An event with its number among those of its sink.
+#[derive(Debug, Clone)]
+pub(super) struct Numbered {
+    pub(super) number: u64,
+    pub(super) event: Arc<Event>,
+}
+
+/// The events that wait for one sink.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    capacity: usize,
+    metrics: Sink,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Numbered>,
+    sequence: u64,
+    /// Lost and not yet reported.
+    dropped: u64,
+    reopen: bool,
+    closing: bool,
+}
+
+/// What the writer does next.
+pub(super) struct Batch {
+    pub(super) events: Vec<Numbered>,
+    pub(super) reopen: bool,
+    pub(super) last: bool,
+    /// What the report at its end, if there is one, says was lost.
+    reported: u64,
+}
+
+impl Queue {
+    pub(super) fn new(capacity: usize, metrics: Sink) -> Self {
+        Self {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            capacity: capacity.max(1),
+            metrics,
+        }
+    }
+
+    /// Adds an event, or counts it where there is no room.
+    pub(super) fn push(&self, event: Arc<Event>) {
+        let mut state = self.lock();
+        state.sequence += 1;
+        // Whoever floods us with commands must not push out logins and alerts.
+        let capacity = if event.kind().is_bulk() {
+            self.capacity.div_ceil(2)
+        } else {
+            self.capacity
+        };
+        if state.closing || state.waiting.len() >= capacity {
+            state.dropped += 1;
+            self.metrics.dropped(1);
+            return;
+        }
+        let number = state.sequence;
+        state.waiting.push_back(Numbered { number, event });
+        self.metrics.waiting(state.waiting.len());
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn reopen(&self) {
+        self.lock().reopen = true;
+        self.wake.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits for something to do, of which it takes `most` events along.
+    pub(super) fn next(&self, most: usize) -> Batch {
+        let idle = |state: &mut State| state.waiting.is_empty() && !state.reopen && !state.closing;
+        let mut state = self
+            .wake
+            .wait_while(self.lock(), idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        let size = state.waiting.len().min(most);
+        let mut events: Vec<_> = state.waiting.drain(..size).collect();
+        self.metrics.waiting(state.waiting.len());
+        let mut reported = 0;
+        // The report carries the time of an event, since no clock is read here.
+        if let Some(at) = events.last().map(|last| last.event.at())
+            && state.dropped > 0
+        {
+            reported = std::mem::take(&mut state.dropped);
+            let report = Event::new(Kind::EventsDropped, at).dropped(reported);
+            state.sequence += 1;
+            events.push(Numbered {
+                number: state.sequence,
+                event: Arc::new(report),
+            });
+        }
+        Batch {
+            events,
+            reopen: std::mem::take(&mut state.reopen),
+            last: state.closing && state.waiting.is_empty(),
+            reported,
+        }
+    }
+
+    /// A batch is lost from event number `from` on; what its report said is still to be reported.
+    pub(super) fn lost(&self, batch: &Batch, from: usize) {
+        let report = usize::from(batch.reported > 0);
+        let count = batch.events.len().saturating_sub(from).saturating_sub(report);
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.lock().dropped += count.saturating_add(batch.reported);
+        self.metrics.dropped(count);
+    }
+
+    /// Waits, unless the end is near: true where it is.
+    pub(super) fn pause(&self, span: Duration) -> bool {
+        let end = Instant::now() + span;
+        let mut state = self.lock();
+        while !state.closing {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.wake.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.closing
+    }
+
+    pub(super) fn metrics(&self) -> &Sink {
+        &self.metrics
+    }
+
+    /// The lock is held for a few moves only, never while writing; a panic elsewhere leaves the state whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
