@@ -101,6 +101,14 @@ pub(super) enum CliError {
     /// The daemon says no.
     #[error("{0}")]
     DaemonRefused(String),
+    /// The daemon keeps its old configuration.
+    #[error("the old configuration stays in force: {error}")]
+    Rejected {
+        /// Why, in one line.
+        error: String,
+        /// Every problem with its place; may be empty.
+        report: String,
+    },
     /// Accounts.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -133,7 +141,11 @@ impl CliError {
             Self::Input { source, .. } if source.kind() == io::ErrorKind::InvalidData => DATA,
             Self::Input { .. } => NO_INPUT,
             Self::Exposed(_) | Self::Refused { .. } => NOT_PERMITTED,
-            Self::NoConfig(_) | Self::Rules(_) | Self::Config(_) | Self::NoRoute { .. } => CONFIG,
+            Self::NoConfig(_)
+            | Self::Rules(_)
+            | Self::Config(_)
+            | Self::Rejected { .. }
+            | Self::NoRoute { .. } => CONFIG,
             Self::Daemon { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
             Self::Daemon { .. } | Self::Unproved { .. } => UNAVAILABLE,
             Self::Account(error) => account_code(error),

@@ -13,6 +13,7 @@ mod output;
 mod place;
 mod policy;
 mod proof;
+mod reload;
 mod restrictions;
 mod secrets;
 mod serve;
@@ -102,6 +103,7 @@ async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Resu
     match args.command {
         Command::Serve { listen } => Box::pin(serve::run(&cx, &listen)).await,
         Command::Check => check::run(&mut cx),
+        Command::Reload => Box::pin(reload::run(&mut cx)).await,
         Command::User(command) => Box::pin(user::run(&mut cx, command)).await,
         Command::AppPassword(command) => Box::pin(app_password::run(&mut cx, command)).await,
         Command::Ban(command) => Box::pin(ban::run(&mut cx, command)).await,
@@ -143,6 +145,11 @@ fn report(error: &CliError, json: bool, out: &mut dyn Write, err: &mut dyn Write
         for problems in files {
             let _ = err.write_all(problems.render(80, io::stderr().is_terminal()).as_bytes());
         }
+    }
+    if let CliError::Rejected { report, .. } = error
+        && !report.is_empty()
+    {
+        let _ = writeln!(err, "{}", output::shown_lines(report));
     }
     let _ = writeln!(err, "imapwarden: {line}");
     if json {

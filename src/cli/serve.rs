@@ -16,6 +16,7 @@ use crate::cli::place::Place;
 use crate::config::Config;
 use crate::config::listener::Listener;
 use crate::server::Server;
+use crate::server::Source;
 use crate::telemetry::log;
 use crate::telemetry::sink;
 use crate::telemetry::sink::Format;
@@ -24,9 +25,10 @@ use crate::telemetry::sink::Target;
 /// Runs until SIGTERM or SIGINT, then drains; a second one ends it at once.
 pub(super) async fn run(cx: &Context<'_>, listen: &[SocketAddr]) -> Result<(), CliError> {
     let config = config(cx.place.config(cx.now)?, &cx.place, listen)?;
-    log::init(&config.log).map_err(|error| CliError::Setup("the log", error.into()))?;
+    let log = log::init(&config.log).map_err(|error| CliError::Setup("the log", error.into()))?;
     let mut stops = Stops::new().map_err(|error| CliError::Setup("signal handlers", error.into()))?;
     let server = Box::pin(Server::start(&config, events(&config))).await?;
+    let server = server.reloading(again(&cx.place, &config), log);
     greet(&server);
     if let Err(error) = Box::pin(say_how_to_begin(&config)).await {
         tracing::warn!(error = error.line(), "the store cannot be asked for users");
@@ -55,6 +57,20 @@ fn config(mut config: Config, place: &Place, listen: &[SocketAddr]) -> Result<Co
     };
     config.listeners = listen.iter().map(listener).collect();
     Ok(config)
+}
+
+/// How a reload reads the configuration. Without a file there is nothing to read again but what it names.
+fn again(place: &Place, config: &Config) -> Source {
+    match place {
+        Place::File(file) => {
+            let file = file.clone();
+            Box::new(move |now| Config::load(&file, now).map_err(Box::new))
+        }
+        Place::Bare { .. } => {
+            let config = config.clone();
+            Box::new(move |_| Ok(config.clone()))
+        }
+    }
 }
 
 /// For people where they look on; a file, and whoever reads from a pipe, gets JSON.

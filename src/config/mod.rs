@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod backend;
+mod change;
 pub mod factor;
 mod files;
 mod geoip;
@@ -61,6 +62,7 @@ use crate::policy::access::Lists;
 use crate::telemetry::log;
 use crate::types::UnixTime;
 
+pub use change::Changes;
 pub use files::SecretFileError;
 pub use notes::KeyDoc;
 pub use problem::ConfigProblems;
@@ -165,6 +167,17 @@ impl Config {
             drain: Drain::default(),
         }
     }
+}
+
+/// The control socket that a configuration file names, whatever else is wrong with it. `None` where it cannot be read that far.
+#[must_use]
+pub fn control_socket(path: &Path) -> Option<PathBuf> {
+    let text = read_text(path).ok()?;
+    let tree = node::parse(&text).ok()?;
+    let notes = Notes::default();
+    let base = path.parent().unwrap_or(Path::new(""));
+    let state = State::read(&mut Section::root(&notes, &tree), base);
+    Some(state.control_socket())
 }
 
 fn read_text(path: &Path) -> Result<String, Box<Problem>> {

@@ -10,9 +10,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use crate::auth::gate::Gate;
@@ -32,23 +34,23 @@ use crate::net::geo::Geo;
 use crate::net::socket;
 use crate::net::tls;
 use crate::net::tls::ServerOptions;
+use crate::server::Reloads;
 use crate::server::Server;
 use crate::server::StartError;
 use crate::server::clock;
 use crate::server::control::Control;
 use crate::server::listener::Listener;
-use crate::server::relay::Deadlines;
+use crate::server::reload::ASKED;
 use crate::server::rules::Policy;
 use crate::server::sessions::Sessions;
+use crate::server::settings::Settings;
 use crate::server::shared::Limits;
 use crate::server::shared::Shared;
-use crate::server::shared::Timing;
 use crate::store::Store;
 use crate::store::sqlite;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink;
-use crate::types::Networks;
 
 /// Everything for a server, with every address bound.
 pub(super) async fn server(
@@ -64,23 +66,17 @@ pub(super) async fn server(
     let tls_options = tls_options(config)?;
     let metrics = Metrics::new()?;
     let (events, writer) = sink::start(events, metrics.events_dropped())?;
+    let settings = settings(config, &store, keys)?;
+    let (reloads, asked) = mpsc::channel(ASKED);
     let shared = Arc::new(Shared {
         started: now,
-        timing: timing(config),
-        access: config.access.clone(),
+        settings: ArcSwap::from_pointee(settings),
+        generation: AtomicU64::new(0),
+        reloads,
         limits: limits(config),
         tls: tls::Server::new(&tls_options, now)?,
         geo: Geo::new(config.geoip.clone())?,
-        preauth: Arc::new(config.preauth_options()),
-        relay: Arc::new(config.relay_options()),
-        gate: Gate::new(
-            Arc::clone(&store),
-            keys,
-            config.gate_options(),
-            config.second_factor.policy.clone(),
-        )?,
         store,
-        backends: open_backends(config)?,
         policy,
         sessions: Arc::new(Sessions::default()),
         events,
@@ -91,10 +87,11 @@ pub(super) async fn server(
         slowest_refusal_ms: AtomicU64::new(0),
         backends_down: Mutex::default(),
     });
-    for backend in shared.backends.iter() {
+    for backend in shared.settings().backends.iter() {
         let known = shared.metrics.backends.named(backend.name())?;
         known.up(true);
     }
+    let given = config.clone();
     let control = config.state.control_socket();
     Ok(Server {
         listeners: listeners(config)?,
@@ -109,10 +106,19 @@ pub(super) async fn server(
         })?,
         shared,
         writer,
-        drain: config.drain,
-        tls_options,
-        hangups,
+        reloads: Reloads {
+            source: Box::new(move |_| Ok(given.clone())),
+            log: None,
+            asked,
+            hangups,
+        },
     })
+}
+
+fn settings(config: &Config, store: &Arc<dyn Store>, keys: Arc<Keys>) -> Result<Settings, StartError> {
+    let policy = config.second_factor.policy.clone();
+    let gate = Gate::new(Arc::clone(store), keys, config.gate_options(), policy)?;
+    Ok(Settings::new(config, gate, open_backends(config)?))
 }
 
 /// Opens store and key file, making both on first use; also for the command line.
@@ -150,7 +156,7 @@ fn data_directory(path: &Path) -> Result<(), StartError> {
 }
 
 /// The certificates configured, or one that we make ourselves on first start.
-fn tls_options(config: &Config) -> Result<ServerOptions, StartError> {
+pub(super) fn tls_options(config: &Config) -> Result<ServerOptions, StartError> {
     let mut options = config.tls_options();
     if options.certificates.is_empty() {
         let names: Vec<String> = hostname().into_iter().collect();
@@ -170,19 +176,6 @@ fn hostname() -> Option<String> {
     (!name.is_empty() && name != "localhost").then(|| name.to_owned())
 }
 
-fn timing(config: &Config) -> Timing {
-    Timing {
-        proxy_header: config.login.proxy_header_timeout,
-        login: config.login.timeout,
-        refusal: config.login.refusal_delay,
-        relay: Deadlines {
-            idle: config.relay.idle_timeout,
-            stall: config.relay.stall_timeout,
-            ..Deadlines::default()
-        },
-    }
-}
-
 fn limits(config: &Config) -> Limits {
     let now = Instant::now();
     Limits {
@@ -200,7 +193,7 @@ fn listeners(config: &Config) -> Result<Vec<(Arc<Listener>, Acceptor)>, StartErr
     ));
     let options = socket::Options::default();
     let mut bound = Vec::new();
-    for listener in &config.listeners {
+    for (number, listener) in config.listeners.iter().enumerate() {
         let acceptor = Acceptor::new(
             socket::listen(listener.address, &options)?,
             Arc::clone(&permits),
@@ -210,18 +203,12 @@ fn listeners(config: &Config) -> Result<Vec<(Arc<Listener>, Acceptor)>, StartErr
             addr: listener.address,
             source,
         };
-        let trusted = listener
-            .proxy_protocol_from
-            .iter()
-            .flat_map(|set| set.networks.iter().copied());
-        let trusted: Vec<_> = trusted.collect();
         let address = acceptor.local_addr().map_err(unknown)?;
         let listener = Listener {
             name: listener.address.to_string().into(),
             address,
             starts_plain: listener.tls == ListenerTls::StartTls,
-            proxy_protocol_from: (!trusted.is_empty()).then(|| Networks::new(trusted)),
-            access: listener.access.clone(),
+            number,
         };
         bound.push((Arc::new(listener), acceptor));
     }

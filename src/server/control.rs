@@ -17,6 +17,7 @@ use tokio::io::BufReader;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::auth::app_password::id_text;
@@ -113,6 +114,7 @@ async fn talk(stream: UnixStream, shared: &Shared) -> io::Result<()> {
             return Ok(());
         }
         let reply = match serde_json::from_slice(&line) {
+            Ok(Request::Reload) => reload(shared).await,
             Ok(request) => answer(&request, shared),
             Err(error) => refuse(format!("not a request: {error}")),
         };
@@ -127,6 +129,8 @@ async fn talk(stream: UnixStream, shared: &Shared) -> io::Result<()> {
 
 fn answer(request: &Request, shared: &Shared) -> Reply {
     match request {
+        // Takes its time, and is answered by whoever does it.
+        Request::Reload => refuse("a reload is asked for by itself".to_owned()),
         Request::Status => Reply::Status {
             ok: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -148,6 +152,26 @@ fn answer(request: &Request, shared: &Shared) -> Reply {
             ok: true,
             killed: shared.kill(|facts| facts.user.as_str() == user),
         },
+    }
+}
+
+async fn reload(shared: &Shared) -> Reply {
+    let (asked, answer) = oneshot::channel();
+    if shared.reloads.send(asked).await.is_err() {
+        return refuse("the proxy is about to end".to_owned());
+    }
+    match answer.await {
+        Ok(Ok(reloaded)) => Reply::Reloaded {
+            ok: true,
+            changed: reloaded.changed.into_iter().map(ToOwned::to_owned).collect(),
+            ended: reloaded.ended,
+        },
+        Ok(Err(error)) => Reply::Rejected {
+            ok: false,
+            error: error.to_string(),
+            report: error.report(),
+        },
+        Err(_) => refuse("the proxy is about to end".to_owned()),
     }
 }
 

@@ -59,10 +59,7 @@ pub(super) fn enter(
         took,
     } = entry;
     let (mut logged_in, backend, slot) = (opened.logged_in, opened.stream, opened.slot);
-    let program = preauth
-        .client_id()
-        .and_then(|id| id.field("name"))
-        .map(Into::into);
+    let program = program(&preauth);
     let handover = preauth.accepted()?;
     client.unbound_records();
     let shared = Arc::clone(&conversation.shared);
@@ -72,6 +69,7 @@ pub(super) fn enter(
     let app_password = tell(conversation, mechanism, &factor, (&backend_name, took));
     let facts = Facts {
         session: conversation.facts.session,
+        listener: conversation.listener.number,
         user,
         account,
         client: conversation.facts.addr.client,
@@ -82,7 +80,7 @@ pub(super) fn enter(
         parties: watched.as_ref().map(|watched| Arc::clone(&watched.parties)),
     };
     let (place, orders) = shared.sessions.enter(facts, lease);
-    shared.recheck_since(as_of);
+    shared.check_again(as_of, conversation);
     let relay = shared.relay_for(&logged_in);
     let welcome = relay.welcome(&handover.tag, logged_in.capabilities());
     let counters = conversation.counters().clone();
@@ -106,6 +104,20 @@ pub(super) fn enter(
         orders,
         permit,
     }))
+}
+
+/// What the client calls itself.
+fn program(preauth: &PreAuth) -> Option<String> {
+    let id = preauth.client_id()?;
+    id.field("name").map(Into::into)
+}
+
+impl Shared {
+    /// What has moved while somebody logged in may have missed the session that begins: the store, or the configuration.
+    fn check_again(&self, as_of: u64, conversation: &Conversation) {
+        self.recheck_since(as_of);
+        self.rejudge_since(conversation.generation, conversation.facts.session);
+    }
 }
 
 /// Counts and tells the login; returns the app password's id.

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use crate::net::accept::Acceptor;
-use crate::policy::access::Lists;
 use crate::server::connection;
 use crate::server::shared::Shared;
-use crate::types::Networks;
 
 /// What connections of one listener have in common.
 #[derive(Debug)]
@@ -20,10 +18,8 @@ pub(super) struct Listener {
     pub(super) address: SocketAddr,
     /// True where TLS begins with STARTTLS.
     pub(super) starts_plain: bool,
-    /// The peers that must send a PROXY header; nobody else may connect then.
-    pub(super) proxy_protocol_from: Option<Networks>,
-    /// Who may connect to this listener.
-    pub(super) access: Lists,
+    /// Which of the configuration's it is, counted from zero: what a reload can change of it is in the settings.
+    pub(super) number: usize,
 }
 
 /// Accepts until the process shuts down.

@@ -10,8 +10,10 @@ mod entry;
 mod listener;
 mod login;
 mod relay;
+mod reload;
 mod rules;
 mod sessions;
+mod settings;
 mod shared;
 mod watch;
 
@@ -27,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::timeout;
@@ -42,15 +45,17 @@ use crate::net::accept::Acceptor;
 use crate::net::certificate::CertificateError;
 use crate::net::geo::GeoError;
 use crate::net::socket::ListenError;
-use crate::net::tls::ServerOptions;
 use crate::net::tls::TlsError;
 use crate::server::control::Control;
 use crate::server::listener::Listener;
+use crate::server::reload::Asked;
+use crate::server::reload::Reloader;
 use crate::server::rules::RulesError;
 use crate::server::shared::Shared;
 use crate::store::StoreError;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
+use crate::telemetry::log;
 use crate::telemetry::metrics::MetricsError;
 use crate::telemetry::sink;
 use crate::telemetry::sink::SinkError;
@@ -58,6 +63,7 @@ use crate::telemetry::sink::Writer;
 
 pub use build::open_backends;
 pub use build::open_store;
+pub use reload::Source;
 
 /// How long the last events may take to be written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
@@ -131,8 +137,14 @@ pub struct Server {
     admin: Option<TcpListener>,
     control: Control,
     writer: Writer,
-    drain: Drain,
-    tls_options: ServerOptions,
+    reloads: Reloads,
+}
+
+/// What reloads work with.
+struct Reloads {
+    source: Source,
+    log: Option<log::Handle>,
+    asked: mpsc::Receiver<Asked>,
     hangups: Signal,
 }
 
@@ -145,6 +157,14 @@ impl Server {
         // First of all: without a handler a hangup would end the process.
         let hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
         build::server(config, events, hangups).await
+    }
+
+    /// Has a reload read the configuration anew, instead of taking the one given at the start; and set the log's level.
+    #[must_use]
+    pub fn reloading(mut self, source: Source, log: log::Handle) -> Self {
+        self.reloads.source = source;
+        self.reloads.log = Some(log);
+        self
     }
 
     /// The addresses that clients can connect to, as bound: port 0 has become a port.
@@ -170,9 +190,7 @@ impl Server {
             admin,
             control,
             writer,
-            drain,
-            tls_options,
-            mut hangups,
+            reloads,
         } = self;
         let connections = TaskTracker::new();
         let mut services = JoinSet::new();
@@ -191,13 +209,10 @@ impl Server {
             services.spawn(admin::serve(admin, Arc::clone(&shared)));
         }
         shared.emit(event(Kind::Started).program(env!("CARGO_PKG_VERSION"), std::process::id()));
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => break,
-                _ = hangups.recv() => hang_up(&shared, &tls_options),
-            }
-        }
+        let reloader = Reloader::new(Arc::clone(&shared), reloads.source, reloads.log);
+        services.spawn(reloader.run(reloads.hangups, reloads.asked));
+        stop.await;
+        let drain = shared.settings().config.drain;
         shut_down(&shared, &connections, drain).await;
         shared.policy.memory.collect(clock::unix());
         if let Err(error) = shared.store.flush().await {
@@ -209,20 +224,6 @@ impl Server {
             tracing::warn!("the last events could not be written");
         }
     }
-}
-
-/// SIGHUP: the event file is opened anew, certificates and databases are read again; open sessions keep what they have.
-fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
-    shared.events.reopen();
-    match shared.tls.reload(tls_options, clock::unix()) {
-        Ok(()) => shared.emit(event(Kind::CertificatesReloaded)),
-        Err(error) => {
-            tracing::error!(%error, "the new certificates cannot be used; the old ones stay in force");
-            shared.emit(event(Kind::CertificatesRejected).error(&error));
-        }
-    }
-    shared.reload_databases();
-    shared.reload_rules();
 }
 
 /// Ends every connection: those that have not logged in at once, sessions spread over time so that their clients do not all

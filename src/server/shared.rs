@@ -10,14 +10,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 
-use crate::auth::gate::Gate;
 use crate::auth::gate::Outcome;
 use crate::backend::Backend;
-use crate::backend::Backends;
 use crate::limits::admission;
 use crate::limits::admission::Clock;
 use crate::limits::attempts::Attempts;
@@ -29,17 +29,14 @@ use crate::limits::connections::Connections;
 use crate::limits::sessions::Sessions as SessionLimits;
 use crate::net::geo::Geo;
 use crate::net::tls;
-use crate::policy::access::Lists;
-use crate::policy::access::Scope;
 use crate::server::clock;
 use crate::server::listener::Listener;
-use crate::server::relay::Deadlines;
 use crate::server::relay::monotonic_ms;
+use crate::server::reload::Asked;
 use crate::server::rules::Policy;
 use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
-use crate::session::preauth;
-use crate::session::relay;
+use crate::server::settings::Settings;
 use crate::session::relay::Relay;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -63,16 +60,6 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(20);
 /// How long a ban for guessing lasts.
 const BAN: Duration = Duration::from_secs(3600);
 
-/// The time limits of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timing {
-    pub(super) proxy_header: Duration,
-    pub(super) login: Duration,
-    /// How long a refusal takes, at least; longer ones take a multiple.
-    pub(super) refusal: Duration,
-    pub(super) relay: Deadlines,
-}
-
 /// Every limit.
 pub(super) struct Limits {
     pub(super) connections: Arc<Connections>,
@@ -85,17 +72,17 @@ pub(super) struct Limits {
 /// What every connection of the process shares.
 pub(super) struct Shared {
     pub(super) started: UnixTime,
-    pub(super) timing: Timing,
-    pub(super) access: Lists,
+    /// What a reload can change.
+    pub(super) settings: ArcSwap<Settings>,
+    /// How many configurations have been in force: what was judged by an older one is judged again.
+    pub(super) generation: AtomicU64,
+    /// Where a reload is asked for.
+    pub(super) reloads: mpsc::Sender<Asked>,
     pub(super) limits: Limits,
     pub(super) tls: tls::Server,
     pub(super) geo: Geo,
     pub(super) policy: Policy,
-    pub(super) preauth: Arc<preauth::Options>,
-    pub(super) relay: Arc<relay::Options>,
     pub(super) store: Arc<dyn Store>,
-    pub(super) gate: Gate,
-    pub(super) backends: Backends,
     pub(super) sessions: Arc<Sessions>,
     pub(super) events: Events,
     pub(super) metrics: Metrics,
@@ -111,6 +98,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// What is configured now. Whoever asks twice may be told two things.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
     /// Tells an event.
     pub(super) fn emit(&self, event: Event) {
         self.events.emit(event);
@@ -122,7 +114,8 @@ impl Shared {
         listener: &Listener,
         addr: &ClientAddr,
     ) -> Result<ConnectionPermit, EndReason> {
-        let lists = [(Scope::Global, &self.access), (Scope::Listener, &listener.access)];
+        let settings = self.settings();
+        let lists = settings.lists(listener.number);
         let clock = Clock {
             now: Instant::now(),
             wall: clock::unix(),
@@ -162,34 +155,6 @@ impl Shared {
         Duration::from_millis(self.slowest_refusal_ms.load(Ordering::Relaxed)).max(delay)
     }
 
-    /// Reads the rules again; sessions that would not be let in by them end.
-    pub(super) fn reload_rules(&self) {
-        match self.policy.reload() {
-            Ok(revision) => {
-                self.metrics.rules_reloaded(true);
-                self.emit(Event::new(Kind::RulesReloaded, clock::wall()).rules(&revision));
-                let rules = self.policy.login_rules();
-                let now_ms = monotonic_ms(tokio::time::Instant::now());
-                let is_on = self.policy.is_on();
-                let ended = self.sessions.end_where(EndReason::PolicyChanged, |facts| {
-                    match &facts.parties {
-                        Some(parties) => !rules.allow(facts.session, parties, now_ms),
-                        // It began while there were no rules: nobody could judge it by the new ones.
-                        None => is_on,
-                    }
-                });
-                for facts in ended {
-                    self.session_killed(&facts, EndReason::PolicyChanged);
-                }
-            }
-            Err(error) => {
-                self.metrics.rules_reloaded(false);
-                tracing::error!(%error, "the new rules cannot be used; the old ones stay in force");
-                self.emit(Event::new(Kind::RulesRejected, clock::wall()).error(&error));
-            }
-        }
-    }
-
     /// The relay of a session that begins, restricted as its credential is.
     pub(super) fn relay_for(&self, logged_in: &LoggedIn) -> Relay {
         let restrictions = logged_in.restrictions();
@@ -200,21 +165,7 @@ impl Shared {
             }
             _ => None,
         };
-        Relay::new(Arc::clone(&self.relay)).restricted(restrictions, budget)
-    }
-
-    /// Reads the databases of countries and networks again, where there are any.
-    pub(super) fn reload_databases(&self) {
-        if !self.geo.is_on() {
-            return;
-        }
-        match self.geo.reload() {
-            Ok(()) => self.emit(Event::new(Kind::DatabasesReloaded, clock::wall())),
-            Err(error) => {
-                tracing::error!(%error, "the new databases cannot be used; the old ones stay in force");
-                self.emit(Event::new(Kind::DatabasesRejected, clock::wall()).error(&error));
-            }
-        }
+        Relay::new(Arc::clone(&self.settings().relay)).restricted(restrictions, budget)
     }
 
     /// The store's change number.

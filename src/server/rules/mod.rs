@@ -27,6 +27,7 @@ use crate::policy::engine::Engine;
 use crate::policy::engine::SessionCounters;
 use crate::policy::facts::Event;
 use crate::policy::facts::Facts;
+use crate::policy::facts::Source;
 use crate::policy::rules::RuleSet;
 use crate::session::inspect::Parties;
 use crate::session::inspect::Rules;
@@ -46,11 +47,13 @@ const MAX_COUNTERS: usize = 1_000_000;
 #[error("the rules have mistakes:\n{}", .0.iter().map(|problems| problems.render(100, false)).collect::<Vec<_>>().join("\n"))]
 pub struct RulesError(Vec<ConfigProblems>);
 
+/// The named sets of networks.
+pub(super) type Sets = Vec<(Arc<str>, Networks)>;
+
 /// What the process judges by.
 pub(super) struct Policy {
     pub(super) rules: Rules,
-    options: policy::Rules,
-    sets: Vec<(Arc<str>, Networks)>,
+    sets: ArcSwap<Sets>,
     pub(super) memory: Memory,
     /// When counters were last swept.
     swept_ms: AtomicU64,
@@ -67,26 +70,20 @@ impl Policy {
         let _ = rand::fill(&mut seed);
         let counters = Arc::new(Counters::new(MAX_COUNTERS, u64::from_ne_bytes(seed)));
         let set = read(&config.rules)?;
-        let named = config.networks.iter();
         Ok(Self {
             rules: Arc::new(ArcSwap::from_pointee(Engine::new(set, counters))),
-            options: config.rules.clone(),
-            sets: named.map(|(name, set)| (name.into(), set.clone())).collect(),
+            sets: ArcSwap::from_pointee(sets(config)),
             memory,
             swept_ms: AtomicU64::new(0),
         })
     }
 
-    /// Reads the rules again and puts them in force for everybody at once. Counts go on where a rule counts the same.
-    ///
-    /// # Errors
-    /// They have mistakes; the old ones stay in force.
-    pub(super) fn reload(&self) -> Result<Arc<str>, RulesError> {
-        let set = read(&self.options)?;
+    /// Puts rules in force, and the sets of networks that they speak of, for everybody at once. Counts go on where a rule
+    /// counts the same.
+    pub(super) fn put(&self, set: RuleSet, sets: Sets) {
         let counters = Arc::clone(self.rules.load().counters());
-        let revision = Arc::clone(&set.revision);
+        self.sets.store(Arc::new(sets));
         self.rules.store(Arc::new(Engine::new(set, counters)));
-        Ok(revision)
     }
 
     /// True where there are rules at all.
@@ -116,7 +113,10 @@ impl Policy {
             revision: Arc::clone(rules.revision()),
             shadow: rules.is_shadow(),
         };
-        LoginRules(Engine::new(set, Arc::new(Counters::new(1, 0))))
+        LoginRules {
+            engine: Engine::new(set, Arc::new(Counters::new(1, 0))),
+            sets: self.sets.load_full(),
+        }
     }
 
     /// Forgets what no longer counts, from time to time.
@@ -131,21 +131,42 @@ impl Policy {
     }
 }
 
-fn read(options: &policy::Rules) -> Result<RuleSet, RulesError> {
+/// The sets of networks that rules may name.
+pub(super) fn sets(config: &Config) -> Sets {
+    let named = config.networks.iter();
+    named.map(|(name, set)| (name.into(), set.clone())).collect()
+}
+
+/// Reads rule files.
+///
+/// # Errors
+/// They have mistakes.
+pub(super) fn read(options: &policy::Rules) -> Result<RuleSet, RulesError> {
     let loaded = rules::load(&options.files, options.shadow).map_err(RulesError)?;
     Ok(loaded.set)
 }
 
 /// The rules that say whether a session would be let in.
-pub(super) struct LoginRules(Engine);
+pub(super) struct LoginRules {
+    engine: Engine,
+    sets: Arc<Sets>,
+}
 
 impl LoginRules {
     /// Whether a session may go on.
     pub(super) fn allow(&self, session: SessionId, parties: &Parties, now_ms: u64) -> bool {
         let login = facts::success(parties);
         let mut facts = parties.facts(Event::Login);
+        // The sets that the address is in may have changed as well.
+        let source = Source {
+            networks: facts::inside(&self.sets, parties.source.ip),
+            ..parties.source.clone()
+        };
+        facts.source = &source;
         facts.login = Some(&login);
-        let decisions = self.0.judge(&facts, &mut SessionCounters::new(session), now_ms);
+        let decisions = self
+            .engine
+            .judge(&facts, &mut SessionCounters::new(session), now_ms);
         decisions.verdict().effect < Effect::Deny
     }
 }

@@ -73,6 +73,7 @@ pub struct Metrics {
     pub backends: Backends,
     store_errors: IntCounter,
     reloads: Labelled<Outcome, IntCounter>,
+    config_reloads: Labelled<Outcome, IntCounter>,
     events_dropped: IntCounter,
     registry: Registry,
 }
@@ -104,6 +105,13 @@ impl Metrics {
                 [Outcome::Success, Outcome::Refused],
                 |outcome| vec![outcome.as_str()],
             )?,
+            config_reloads: make.counters(
+                "imapwarden_config_reloads_total",
+                "Attempts to load a new configuration, by outcome.",
+                &["outcome"],
+                [Outcome::Success, Outcome::Refused],
+                |outcome| vec![outcome.as_str()],
+            )?,
             events_dropped: make.counter("imapwarden_events_dropped_total", "Events lost, never written.")?,
             registry,
         })
@@ -116,12 +124,12 @@ impl Metrics {
 
     /// New rules are in force, or were refused.
     pub fn rules_reloaded(&self, accepted: bool) {
-        let outcome = if accepted {
-            Outcome::Success
-        } else {
-            Outcome::Refused
-        };
-        self.reloads.add(&outcome, 1);
+        self.reloads.add(&outcome_of(accepted), 1);
+    }
+
+    /// A new configuration is in force, or was refused.
+    pub fn config_reloaded(&self, accepted: bool) {
+        self.config_reloads.add(&outcome_of(accepted), 1);
     }
 
     /// The counter of lost events, for the event writer.
@@ -136,6 +144,14 @@ impl Metrics {
     /// Where two metrics contradict each other, which the tests rule out.
     pub fn render(&self) -> Result<String, MetricsError> {
         Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+}
+
+const fn outcome_of(accepted: bool) -> Outcome {
+    if accepted {
+        Outcome::Success
+    } else {
+        Outcome::Refused
     }
 }
 
