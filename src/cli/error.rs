@@ -13,6 +13,8 @@ use crate::auth::keys::KeyError;
 use crate::backend::DialError;
 use crate::backend::LoginError;
 use crate::config::ConfigProblems;
+use crate::net::socket::ListenError;
+use crate::server::SocketsError;
 use crate::server::StartError;
 use crate::store::StoreError;
 use crate::types::UserName;
@@ -21,6 +23,7 @@ const USAGE: u8 = 64;
 const DATA: u8 = 65;
 const NO_INPUT: u8 = 66;
 const UNAVAILABLE: u8 = 69;
+const SYSTEM: u8 = 71;
 const INTERNAL: u8 = 70;
 const CANNOT_CREATE: u8 = 73;
 const IO: u8 = 74;
@@ -124,6 +127,9 @@ pub(super) enum CliError {
     /// A QR code cannot be drawn.
     #[error("the QR code cannot be drawn")]
     Qr(#[from] qrcode::types::QrError),
+    /// There is no runtime.
+    #[error("the program cannot start its threads")]
+    Runtime(#[source] io::Error),
     /// A second signal while draining.
     #[error("interrupted before all sessions had ended")]
     Interrupted,
@@ -152,6 +158,7 @@ impl CliError {
             Self::Store(error) => store_code(error),
             Self::Start(error) => start_code(error),
             Self::Setup(..) | Self::Qr(_) => INTERNAL,
+            Self::Runtime(_) => SYSTEM,
             Self::Interrupted => TRY_AGAIN,
             Self::Output(_) => IO,
         }
@@ -213,6 +220,13 @@ fn key_code(error: &KeyError) -> u8 {
     }
 }
 
+fn start_code_of_listening(error: &ListenError) -> u8 {
+    match error.source.kind() {
+        io::ErrorKind::PermissionDenied => NOT_PERMITTED,
+        _ => UNAVAILABLE,
+    }
+}
+
 fn start_code(error: &StartError) -> u8 {
     match error {
         StartError::Store(error) => store_code(error),
@@ -220,9 +234,9 @@ fn start_code(error: &StartError) -> u8 {
         StartError::DataDirectory { .. } | StartError::Control { .. } | StartError::Events(_) => {
             CANNOT_CREATE
         }
-        StartError::Listen(error) if error.source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
-        StartError::Listen(_) => UNAVAILABLE,
-        StartError::Metrics(_) | StartError::Signals(_) => INTERNAL,
+        StartError::Listen(error) => start_code_of_listening(error),
+        StartError::Sockets(SocketsError::Listen(error)) => start_code_of_listening(error),
+        StartError::Metrics(_) | StartError::Signals(_) | StartError::Admin(_) => INTERNAL,
         _ => CONFIG,
     }
 }

@@ -68,15 +68,15 @@ impl Context<'_> {
     }
 }
 
-/// Does what the arguments say; answers the exit code.
-pub async fn run(around: Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// Does what the arguments say; answers the exit code. To be called by the only thread there is.
+pub fn run(around: Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let wants_json = around.args.iter().any(|arg| arg == "--json");
     let args = match Args::try_parse_from(&around.args) {
         Ok(args) => args,
         Err(error) => return explain(&error, wants_json, out, err),
     };
     let json = args.global.json;
-    match Box::pin(dispatch(args, around, out)).await {
+    match dispatch(args, around, out) {
         Ok(()) => 0,
         // Nobody reads any more (`| head`): nothing is left to say, and nobody to say it to.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => error_code(&error),
@@ -88,7 +88,7 @@ fn error_code(error: &io::Error) -> u8 {
     CliError::Output(io::Error::from(error.kind())).code()
 }
 
-async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Result<(), CliError> {
+fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Result<(), CliError> {
     let place = match &args.command {
         // Files that are named need no configuration beside them.
         Command::Policy(command) if command.names_files() => Place::nowhere(),
@@ -100,15 +100,37 @@ async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Resu
         now: clock::unix(),
         operator: around.operator.unwrap_or_else(|| "operator".to_owned()),
     };
-    match args.command {
-        Command::Serve { listen } => Box::pin(serve::run(&cx, &listen)).await,
-        Command::Check => check::run(&mut cx),
-        Command::Reload => Box::pin(reload::run(&mut cx)).await,
-        Command::User(command) => Box::pin(user::run(&mut cx, command)).await,
-        Command::AppPassword(command) => Box::pin(app_password::run(&mut cx, command)).await,
-        Command::Ban(command) => Box::pin(ban::run(&mut cx, command)).await,
-        Command::Session(command) => Box::pin(session::run(&mut cx, command)).await,
-        Command::Policy(command) => policy::run(&mut cx, command),
+    // Addresses are bound, and what a proxy needs no more is given up, while there is one thread only.
+    let prepared = match &args.command {
+        Command::Serve { listen } => Some(serve::prepare(&cx, listen)?),
+        _ => None,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(CliError::Runtime)?;
+    let done = runtime.block_on(Box::pin(execute(args.command, prepared, &mut cx)));
+    // A name service that hangs in a thread of its own must not keep us.
+    runtime.shutdown_background();
+    done
+}
+
+async fn execute(
+    command: Command,
+    prepared: Option<serve::Prepared>,
+    cx: &mut Context<'_>,
+) -> Result<(), CliError> {
+    if let Some(prepared) = prepared {
+        return Box::pin(serve::run(cx, prepared)).await;
+    }
+    match command {
+        // Prepared above.
+        Command::Serve { .. } => Ok(()),
+        Command::Check => check::run(cx),
+        Command::Reload => Box::pin(reload::run(cx)).await,
+        Command::User(command) => Box::pin(user::run(cx, command)).await,
+        Command::AppPassword(command) => Box::pin(app_password::run(cx, command)).await,
+        Command::Ban(command) => Box::pin(ban::run(cx, command)).await,
+        Command::Session(command) => Box::pin(session::run(cx, command)).await,
+        Command::Policy(command) => policy::run(cx, command),
     }
 }
 

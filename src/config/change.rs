@@ -3,7 +3,12 @@
 //! A key that is forgotten here would be ignored by a reload without a word: each section is named, so that a new one does not
 //! compile until somebody has decided.
 
+use std::net::SocketAddr;
+
 use crate::config::Config;
+use crate::config::limits::Limits;
+use crate::config::listener::ListenerTls;
+use crate::config::output::Drain;
 use crate::config::state::State;
 
 /// Keys and sections that differ, in the order of the documentation.
@@ -37,14 +42,9 @@ impl Config {
             log,
             metrics,
             drain,
+            hardening,
         } = self;
-        let bound = |config: &Self| -> Vec<_> {
-            let each = config.listeners.iter();
-            each.map(|listener| (listener.address, listener.tls)).collect()
-        };
         let same_bound = bound(self) == bound(newer);
-        let mut limits_alike = limits.clone();
-        limits_alike.connections = newer.limits.connections;
         let live = [
             ("networks", *networks == newer.networks),
             ("access", *access == newer.access),
@@ -52,14 +52,14 @@ impl Config {
             ("listeners", !same_bound || *listeners == newer.listeners),
             ("tls", *tls == newer.tls),
             ("login", *login == newer.login),
-            ("limits", limits_alike == newer.limits),
+            ("limits", live_limits(limits, &newer.limits)),
             ("second_factor", *second_factor == newer.second_factor),
             ("backends", *backends == newer.backends),
             ("routes", *routes == newer.routes),
             ("relay", *relay == newer.relay),
             ("rules", *rules == newer.rules),
             ("log.level", log.level == newer.log.level),
-            ("drain", *drain == newer.drain),
+            ("drain", live_drain(drain, &newer.drain)),
         ];
         let restart = [
             ("listeners", same_bound),
@@ -70,6 +70,8 @@ impl Config {
             ("events", *events == newer.events),
             ("log.format", log.format == newer.log.format),
             ("metrics", *metrics == newer.metrics),
+            ("drain.hand_over", drain.hand_over == newer.drain.hand_over),
+            ("hardening", *hardening == newer.hardening),
         ];
         let mut restart = different(&restart);
         restart.extend(state.changes(&newer.state));
@@ -78,6 +80,28 @@ impl Config {
             restart,
         }
     }
+}
+
+/// What is bound at the start.
+fn bound(config: &Config) -> Vec<(SocketAddr, ListenerTls)> {
+    let each = config.listeners.iter();
+    each.map(|listener| (listener.address, listener.tls)).collect()
+}
+
+/// True where what a reload can change of limits is the same.
+fn live_limits(before: &Limits, newer: &Limits) -> bool {
+    let connections = newer.connections;
+    *newer
+        == Limits {
+            connections,
+            ..before.clone()
+        }
+}
+
+/// The same of the end.
+fn live_drain(before: &Drain, newer: &Drain) -> bool {
+    let hand_over = newer.hand_over;
+    *newer == Drain { hand_over, ..*before }
 }
 
 impl State {
@@ -145,6 +169,8 @@ mod tests {
             ("events: {file: a}", "events"),
             ("log: {format: json}", "log.format"),
             ("metrics: {address: off}", "metrics"),
+            ("drain: {hand_over: true}", "drain.hand_over"),
+            ("hardening: {seccomp: required}", "hardening"),
             ("store: {path: a}", "store"),
             ("key_file: a", "key_file"),
             ("control_socket: a", "control_socket"),

@@ -9,6 +9,7 @@ mod change;
 pub mod factor;
 mod files;
 mod geoip;
+pub mod hardening;
 mod into;
 mod kind;
 pub mod limits;
@@ -41,6 +42,7 @@ use crate::config::address::NetworkSets;
 use crate::config::backend::Backend;
 use crate::config::factor::SecondFactor;
 use crate::config::files::Files;
+use crate::config::hardening::Hardening;
 use crate::config::limits::Limits;
 use crate::config::listener::Listener;
 use crate::config::listener::Tls;
@@ -106,6 +108,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// The end of the program.
     pub drain: Drain,
+    /// What the process gives up.
+    pub hardening: Hardening,
 }
 
 /// What the readers of all sections share.
@@ -165,6 +169,7 @@ impl Config {
             log: log::Options::default(),
             metrics: Metrics::default(),
             drain: Drain::default(),
+            hardening: Hardening::default(),
         }
     }
 }
@@ -251,6 +256,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
     let place = root.place("metrics");
     let metrics = Metrics::read(root.section("metrics"));
     let drain = Drain::read(root.section("drain"));
+    let hardening = Hardening::read(root.section("hardening"));
     check_addresses(
         &root,
         &listeners,
@@ -275,6 +281,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
         log,
         metrics,
         drain,
+        hardening,
     }
 }
 

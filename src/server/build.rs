@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::sync::Semaphore;
@@ -46,6 +48,8 @@ use crate::server::sessions::Sessions;
 use crate::server::settings::Settings;
 use crate::server::shared::Limits;
 use crate::server::shared::Shared;
+use crate::server::sockets;
+use crate::server::sockets::Sockets;
 use crate::store::Store;
 use crate::store::sqlite;
 use crate::store::sqlite::SqliteStore;
@@ -55,6 +59,7 @@ use crate::telemetry::sink;
 /// Everything for a server, with every address bound.
 pub(super) async fn server(
     config: &Config,
+    sockets: Sockets,
     events: sink::Options,
     hangups: Signal,
 ) -> Result<Server, StartError> {
@@ -81,6 +86,7 @@ pub(super) async fn server(
         sessions: Arc::new(Sessions::default()),
         events,
         metrics,
+        retired: watch::Sender::new(false),
         shutdown: watch::Sender::new(false),
         recheck: Notify::new(),
         store_is_away: AtomicBool::new(false),
@@ -94,13 +100,13 @@ pub(super) async fn server(
     let given = config.clone();
     let control = config.state.control_socket();
     Ok(Server {
-        listeners: listeners(config)?,
-        admin: config
-            .metrics
-            .address
-            .map(|address| socket::listen(address, &socket::Options::default()))
-            .transpose()?,
-        control: Control::bind(&control).map_err(|source| StartError::Control {
+        listeners: listeners(config, sockets.listeners)?,
+        admin: sockets
+            .admin
+            .map(TcpListener::from_std)
+            .transpose()
+            .map_err(StartError::Admin)?,
+        control: Control::bind(&control, config.drain.hand_over).map_err(|source| StartError::Control {
             path: control,
             source,
         })?,
@@ -147,9 +153,13 @@ pub fn open_backends(config: &Config) -> Result<Backends, StartError> {
     Ok(Backends::new(config.backend_options()?, clock::unix())?)
 }
 
+/// Makes a directory that nobody else may look into.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 fn data_directory(path: &Path) -> Result<(), StartError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StartError::DataDirectory {
+    make_directory(path).map_err(|source| StartError::DataDirectory {
         path: path.to_owned(),
         source,
     })
@@ -187,22 +197,22 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn listeners(config: &Config) -> Result<Vec<(Arc<Listener>, Acceptor)>, StartError> {
+fn listeners(
+    config: &Config,
+    sockets: Vec<net::TcpListener>,
+) -> Result<Vec<(Arc<Listener>, Acceptor)>, StartError> {
     let permits = Arc::new(Semaphore::new(
         usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
     ));
-    let options = socket::Options::default();
+    let options = sockets::options(config);
     let mut bound = Vec::new();
-    for (number, listener) in config.listeners.iter().enumerate() {
-        let acceptor = Acceptor::new(
-            socket::listen(listener.address, &options)?,
-            Arc::clone(&permits),
-            options.clone(),
-        );
+    for (number, (listener, socket)) in config.listeners.iter().zip(sockets).enumerate() {
         let unknown = |source: io::Error| socket::ListenError {
             addr: listener.address,
             source,
         };
+        let socket = TcpListener::from_std(socket).map_err(unknown)?;
+        let acceptor = Acceptor::new(socket, Arc::clone(&permits), options.clone());
         let address = acceptor.local_addr().map_err(unknown)?;
         let listener = Listener {
             name: listener.address.to_string().into(),

@@ -7,14 +7,17 @@ pub mod clock;
 mod connection;
 mod control;
 mod entry;
+mod harden;
 mod listener;
 mod login;
+mod notify;
 mod relay;
 mod reload;
 mod rules;
 mod sessions;
 mod settings;
 mod shared;
+mod sockets;
 mod watch;
 
 use std::future::Future;
@@ -47,7 +50,9 @@ use crate::net::geo::GeoError;
 use crate::net::socket::ListenError;
 use crate::net::tls::TlsError;
 use crate::server::control::Control;
+use crate::server::harden::HardenError;
 use crate::server::listener::Listener;
+use crate::server::notify::Watchdog;
 use crate::server::reload::Asked;
 use crate::server::reload::Reloader;
 use crate::server::rules::RulesError;
@@ -63,7 +68,10 @@ use crate::telemetry::sink::Writer;
 
 pub use build::open_backends;
 pub use build::open_store;
+pub use harden::harden;
 pub use reload::Source;
+pub use sockets::Sockets;
+pub use sockets::SocketsError;
 
 /// How long the last events may take to be written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
@@ -107,6 +115,15 @@ pub enum StartError {
     /// An address is taken or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// What was passed by systemd is not what is configured, or an address is taken.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// The metrics' socket cannot be used.
+    #[error("the socket for metrics and probes cannot be used")]
+    Admin(#[source] io::Error),
+    /// What the process must give up it cannot.
+    #[error(transparent)]
+    Hardening(#[from] HardenError),
     /// The control socket cannot be made.
     #[error("the control socket {path} cannot be made")]
     Control {
@@ -154,9 +171,21 @@ impl Server {
     /// # Errors
     /// What cannot be had; nothing is left behind then but files that a next start uses.
     pub async fn start(config: &Config, events: sink::Options) -> Result<Self, StartError> {
+        Self::start_on(Sockets::bind(config)?, config, events).await
+    }
+
+    /// The same, on addresses that are bound already.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_on(
+        sockets: Sockets,
+        config: &Config,
+        events: sink::Options,
+    ) -> Result<Self, StartError> {
         // First of all: without a handler a hangup would end the process.
         let hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        build::server(config, events, hangups).await
+        build::server(config, sockets, events, hangups).await
     }
 
     /// Has a reload read the configuration anew, instead of taking the one given at the start; and set the log's level.
@@ -188,14 +217,15 @@ impl Server {
             shared,
             listeners,
             admin,
-            control,
+            mut control,
             writer,
             reloads,
         } = self;
         let connections = TaskTracker::new();
         let mut services = JoinSet::new();
+        let mut doors = JoinSet::new();
         for (listener, acceptor) in listeners {
-            services.spawn(listener::run(
+            doors.spawn(listener::run(
                 Arc::clone(&shared),
                 listener,
                 acceptor,
@@ -204,6 +234,7 @@ impl Server {
         }
         services.spawn(watch::run(Arc::clone(&shared)));
         services.spawn(rules::collect(Arc::clone(&shared)));
+        control.take_over();
         services.spawn(control.serve(Arc::clone(&shared)));
         if let Some(admin) = admin {
             services.spawn(admin::serve(admin, Arc::clone(&shared)));
@@ -211,18 +242,37 @@ impl Server {
         shared.emit(event(Kind::Started).program(env!("CARGO_PKG_VERSION"), std::process::id()));
         let reloader = Reloader::new(Arc::clone(&shared), reloads.source, reloads.log);
         services.spawn(reloader.run(reloads.hangups, reloads.asked));
-        stop.await;
+        notify::ready();
+        let mut watchdog = Watchdog::new();
+        watchdog.beside(until_stopped(&shared, stop, &mut doors)).await;
+        notify::stopping();
         let drain = shared.settings().config.drain;
-        shut_down(&shared, &connections, drain).await;
+        watchdog.beside(shut_down(&shared, &connections, drain)).await;
         shared.policy.memory.collect(clock::unix());
         if let Err(error) = shared.store.flush().await {
             shared.store_failed(&error);
         }
         shared.emit(event(Kind::Stopped));
+        doors.shutdown().await;
         services.shutdown().await;
         if !writer.close(LAST_EVENTS) {
             tracing::warn!("the last events could not be written");
         }
+    }
+}
+
+/// Serves until it is told to stop, or until another process has taken over and all that came here is accepted.
+async fn until_stopped(shared: &Shared, stop: impl Future<Output = ()>, doors: &mut JoinSet<()>) {
+    let mut retired = shared.retired.subscribe();
+    let handed_over = async {
+        // An error means that the process is gone: that is an end, too.
+        let _ = retired.wait_for(|retired| *retired).await;
+        tracing::info!("another process has taken over");
+        while doors.join_next().await.is_some() {}
+    };
+    tokio::select! {
+        () = stop => {}
+        () = handed_over => {}
     }
 }
 

@@ -22,6 +22,7 @@ use crate::policy::rules::RuleSet;
 use crate::server::StartError;
 use crate::server::build;
 use crate::server::clock;
+use crate::server::notify;
 use crate::server::relay::monotonic_ms;
 use crate::server::rules;
 use crate::server::rules::LoginRules;
@@ -166,12 +167,14 @@ impl Reloader {
                 _ = hangups.recv() => None,
                 Some(asker) = asked.recv() => Some(asker),
             };
+            notify::reloading();
             // Opened anew, as logrotate wants it.
             this.shared.events.reopen();
             // Reading a database of a gigabyte takes its time.
             let reloader = Arc::clone(&this);
             let reloaded = tokio::task::spawn_blocking(move || reloader.reload()).await;
             let reloaded = reloaded.unwrap_or(Err(ReloadError::Lost));
+            notify::ready();
             if let Some(asker) = asker {
                 // Whoever asked may have gone.
                 let _ = asker.send(reloaded);

@@ -57,6 +57,9 @@ pub(super) const GUESSING: &str = "imapwarden";
 /// Longest time to refuse a password that is imitated; Dovecot takes 2 s, and up to 15 s more for an address that guesses.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(20);
 
+/// How long hand-shakes that have begun may go on once the process takes no new connections.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
+
 /// How long a ban for guessing lasts.
 const BAN: Duration = Duration::from_secs(3600);
 
@@ -86,6 +89,8 @@ pub(super) struct Shared {
     pub(super) sessions: Arc<Sessions>,
     pub(super) events: Events,
     pub(super) metrics: Metrics,
+    /// True once another process has taken the addresses over: what has come here until then is still accepted.
+    pub(super) retired: watch::Sender<bool>,
     /// True from the moment on at which the process takes no new connections.
     pub(super) shutdown: watch::Sender<bool>,
     /// Wakes whoever checks what the sessions stand on.
@@ -133,13 +138,18 @@ impl Shared {
         })
     }
 
-    /// Does something that nobody is owed an answer for: the process's end ends it.
+    /// Does something that nobody is owed an answer for: the process's end ends it. Who was accepted a moment before that gets
+    /// as far as the greeting, so that a restart looks like no fault of the connection.
     pub(super) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, EndReason> {
-        let mut shutdown = self.shutdown.subscribe();
+        let stopped = async {
+            // An error means that the process is gone: that is a stop, too.
+            let _ = self.shutdown.subscribe().wait_for(|down| *down).await;
+            let drain = self.settings().config.drain.timeout;
+            tokio::time::sleep(LAST_HANDSHAKES.min(drain / 4)).await;
+        };
         tokio::select! {
             done = work => Ok(done),
-            // An error means that the process is gone: that is a stop, too.
-            _ = shutdown.wait_for(|down| *down) => Err(EndReason::Shutdown),
+            () = stopped => Err(EndReason::Shutdown),
         }
     }
 

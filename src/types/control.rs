@@ -16,6 +16,9 @@ pub enum Request {
     /// Read the configuration again.
     #[serde(rename = "reload")]
     Reload,
+    /// Another process accepts connections on the same addresses: take no more, and drain.
+    #[serde(rename = "hand_over")]
+    HandOver,
     /// All open sessions.
     #[serde(rename = "session.list")]
     SessionList,
