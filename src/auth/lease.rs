@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::auth::gate::Gate;
+use crate::policy::factor::Login;
 use crate::store::Standing;
 use crate::store::StoreError;
 use crate::store::Subject;
@@ -23,6 +24,8 @@ pub struct Lease {
     /// The user's epoch at login; `None` for a user who was not in the store.
     epoch: Option<i64>,
     ip: IpAddr,
+    /// What the policy decided by, where it asked for no second factor and none was brought.
+    waived: Option<Login>,
 }
 
 impl Lease {
@@ -33,6 +36,7 @@ impl Lease {
             app_password,
             epoch: Some(user.epoch),
             ip,
+            waived: None,
         }
     }
 
@@ -43,6 +47,15 @@ impl Lease {
             app_password: None,
             epoch: None,
             ip,
+            waived: None,
+        }
+    }
+
+    /// Without a second factor.
+    pub(super) fn waived(self, login: Login) -> Self {
+        Self {
+            waived: Some(login),
+            ..self
         }
     }
 
@@ -85,6 +98,16 @@ impl Lease {
 }
 
 impl Gate {
+    /// True where the policy that is in force now would still let the session in as it came: with its second factor, or
+    /// without one.
+    #[must_use]
+    pub fn still_admits(&self, lease: &Lease, now: UnixTime) -> bool {
+        match lease.waived {
+            None => true,
+            Some(login) => self.waives(&Login { now, ..login }, lease.epoch.is_some()),
+        }
+    }
+
     /// Says for each lease, in order, why its session must end now, if it must. To be asked whenever the store's
     /// [`changes`](crate::store::Store::changes) move, and every minute or so for what expires.
     ///

@@ -65,6 +65,8 @@ pub(super) enum Command {
     },
     /// Say everything that is wrong with the configuration, or sum it up.
     Check,
+    /// Have the running proxy read its configuration again, and say what has changed or what is wrong.
+    Reload,
     /// Users: who may log in.
     #[command(subcommand)]
     User(UserCommand),

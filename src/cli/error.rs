@@ -13,6 +13,8 @@ use crate::auth::keys::KeyError;
 use crate::backend::DialError;
 use crate::backend::LoginError;
 use crate::config::ConfigProblems;
+use crate::net::socket::ListenError;
+use crate::server::SocketsError;
 use crate::server::StartError;
 use crate::store::StoreError;
 use crate::types::UserName;
@@ -21,6 +23,7 @@ const USAGE: u8 = 64;
 const DATA: u8 = 65;
 const NO_INPUT: u8 = 66;
 const UNAVAILABLE: u8 = 69;
+const SYSTEM: u8 = 71;
 const INTERNAL: u8 = 70;
 const CANNOT_CREATE: u8 = 73;
 const IO: u8 = 74;
@@ -101,6 +104,14 @@ pub(super) enum CliError {
     /// The daemon says no.
     #[error("{0}")]
     DaemonRefused(String),
+    /// The daemon keeps its old configuration.
+    #[error("the old configuration stays in force: {error}")]
+    Rejected {
+        /// Why, in one line.
+        error: String,
+        /// Every problem with its place; may be empty.
+        report: String,
+    },
     /// Accounts.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -116,6 +127,9 @@ pub(super) enum CliError {
     /// A QR code cannot be drawn.
     #[error("the QR code cannot be drawn")]
     Qr(#[from] qrcode::types::QrError),
+    /// There is no runtime.
+    #[error("the program cannot start its threads")]
+    Runtime(#[source] io::Error),
     /// A second signal while draining.
     #[error("interrupted before all sessions had ended")]
     Interrupted,
@@ -133,13 +147,18 @@ impl CliError {
             Self::Input { source, .. } if source.kind() == io::ErrorKind::InvalidData => DATA,
             Self::Input { .. } => NO_INPUT,
             Self::Exposed(_) | Self::Refused { .. } => NOT_PERMITTED,
-            Self::NoConfig(_) | Self::Rules(_) | Self::Config(_) | Self::NoRoute { .. } => CONFIG,
+            Self::NoConfig(_)
+            | Self::Rules(_)
+            | Self::Config(_)
+            | Self::Rejected { .. }
+            | Self::NoRoute { .. } => CONFIG,
             Self::Daemon { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
             Self::Daemon { .. } | Self::Unproved { .. } => UNAVAILABLE,
             Self::Account(error) => account_code(error),
             Self::Store(error) => store_code(error),
             Self::Start(error) => start_code(error),
             Self::Setup(..) | Self::Qr(_) => INTERNAL,
+            Self::Runtime(_) => SYSTEM,
             Self::Interrupted => TRY_AGAIN,
             Self::Output(_) => IO,
         }
@@ -201,6 +220,13 @@ fn key_code(error: &KeyError) -> u8 {
     }
 }
 
+fn start_code_of_listening(error: &ListenError) -> u8 {
+    match error.source.kind() {
+        io::ErrorKind::PermissionDenied => NOT_PERMITTED,
+        _ => UNAVAILABLE,
+    }
+}
+
 fn start_code(error: &StartError) -> u8 {
     match error {
         StartError::Store(error) => store_code(error),
@@ -208,9 +234,9 @@ fn start_code(error: &StartError) -> u8 {
         StartError::DataDirectory { .. } | StartError::Control { .. } | StartError::Events(_) => {
             CANNOT_CREATE
         }
-        StartError::Listen(error) if error.source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
-        StartError::Listen(_) => UNAVAILABLE,
-        StartError::Metrics(_) | StartError::Signals(_) => INTERNAL,
+        StartError::Listen(error) => start_code_of_listening(error),
+        StartError::Sockets(SocketsError::Listen(error)) => start_code_of_listening(error),
+        StartError::Metrics(_) | StartError::Signals(_) | StartError::Admin(_) => INTERNAL,
         _ => CONFIG,
     }
 }

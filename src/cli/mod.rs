@@ -14,6 +14,7 @@ mod output;
 mod place;
 mod policy;
 mod proof;
+mod reload;
 mod replay;
 mod restrictions;
 mod secrets;
@@ -70,15 +71,15 @@ impl Context<'_> {
     }
 }
 
-/// Does what the arguments say; answers the exit code.
-pub async fn run(around: Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// Does what the arguments say; answers the exit code. To be called by the only thread there is.
+pub fn run(around: Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let wants_json = around.args.iter().any(|arg| arg == "--json");
     let args = match Args::try_parse_from(&around.args) {
         Ok(args) => args,
         Err(error) => return misunderstood(&error, wants_json, out, err),
     };
     let json = args.global.json;
-    match Box::pin(dispatch(args, around, out)).await {
+    match dispatch(args, around, out) {
         Ok(()) => 0,
         // Nobody reads any more (`| head`): nothing is left to say, and nobody to say it to.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => error_code(&error),
@@ -90,7 +91,7 @@ fn error_code(error: &io::Error) -> u8 {
     CliError::Output(io::Error::from(error.kind())).code()
 }
 
-async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Result<(), CliError> {
+fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Result<(), CliError> {
     let place = match &args.command {
         // Files that are named need no configuration beside them.
         Command::Policy(command) if command.names_files() && args.global.config.is_none() => Place::nowhere(),
@@ -102,16 +103,39 @@ async fn dispatch(args: Args, around: Surroundings, out: &mut dyn Write) -> Resu
         now: clock::unix(),
         operator: around.operator.unwrap_or_else(|| "operator".to_owned()),
     };
-    match args.command {
-        Command::Serve { listen } => Box::pin(serve::run(&cx, &listen)).await,
-        Command::Check => check::run(&mut cx),
-        Command::User(command) => Box::pin(user::run(&mut cx, command)).await,
-        Command::AppPassword(command) => Box::pin(app_password::run(&mut cx, command)).await,
-        Command::Ban(command) => Box::pin(ban::run(&mut cx, command)).await,
-        Command::Session(command) => Box::pin(session::run(&mut cx, command)).await,
-        Command::Policy(command) => policy::run(&mut cx, command),
-        Command::Explain(command) => Box::pin(explain::run(&mut cx, command)).await,
-        Command::Store(command) => Box::pin(store::run(&mut cx, command)).await,
+    // Addresses are bound, and what a proxy needs no more is given up, while there is one thread only.
+    let prepared = match &args.command {
+        Command::Serve { listen } => Some(serve::prepare(&cx, listen)?),
+        _ => None,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(CliError::Runtime)?;
+    let done = runtime.block_on(Box::pin(execute(args.command, prepared, &mut cx)));
+    // A name service that hangs in a thread of its own must not keep us.
+    runtime.shutdown_background();
+    done
+}
+
+async fn execute(
+    command: Command,
+    prepared: Option<serve::Prepared>,
+    cx: &mut Context<'_>,
+) -> Result<(), CliError> {
+    if let Some(prepared) = prepared {
+        return Box::pin(serve::run(cx, prepared)).await;
+    }
+    match command {
+        // Prepared above.
+        Command::Serve { .. } => Ok(()),
+        Command::Check => check::run(cx),
+        Command::Reload => Box::pin(reload::run(cx)).await,
+        Command::User(command) => Box::pin(user::run(cx, command)).await,
+        Command::AppPassword(command) => Box::pin(app_password::run(cx, command)).await,
+        Command::Ban(command) => Box::pin(ban::run(cx, command)).await,
+        Command::Session(command) => Box::pin(session::run(cx, command)).await,
+        Command::Policy(command) => policy::run(cx, command),
+        Command::Explain(command) => Box::pin(explain::run(cx, command)).await,
+        Command::Store(command) => Box::pin(store::run(cx, command)).await,
     }
 }
 
@@ -148,6 +172,11 @@ fn report(error: &CliError, json: bool, out: &mut dyn Write, err: &mut dyn Write
         for problems in files {
             let _ = err.write_all(problems.render(80, io::stderr().is_terminal()).as_bytes());
         }
+    }
+    if let CliError::Rejected { report, .. } = error
+        && !report.is_empty()
+    {
+        let _ = writeln!(err, "{}", output::shown_lines(report));
     }
     let _ = writeln!(err, "imapwarden: {line}");
     if json {

@@ -107,6 +107,11 @@ pub(super) fn shown_whole(text: &str) -> String {
     text::harmless(text)
 }
 
+/// Text of several lines, without what a terminal would obey.
+pub(super) fn shown_lines(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
 /// A time in RFC 3339, UTC.
 pub(super) fn time(at: UnixTime) -> String {
     Timestamp::from_second(at.0).map_or_else(|_| at.0.to_string(), |time| time.to_string())

@@ -16,18 +16,41 @@ use crate::cli::place::Place;
 use crate::config::Config;
 use crate::config::listener::Listener;
 use crate::server::Server;
+use crate::server::Sockets;
+use crate::server::Source;
 use crate::server::StartError;
+use crate::server::harden;
 use crate::telemetry::log;
 use crate::telemetry::shape::Shape;
 use crate::telemetry::sink;
 use crate::telemetry::sink::Target;
 
-/// Runs until SIGTERM or SIGINT, then drains; a second one ends it at once.
-pub(super) async fn run(cx: &Context<'_>, listen: &[SocketAddr]) -> Result<(), CliError> {
+/// What is done while there is one thread.
+pub(super) struct Prepared {
+    config: Config,
+    log: log::Handle,
+    sockets: Sockets,
+}
+
+/// Reads the configuration, binds or takes every address, and gives up what is not needed from here on.
+pub(super) fn prepare(cx: &Context<'_>, listen: &[SocketAddr]) -> Result<Prepared, CliError> {
     let config = config(cx.place.config(cx.now)?, &cx.place, listen)?;
-    log::init(&config.log).map_err(|error| CliError::Setup("the log", error.into()))?;
+    let log = log::init(&config.log).map_err(|error| CliError::Setup("the log", error.into()))?;
+    let sockets = Sockets::passed_or_bound(&config).map_err(StartError::from)?;
+    let file = match &cx.place {
+        Place::File(file) => Some(file.as_path()),
+        Place::Bare { .. } => None,
+    };
+    harden(&config, file).map_err(StartError::from)?;
+    Ok(Prepared { config, log, sockets })
+}
+
+/// Runs until SIGTERM or SIGINT, then drains; a second one ends it at once.
+pub(super) async fn run(cx: &Context<'_>, prepared: Prepared) -> Result<(), CliError> {
+    let Prepared { config, log, sockets } = prepared;
     let mut stops = Stops::new().map_err(|error| CliError::Setup("signal handlers", error.into()))?;
-    let server = Box::pin(Server::start(&config, events(&config)?)).await?;
+    let server = Box::pin(Server::start_on(sockets, &config, events(&config)?)).await?;
+    let server = server.reloading(again(&cx.place, &config), log);
     greet(&server);
     if let Err(error) = Box::pin(say_how_to_begin(&config)).await {
         tracing::warn!(error = error.line(), "the store cannot be asked for users");
@@ -56,6 +79,20 @@ fn config(mut config: Config, place: &Place, listen: &[SocketAddr]) -> Result<Co
     };
     config.listeners = listen.iter().map(listener).collect();
     Ok(config)
+}
+
+/// How a reload reads the configuration. Without a file there is nothing to read again but what it names.
+fn again(place: &Place, config: &Config) -> Source {
+    match place {
+        Place::File(file) => {
+            let file = file.clone();
+            Box::new(move |now| Config::load(&file, now).map_err(Box::new))
+        }
+        Place::Bare { .. } => {
+            let config = config.clone();
+            Box::new(move |_| Ok(config.clone()))
+        }
+    }
 }
 
 /// For people where they look on; a file, and whoever reads from a pipe, gets JSON.

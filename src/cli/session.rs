@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -22,8 +23,8 @@ use crate::types::control::Reply;
 use crate::types::control::Request;
 use crate::types::control::SessionRow;
 
-/// How long the proxy may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the proxy may take: a reload reads databases of a gigabyte.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Longest answer, in bytes: a hundred thousand sessions.
 const MAX_REPLY: u64 = 64 * 1024 * 1024;
@@ -38,13 +39,7 @@ pub(super) async fn run(cx: &mut Context<'_>, command: SessionCommand) -> Result
         SessionCommand::Kill { .. } => return Err(CliError::Usage("name a session or a user".to_owned())),
     };
     let socket = cx.place.config_without_backend(cx.now)?.state.control_socket();
-    let answer = timeout(PATIENCE, ask(&socket, &request)).await;
-    let reply = answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)));
-    let reply = reply.map_err(|source| CliError::Daemon {
-        socket: socket.clone(),
-        source,
-    })?;
-    match reply {
+    match daemon(&socket, &request).await? {
         Reply::Sessions { sessions, .. } => Ok(list(cx, &sessions)?),
         Reply::Killed { killed, .. } => {
             let noun = if killed == 1 { "session" } else { "sessions" };
@@ -52,10 +47,25 @@ pub(super) async fn run(cx: &mut Context<'_>, command: SessionCommand) -> Result
             Ok(cx.out.either(&json!({"killed": killed}), &text)?)
         }
         Reply::Error { error, .. } => Err(CliError::DaemonRefused(error)),
-        Reply::Status { .. } => Err(CliError::Daemon {
-            socket,
-            source: io::Error::new(io::ErrorKind::InvalidData, "it answered another question"),
-        }),
+        Reply::Status { .. } | Reply::Reloaded { .. } | Reply::Rejected { .. } => Err(confused(socket)),
+    }
+}
+
+/// The daemon's answer.
+pub(super) async fn daemon(socket: &Path, request: &Request) -> Result<Reply, CliError> {
+    let answer = timeout(PATIENCE, ask(socket, request)).await;
+    let reply = answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)));
+    reply.map_err(|source| CliError::Daemon {
+        socket: socket.to_owned(),
+        source,
+    })
+}
+
+/// The daemon talks of something else.
+pub(super) fn confused(socket: PathBuf) -> CliError {
+    CliError::Daemon {
+        socket,
+        source: io::Error::new(io::ErrorKind::InvalidData, "it answered another question"),
     }
 }
 

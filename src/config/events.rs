@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -159,6 +160,26 @@ fn read_sinks(section: &Section<'_>, list: Vec<Section<'_>>, cx: &Context<'_>) -
 }
 
 impl Sink {
+    /// The files that it reads.
+    pub(super) fn reads(&self) -> Vec<PathBuf> {
+        match &self.to {
+            To::Stdout | To::File(_) => Vec::new(),
+            To::Syslog(syslog) => syslog.ca_file.iter().cloned().collect(),
+            To::Webhook(webhook) => {
+                let secret = std::iter::once(&webhook.secret_file);
+                secret.chain(&webhook.ca_file).cloned().collect()
+            }
+        }
+    }
+
+    /// The file that it writes, with others beside it.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match &self.to {
+            To::File(file) => Some(&file.path),
+            _ => None,
+        }
+    }
+
     /// A sink with all defaults.
     #[must_use]
     pub fn to(to: To) -> Self {
@@ -305,7 +326,7 @@ pub(super) fn timeout(section: &mut Section<'_>) -> Duration {
 }
 
 /// Reads a secret that signs.
-pub(super) fn signer(file: &std::path::Path) -> Result<Signer, SecretFileError> {
+pub(super) fn signer(file: &Path) -> Result<Signer, SecretFileError> {
     let read = files::read_secret(file);
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
     read.and_then(|secret| Signer::new(&secret).map_err(invalid))

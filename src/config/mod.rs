@@ -5,10 +5,12 @@
 
 pub mod address;
 pub mod backend;
+mod change;
 pub mod events;
 pub mod factor;
 mod files;
 mod geoip;
+pub mod hardening;
 mod into;
 mod kind;
 pub mod limits;
@@ -45,6 +47,7 @@ use crate::config::backend::Backend;
 use crate::config::events::Events;
 use crate::config::factor::SecondFactor;
 use crate::config::files::Files;
+use crate::config::hardening::Hardening;
 use crate::config::limits::Limits;
 use crate::config::listener::Listener;
 use crate::config::listener::Tls;
@@ -65,6 +68,7 @@ use crate::policy::access::Lists;
 use crate::telemetry::log;
 use crate::types::UnixTime;
 
+pub use change::Changes;
 pub use files::SecretFileError;
 pub use notes::KeyDoc;
 pub use problem::ConfigProblems;
@@ -108,6 +112,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// The end of the program.
     pub drain: Drain,
+    /// What the process gives up.
+    pub hardening: Hardening,
 }
 
 /// What the readers of all sections share.
@@ -167,8 +173,26 @@ impl Config {
             log: log::Options::default(),
             metrics: Metrics::default(),
             drain: Drain::default(),
+            hardening: Hardening::default(),
         }
     }
+}
+
+/// The control socket that a configuration file names, whatever else is wrong with it. `None` where it cannot be read that far.
+#[must_use]
+pub fn control_socket(path: &Path) -> Option<PathBuf> {
+    let text = read_text(path).ok()?;
+    let tree = node::parse(&text).ok()?;
+    let notes = Notes::default();
+    let base = path.parent().unwrap_or(Path::new(""));
+    let sets = NetworkSets::default();
+    let cx = Context {
+        base,
+        sets: &sets,
+        files: Files::Ignore,
+    };
+    let state = State::read(&mut Section::root(&notes, &tree), &cx);
+    Some(state.control_socket())
 }
 
 fn read_text(path: &Path) -> Result<String, Box<Problem>> {
@@ -242,6 +266,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
     let place = root.place("metrics");
     let metrics = Metrics::read(root.section("metrics"));
     let drain = Drain::read(root.section("drain"));
+    let hardening = Hardening::read(root.section("hardening"));
     check_addresses(
         &root,
         &listeners,
@@ -266,6 +291,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
         log,
         metrics,
         drain,
+        hardening,
     }
 }
 

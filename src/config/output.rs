@@ -79,6 +79,8 @@ pub struct Drain {
     pub timeout: Duration,
     /// Over how much of it the goodbyes are spread, so that clients do not all come back at once.
     pub spread: Duration,
+    /// A second process may be started beside this one: it takes the addresses over, and this one drains.
+    pub hand_over: bool,
 }
 
 impl Default for Drain {
@@ -86,6 +88,7 @@ impl Default for Drain {
         Self {
             timeout: secs(30),
             spread: secs(10),
+            hand_over: false,
         }
     }
 }
@@ -96,6 +99,7 @@ impl Drain {
         let read = Self {
             timeout: section.value("timeout", &kind::duration(secs(1)..=secs(600)), d.timeout),
             spread: section.value("spread", &kind::duration(secs(0)..=secs(600)), d.spread),
+            hand_over: section.value("hand_over", &kind::boolean(), d.hand_over),
         };
         if read.spread >= read.timeout {
             let message = "`spread` leaves the last sessions no time before `timeout`";

@@ -62,12 +62,16 @@ pub enum GeoError {
 /// The databases in force. They can be exchanged while addresses are looked up.
 #[derive(Debug)]
 pub struct Geo {
-    options: Options,
     state: ArcSwap<State>,
 }
 
+/// What [`Geo::put`] can put in force.
+#[derive(Debug)]
+pub struct Prepared(State);
+
 #[derive(Debug)]
 struct State {
+    options: Options,
     countries: Option<Database>,
     networks: Option<Database>,
 }
@@ -78,8 +82,8 @@ impl Geo {
     /// # Errors
     /// One of them cannot be used.
     pub fn new(options: Options) -> Result<Self, GeoError> {
-        let state = ArcSwap::from_pointee(State::read(&options)?);
-        Ok(Self { options, state })
+        let state = ArcSwap::from_pointee(State::read(options)?);
+        Ok(Self { state })
     }
 
     /// Reads them again, and uses them from the next look-up on. Blocking, and quick.
@@ -87,14 +91,27 @@ impl Geo {
     /// # Errors
     /// As for [`new`](Self::new); what was in force stays in force.
     pub fn reload(&self) -> Result<(), GeoError> {
-        self.state.store(Arc::new(State::read(&self.options)?));
+        self.put(Self::prepare(self.state.load().options.clone())?);
         Ok(())
+    }
+
+    /// Reads databases; nothing changes yet. Blocking, and quick.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn prepare(options: Options) -> Result<Prepared, GeoError> {
+        State::read(options).map(Prepared)
+    }
+
+    /// Uses what was prepared from the next look-up on.
+    pub fn put(&self, prepared: Prepared) {
+        self.state.store(Arc::new(prepared.0));
     }
 
     /// True where there is a database at all.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.options != Options::default()
+        self.state.load().options != Options::default()
     }
 
     /// What is known of an address.
@@ -117,7 +134,7 @@ impl Geo {
 }
 
 impl State {
-    fn read(options: &Options) -> Result<Self, GeoError> {
+    fn read(options: Options) -> Result<Self, GeoError> {
         let read = |file: &Option<PathBuf>, field: &[PathElement<'_>], what| {
             file.as_deref()
                 .map(|file| read_database(file, field, what))
@@ -126,6 +143,7 @@ impl State {
         Ok(Self {
             countries: read(&options.country_file, &COUNTRY, "country codes")?,
             networks: read(&options.asn_file, &AS_NUMBER, "numbers of autonomous systems")?,
+            options,
         })
     }
 }
@@ -305,11 +323,11 @@ mod tests {
                 };
                 readable += 1;
                 let state = State {
+                    options: Options::default(),
                     countries: Some(database),
                     networks: None,
                 };
                 let geo = Geo {
-                    options: Options::default(),
                     state: ArcSwap::from_pointee(state),
                 };
                 let _ = ips.map(|ip| geo.origin_of(ip));

@@ -1,9 +1,13 @@
 //! Listening sockets, and the options every TCP socket of ours gets.
 
 use std::io;
+use std::net;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::libc;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::AttachReusePortCbpf;
 use socket2::Domain;
 use socket2::Protocol;
 use socket2::SockRef;
@@ -24,6 +28,9 @@ pub struct Options {
     /// How long sent bytes may stay unacknowledged before the connection is dead (`TCP_USER_TIMEOUT`); `None` leaves it to
     /// the kernel, where it is about 15 minutes.
     pub user_timeout: Option<Duration>,
+    /// Another process of the same user may listen on the address as well (`SO_REUSEPORT`): the newest one gets the new
+    /// connections, so that it can take over from an older one.
+    pub shared: bool,
 }
 
 /// Keep-alive probes. A mail client in IDLE says nothing for half an hour, and the address translation between us forgets it
@@ -55,6 +62,7 @@ impl Default for Options {
             keep_alive: Some(KeepAlive::default()),
             // As long as the probes above need to give up: a phone in a tunnel comes back, a stolen one does not.
             user_timeout: Some(Duration::from_secs(300)),
+            shared: false,
         }
     }
 }
@@ -78,10 +86,19 @@ pub struct ListenError {
 /// # Errors
 /// The address is taken, not ours, or not allowed.
 pub fn listen(addr: SocketAddr, options: &Options) -> Result<TcpListener, ListenError> {
+    let listener = bind(addr, options)?;
+    TcpListener::from_std(listener).map_err(|source| ListenError { addr, source })
+}
+
+/// The same outside of a runtime.
+///
+/// # Errors
+/// As [`listen`].
+pub fn bind(addr: SocketAddr, options: &Options) -> Result<net::TcpListener, ListenError> {
     open(addr, options).map_err(|source| ListenError { addr, source })
 }
 
-fn open(addr: SocketAddr, options: &Options) -> io::Result<TcpListener> {
+fn open(addr: SocketAddr, options: &Options) -> io::Result<net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait until the last connections have left TIME_WAIT.
     socket.set_reuse_address(true)?;
@@ -89,9 +106,34 @@ fn open(addr: SocketAddr, options: &Options) -> io::Result<TcpListener> {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
     socket.set_nonblocking(true)?;
+    if options.shared {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&addr.into())?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    let listener = net::TcpListener::from(socket);
+    if options.shared {
+        prefer_the_second(&listener)?;
+    }
+    Ok(listener)
+}
+
+/// Of two processes that listen on one address, the kernel gives each a share of the new connections, and those that an older
+/// one has not accepted when it closes its socket are reset. So the newer one, second in the kernel's list, gets all of them.
+/// Where it is alone there is no second, and the kernel goes by its own rule.
+fn prefer_the_second(listener: &net::TcpListener) -> io::Result<()> {
+    // BPF_RET | BPF_K: the answer is the number of the socket, counted from zero.
+    let mut answer = libc::sock_filter {
+        code: 0x06,
+        jt: 0,
+        jf: 0,
+        k: 1,
+    };
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: &raw mut answer,
+    };
+    setsockopt(listener, AttachReusePortCbpf, &program).map_err(io::Error::from)
 }
 
 /// Sets the options on an accepted or dialled connection.

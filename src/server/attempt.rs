@@ -24,6 +24,7 @@ use crate::server::entry::Entry;
 use crate::server::rules::Presented;
 use crate::server::rules::Watched;
 use crate::server::rules::Won;
+use crate::server::settings::Settings;
 use crate::session::backend_login::LoginFailure;
 use crate::session::preauth::ClientId;
 use crate::telemetry::event::Event;
@@ -50,6 +51,8 @@ pub(super) enum Refused {
 pub(super) struct Attempt<'a> {
     conversation: &'a Conversation,
     id: Option<&'a ClientId>,
+    /// What it is judged by, from its first step to its last.
+    settings: Arc<Settings>,
     began: Instant,
 }
 
@@ -71,6 +74,7 @@ impl<'a> Attempt<'a> {
         Self {
             conversation,
             id,
+            settings: conversation.shared.settings(),
             began: Instant::now(),
         }
     }
@@ -237,7 +241,7 @@ impl<'a> Attempt<'a> {
             Some(Failure::Unavailable(_)) => Outcome::Unavailable,
         };
         let shared = &self.conversation.shared;
-        if let Err(error) = shared.gate.settle(pending, outcome, clock::unix()).await {
+        if let Err(error) = self.settings.gate.settle(pending, outcome, clock::unix()).await {
             shared.store_failed(&error);
         }
     }
@@ -263,7 +267,8 @@ impl<'a> Attempt<'a> {
         let shared = &self.conversation.shared;
         let from = self.conversation.facts.addr.prefix();
         let now = clock::unix();
-        let known = shared
+        let known = self
+            .settings
             .gate
             .knows_source(&credentials.user, from, now)
             .await
@@ -272,7 +277,7 @@ impl<'a> Attempt<'a> {
         let guess = Guess {
             ip: self.conversation.facts.addr.ip(),
             user: &credentials.user,
-            secret: shared.gate.guess(credentials),
+            secret: self.settings.gate.guess(credentials),
             step: u64::try_from(now.0 / TIME_STEP).ok(),
             known,
             unguessable: matches!(typed, Typed::AppPassword(_)),
@@ -305,8 +310,7 @@ impl<'a> Attempt<'a> {
             client: self.id.and_then(|id| id.field("name")).map(ToOwned::to_owned),
         };
         let verdict = self
-            .conversation
-            .shared
+            .settings
             .gate
             .verify(credentials, &source, clock::unix())
             .await;
@@ -331,14 +335,10 @@ impl<'a> Attempt<'a> {
     fn route(&self, account: &UserName) -> Result<Arc<Backend>, Failure> {
         let tls = self.conversation.facts.tls.as_ref();
         let sni = tls.and_then(|tls| tls.server_name.as_deref());
-        self.conversation
-            .shared
-            .backends
-            .route(account, sni)
-            .map_err(|error| {
-                tracing::warn!(%account, %error, "no backend for an account");
-                Failure::Unavailable("no_route")
-            })
+        self.settings.backends.route(account, sni).map_err(|error| {
+            tracing::warn!(%account, %error, "no backend for an account");
+            Failure::Unavailable("no_route")
+        })
     }
 
     fn client(&self) -> Client {
@@ -355,7 +355,7 @@ impl<'a> Attempt<'a> {
     /// Where a rule refuses a right password, that must take as long as a wrong one does, which backends answer late.
     async fn wait(&self, asked: bool) {
         let shared = &self.conversation.shared;
-        let delay = shared.timing.refusal;
+        let delay = self.settings.timing.refusal;
         let least = if asked && shared.policy.is_on() {
             self.began + shared.slowest_refusal(delay)
         } else {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +11,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use crate::auth::gate::Gate;
@@ -32,27 +36,30 @@ use crate::net::geo::Geo;
 use crate::net::socket;
 use crate::net::tls;
 use crate::net::tls::ServerOptions;
+use crate::server::Reloads;
 use crate::server::Server;
 use crate::server::StartError;
 use crate::server::clock;
 use crate::server::control::Control;
 use crate::server::listener::Listener;
-use crate::server::relay::Deadlines;
+use crate::server::reload::ASKED;
 use crate::server::rules::Duties;
 use crate::server::rules::Policy;
 use crate::server::sessions::Sessions;
+use crate::server::settings::Settings;
 use crate::server::shared::Limits;
 use crate::server::shared::Shared;
-use crate::server::shared::Timing;
+use crate::server::sockets;
+use crate::server::sockets::Sockets;
 use crate::server::store;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink;
-use crate::types::Networks;
 
 /// Everything for a server, with every address bound.
 pub(super) async fn server(
     config: &Config,
+    sockets: Sockets,
     events: sink::Sinks,
     hangups: Signal,
 ) -> Result<Server, StartError> {
@@ -64,57 +71,62 @@ pub(super) async fn server(
     let tls_options = tls_options(config)?;
     let metrics = Metrics::new()?;
     let (events, writer) = sink::start(events, &metrics.sinks, clock::wall)?;
+    let settings = settings(config, &store, keys)?;
+    let (reloads, asked) = mpsc::channel(ASKED);
     let shared = Arc::new(Shared {
         started: now,
-        timing: timing(config),
-        access: config.access.clone(),
+        settings: ArcSwap::from_pointee(settings),
+        generation: AtomicU64::new(0),
+        reloads,
         limits: limits(config),
         tls: tls::Server::new(&tls_options, now)?,
         geo: Geo::new(config.geoip.clone())?,
         recording: config.events.commands,
-        preauth: Arc::new(config.preauth_options()),
-        relay: Arc::new(config.relay_options()),
-        gate: Gate::new(
-            Arc::clone(&store),
-            keys,
-            config.gate_options(),
-            config.second_factor.policy.clone(),
-        )?,
         store,
-        backends: open_backends(config)?,
         policy,
         duties: Duties::default(),
         sessions: Arc::new(Sessions::default()),
         events,
         metrics,
+        retired: watch::Sender::new(false),
         shutdown: watch::Sender::new(false),
         recheck: Notify::new(),
         store_is_away: AtomicBool::new(false),
         slowest_refusal_ms: AtomicU64::new(0),
         backends_down: Mutex::default(),
     });
-    for backend in shared.backends.iter() {
+    for backend in shared.settings().backends.iter() {
         let known = shared.metrics.backends.named(backend.name())?;
         known.up(true);
     }
+    let given = config.clone();
     let control = config.state.control_socket();
     Ok(Server {
-        listeners: listeners(config)?,
-        admin: config
-            .metrics
-            .address
-            .map(|address| socket::listen(address, &socket::Options::default()))
-            .transpose()?,
-        control: Control::bind(&control).map_err(|source| StartError::Control {
+        listeners: listeners(config, sockets.listeners)?,
+        admin: sockets
+            .admin
+            .map(TcpListener::from_std)
+            .transpose()
+            .map_err(StartError::Admin)?,
+        control: Control::bind(&control, config.drain.hand_over).map_err(|source| StartError::Control {
             path: control,
             source,
         })?,
         shared,
         writer,
-        drain: config.drain,
-        tls_options,
-        hangups,
+        reloads: Reloads {
+            source: Box::new(move |_| Ok(given.clone())),
+            log: None,
+            asked,
+            hangups,
+        },
     })
+}
+
+fn settings(config: &Config, store: &Arc<dyn Store>, keys: Arc<Keys>) -> Result<Settings, StartError> {
+    let policy = config.second_factor.policy.clone();
+    let gate = Gate::new(Arc::clone(store), keys, config.gate_options(), policy)?;
+    Ok(Settings::new(config, gate, open_backends(config)?))
 }
 
 /// Opens store and key file, making both on first use; also for the command line.
@@ -137,16 +149,20 @@ pub fn open_backends(config: &Config) -> Result<Backends, StartError> {
     Ok(Backends::new(config.backend_options()?, clock::unix())?)
 }
 
+/// Makes a directory that nobody else may look into.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 fn data_directory(path: &Path) -> Result<(), StartError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StartError::DataDirectory {
+    make_directory(path).map_err(|source| StartError::DataDirectory {
         path: path.to_owned(),
         source,
     })
 }
 
 /// The certificates configured, or one that we make ourselves on first start.
-fn tls_options(config: &Config) -> Result<ServerOptions, StartError> {
+pub(super) fn tls_options(config: &Config) -> Result<ServerOptions, StartError> {
     let mut options = config.tls_options();
     if options.certificates.is_empty() {
         let names: Vec<String> = hostname().into_iter().collect();
@@ -166,19 +182,6 @@ fn hostname() -> Option<String> {
     (!name.is_empty() && name != "localhost").then(|| name.to_owned())
 }
 
-fn timing(config: &Config) -> Timing {
-    Timing {
-        proxy_header: config.login.proxy_header_timeout,
-        login: config.login.timeout,
-        refusal: config.login.refusal_delay,
-        relay: Deadlines {
-            idle: config.relay.idle_timeout,
-            stall: config.relay.stall_timeout,
-            ..Deadlines::default()
-        },
-    }
-}
-
 fn limits(config: &Config) -> Limits {
     let now = Instant::now();
     Limits {
@@ -190,34 +193,28 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn listeners(config: &Config) -> Result<Vec<(Arc<Listener>, Acceptor)>, StartError> {
+fn listeners(
+    config: &Config,
+    sockets: Vec<net::TcpListener>,
+) -> Result<Vec<(Arc<Listener>, Acceptor)>, StartError> {
     let permits = Arc::new(Semaphore::new(
         usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
     ));
-    let options = socket::Options::default();
+    let options = sockets::options(config);
     let mut bound = Vec::new();
-    for listener in &config.listeners {
-        let acceptor = Acceptor::new(
-            socket::listen(listener.address, &options)?,
-            Arc::clone(&permits),
-            options.clone(),
-        );
+    for (number, (listener, socket)) in config.listeners.iter().zip(sockets).enumerate() {
         let unknown = |source: io::Error| socket::ListenError {
             addr: listener.address,
             source,
         };
-        let trusted = listener
-            .proxy_protocol_from
-            .iter()
-            .flat_map(|set| set.networks.iter().copied());
-        let trusted: Vec<_> = trusted.collect();
+        let socket = TcpListener::from_std(socket).map_err(unknown)?;
+        let acceptor = Acceptor::new(socket, Arc::clone(&permits), options.clone());
         let address = acceptor.local_addr().map_err(unknown)?;
         let listener = Listener {
             name: listener.address.to_string().into(),
             address,
             starts_plain: listener.tls == ListenerTls::StartTls,
-            proxy_protocol_from: (!trusted.is_empty()).then(|| Networks::new(trusted)),
-            access: listener.access.clone(),
+            number,
         };
         bound.push((Arc::new(listener), acceptor));
     }

@@ -47,6 +47,8 @@ pub(super) struct Conversation {
     pub(super) local: SocketAddr,
     pub(super) open: Open,
     pub(super) began: Instant,
+    /// How many configurations there had been when it began.
+    pub(super) generation: u64,
     /// What rules have counted of it.
     pub(super) counters: Mutex<SessionCounters>,
 }
@@ -64,6 +66,7 @@ pub(super) async fn serve(
     let session = clock::session_id();
     let facts = Connection::new(session, ClientAddr::direct(peer), name);
     let mut conversation = Conversation {
+        generation: shared.generation(),
         shared,
         listener,
         facts,
@@ -104,10 +107,11 @@ impl Conversation {
     /// The client: the socket's peer, or whom a trusted peer states.
     async fn client_of(&self, tcp: &mut TcpStream) -> Result<ClientAddr, EndReason> {
         let peer = self.facts.addr.peer;
-        let Some(trusted) = &self.listener.proxy_protocol_from else {
+        let settings = self.shared.settings();
+        let Some(trusted) = &settings.door(self.listener.number).proxy_protocol_from else {
             return Ok(ClientAddr::direct(peer));
         };
-        let within = self.shared.timing.proxy_header;
+        let within = settings.timing.proxy_header;
         let header = proxy_header::client_of(tcp, peer, trusted, within);
         self.shared.unless_stopped(header).await?.map_err(|error| {
             tracing::debug!(%peer, %error, "no valid PROXY header");
@@ -158,7 +162,7 @@ impl Conversation {
         } = *session;
         seat.logged_in();
         let began = Instant::now();
-        let deadlines = self.shared.timing.relay;
+        let deadlines = self.shared.settings().timing.relay;
         let relaying = relay::run(
             (client, pipelined),
             (backend, early),

@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::io;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use tokio::io::BufReader;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::auth::app_password::id_text;
@@ -40,26 +43,35 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Control {
     listener: UnixListener,
     path: PathBuf,
+    /// The process that this one takes over from.
+    older: Option<std::os::unix::net::UnixStream>,
+    /// Which file the path led to: another process may have put its own there since.
+    inode: u64,
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() != self.inode) {
+            return;
+        }
         // A socket that somebody has removed before us is gone all the same.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 impl Control {
-    /// Binds the socket. One that a dead process left behind is replaced; one that answers is not.
-    pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    /// Binds the socket. One that a dead process left behind is replaced; one that answers is replaced only where its process
+    /// hands over.
+    pub(super) fn bind(path: &Path, takes_over: bool) -> io::Result<Self> {
+        let older = std::os::unix::net::UnixStream::connect(path).ok();
+        if older.is_some() && !takes_over {
             return Err(io::Error::new(
                 io::ErrorKind::AddrInUse,
-                "another imapwarden is running here",
+                "another imapwarden is running here; with `drain.hand_over` this one would take over",
             ));
         }
         match fs::symlink_metadata(path) {
-            Ok(found) if is_socket(&found) => fs::remove_file(path)?,
+            Ok(found) if is_socket(&found) => {}
             Ok(_) => {
                 return Err(io::Error::new(
                     io::ErrorKind::AlreadyExists,
@@ -68,12 +80,33 @@ impl Control {
             }
             Err(_) => {}
         }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        // Whoever asks finds one or the other, and never one that is open to others.
+        let beside = beside(path);
+        // One of an earlier try is in the way.
+        let _ = fs::remove_file(&beside);
+        let listener = UnixListener::bind(&beside)?;
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&beside, path)?;
         Ok(Self {
             listener,
             path: path.to_owned(),
+            older,
+            inode: fs::symlink_metadata(path)?.ino(),
         })
+    }
+
+    /// Tells the older process that this one accepts connections.
+    pub(super) fn take_over(&mut self) {
+        let Some(mut older) = self.older.take() else {
+            return;
+        };
+        let told = serde_json::to_vec(&Request::HandOver)
+            .map_err(io::Error::from)
+            .and_then(|line| older.write_all(&[&line[..], b"\n"].concat()));
+        match told {
+            Ok(()) => tracing::info!("the older process was told to hand over"),
+            Err(error) => tracing::warn!(%error, "the older process cannot be told to hand over"),
+        }
     }
 
     /// Serves callers until dropped.
@@ -98,6 +131,12 @@ impl Control {
     }
 }
 
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
 fn is_socket(found: &fs::Metadata) -> bool {
     use std::os::unix::fs::FileTypeExt;
     found.file_type().is_socket()
@@ -113,6 +152,7 @@ async fn talk(stream: UnixStream, shared: &Shared) -> io::Result<()> {
             return Ok(());
         }
         let reply = match serde_json::from_slice(&line) {
+            Ok(Request::Reload) => reload(shared).await,
             Ok(request) => answer(&request, shared),
             Err(error) => refuse(format!("not a request: {error}")),
         };
@@ -127,6 +167,13 @@ async fn talk(stream: UnixStream, shared: &Shared) -> io::Result<()> {
 
 fn answer(request: &Request, shared: &Shared) -> Reply {
     match request {
+        Request::HandOver if shared.settings().config.drain.hand_over => {
+            shared.retired.send_replace(true);
+            Reply::Killed { ok: true, killed: 0 }
+        }
+        Request::HandOver => refuse("`drain.hand_over` is off".to_owned()),
+        // Takes its time, and is answered by whoever does it.
+        Request::Reload => refuse("a reload is asked for by itself".to_owned()),
         Request::Status => Reply::Status {
             ok: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -148,6 +195,26 @@ fn answer(request: &Request, shared: &Shared) -> Reply {
             ok: true,
             killed: shared.kill(|facts| facts.user.as_str() == user),
         },
+    }
+}
+
+async fn reload(shared: &Shared) -> Reply {
+    let (asked, answer) = oneshot::channel();
+    if shared.reloads.send(asked).await.is_err() {
+        return refuse("the proxy is about to end".to_owned());
+    }
+    match answer.await {
+        Ok(Ok(reloaded)) => Reply::Reloaded {
+            ok: true,
+            changed: reloaded.changed.into_iter().map(ToOwned::to_owned).collect(),
+            ended: reloaded.ended,
+        },
+        Ok(Err(error)) => Reply::Rejected {
+            ok: false,
+            error: error.to_string(),
+            report: error.report(),
+        },
+        Err(_) => refuse("the proxy is about to end".to_owned()),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::server::rules::Subject;
 use crate::server::rules::Watched;
 use crate::server::rules::report_to;
 use crate::server::sessions::Facts;
+use crate::server::shared::Shared;
 use crate::session::preauth::PreAuth;
 use crate::session::relay::Relay;
 use crate::telemetry::kind::Kind;
@@ -59,10 +60,7 @@ pub(super) fn enter(
         took,
     } = entry;
     let (mut logged_in, backend, slot) = (opened.logged_in, opened.stream, opened.slot);
-    let program = preauth
-        .client_id()
-        .and_then(|id| id.field("name"))
-        .map(Into::into);
+    let program = program(&preauth);
     let handover = preauth.accepted()?;
     client.unbound_records();
     let shared = Arc::clone(&conversation.shared);
@@ -73,6 +71,7 @@ pub(super) fn enter(
     let app_password = tell(conversation, mechanism, &factor, (&backend_name, took), known);
     let facts = Facts {
         session: conversation.facts.session,
+        listener: conversation.listener.number,
         user,
         account,
         client: conversation.facts.addr.client,
@@ -83,7 +82,7 @@ pub(super) fn enter(
         parties: watched.as_ref().map(|watched| Arc::clone(&watched.parties)),
     };
     let (place, orders) = shared.sessions.enter(facts, lease);
-    shared.recheck_since(as_of, watched.as_ref().map(|watched| &watched.revision));
+    shared.check_again(as_of, conversation);
     let relay = shared.relay_for(&logged_in);
     let welcome = relay.welcome(&handover.tag, logged_in.capabilities());
     let (relay, report) = watch(watched, relay, conversation, app_password);
@@ -100,6 +99,20 @@ pub(super) fn enter(
         orders,
         permit,
     }))
+}
+
+/// What the client calls itself.
+fn program(preauth: &PreAuth) -> Option<String> {
+    let id = preauth.client_id()?;
+    id.field("name").map(Into::into)
+}
+
+impl Shared {
+    /// What has moved while somebody logged in may have missed the session that begins: the store, or the configuration.
+    fn check_again(&self, as_of: u64, conversation: &Conversation) {
+        self.recheck_since(as_of);
+        self.rejudge_since(conversation.generation, conversation.facts.session);
+    }
 }
 
 /// Counts and tells the login; returns the app password's id.

@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::net::accept::Acceptor;
-use crate::policy::access::Lists;
 use crate::server::connection;
 use crate::server::shared::Shared;
-use crate::types::Networks;
 
 /// What connections of one listener have in common.
 #[derive(Debug)]
@@ -20,13 +21,17 @@ pub(super) struct Listener {
     pub(super) address: SocketAddr,
     /// True where TLS begins with STARTTLS.
     pub(super) starts_plain: bool,
-    /// The peers that must send a PROXY header; nobody else may connect then.
-    pub(super) proxy_protocol_from: Option<Networks>,
-    /// Who may connect to this listener.
-    pub(super) access: Lists,
+    /// Which of the configuration's it is, counted from zero: what a reload can change of it is in the settings.
+    pub(super) number: usize,
 }
 
-/// Accepts until the process shuts down.
+/// Once another process has the address: how long nobody must come until the last of our queue is in.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// And no longer than that in all.
+const LAST_CALL: Duration = Duration::from_secs(5);
+
+/// Accepts until the process shuts down, or hands the address over and has accepted what came before.
 pub(super) async fn run(
     shared: Arc<Shared>,
     listener: Arc<Listener>,
@@ -34,12 +39,27 @@ pub(super) async fn run(
     tasks: TaskTracker,
 ) {
     let mut shutdown = shared.shutdown.subscribe();
-    loop {
-        let (tcp, peer, permit) = tokio::select! {
-            accepted = acceptor.accept() => accepted,
-            _ = shutdown.wait_for(|down| *down) => return,
-        };
+    let mut retired = shared.retired.subscribe();
+    let serve = |(tcp, peer, permit)| {
         let serve = connection::serve(Arc::clone(&shared), Arc::clone(&listener), tcp, peer, permit);
         tasks.spawn(serve);
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = acceptor.accept() => accepted,
+            _ = shutdown.wait_for(|down| *down) => return,
+            _ = retired.wait_for(|retired| *retired) => break,
+        };
+        serve(accepted);
+    }
+    let over = Instant::now() + LAST_CALL;
+    while Instant::now() < over {
+        tokio::select! {
+            accepted = timeout(QUIET, acceptor.accept()) => match accepted {
+                Ok(accepted) => serve(accepted),
+                Err(_) => return,
+            },
+            _ = shutdown.wait_for(|down| *down) => return,
+        }
     }
 }

@@ -64,7 +64,7 @@ pub(super) async fn log_in(
     stream: Stream,
     channel: Channel,
 ) -> Result<Box<Session>, EndReason> {
-    let within = conversation.shared.timing.login;
+    let within = conversation.shared.settings().timing.login;
     let session = timeout(within, talk(conversation, stream, channel)).await;
     session.unwrap_or(Err(EndReason::LoginTimeout))
 }
@@ -74,7 +74,7 @@ async fn talk(
     mut stream: Stream,
     channel: Channel,
 ) -> Result<Box<Session>, EndReason> {
-    let options = Arc::clone(&conversation.shared.preauth);
+    let options = Arc::clone(&conversation.shared.settings().preauth);
     let mut preauth = PreAuth::new(options, channel);
     send(&mut stream, &preauth.greeting()).await?;
     let mut shutdown = conversation.shared.shutdown.subscribe();

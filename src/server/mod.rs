@@ -7,12 +7,17 @@ pub mod clock;
 mod connection;
 mod control;
 mod entry;
+mod harden;
 mod listener;
 mod login;
+mod notify;
 mod relay;
+mod reload;
 mod rules;
 mod sessions;
+mod settings;
 mod shared;
+mod sockets;
 mod store;
 mod watch;
 
@@ -28,6 +33,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::timeout;
@@ -43,15 +49,19 @@ use crate::net::accept::Acceptor;
 use crate::net::certificate::CertificateError;
 use crate::net::geo::GeoError;
 use crate::net::socket::ListenError;
-use crate::net::tls::ServerOptions;
 use crate::net::tls::TlsError;
 use crate::server::control::Control;
+use crate::server::harden::HardenError;
 use crate::server::listener::Listener;
+use crate::server::notify::Watchdog;
+use crate::server::reload::Asked;
+use crate::server::reload::Reloader;
 use crate::server::rules::RulesError;
 use crate::server::shared::Shared;
 use crate::store::StoreError;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
+use crate::telemetry::log;
 use crate::telemetry::metrics::MetricsError;
 use crate::telemetry::sink;
 use crate::telemetry::sink::SinkError;
@@ -59,6 +69,10 @@ use crate::telemetry::sink::Writer;
 
 pub use build::open_backends;
 pub use build::open_store;
+pub use harden::harden;
+pub use reload::Source;
+pub use sockets::Sockets;
+pub use sockets::SocketsError;
 pub use store::look_into as look_into_store;
 pub use store::open_postgres;
 pub use store::open_sqlite;
@@ -105,6 +119,15 @@ pub enum StartError {
     /// An address is taken or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// What was passed by systemd is not what is configured, or an address is taken.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// The metrics' socket cannot be used.
+    #[error("the socket for metrics and probes cannot be used")]
+    Admin(#[source] io::Error),
+    /// What the process must give up it cannot.
+    #[error(transparent)]
+    Hardening(#[from] HardenError),
     /// The control socket cannot be made.
     #[error("the control socket {path} cannot be made")]
     Control {
@@ -135,8 +158,14 @@ pub struct Server {
     admin: Option<TcpListener>,
     control: Control,
     writer: Writer,
-    drain: Drain,
-    tls_options: ServerOptions,
+    reloads: Reloads,
+}
+
+/// What reloads work with.
+struct Reloads {
+    source: Source,
+    log: Option<log::Handle>,
+    asked: mpsc::Receiver<Asked>,
     hangups: Signal,
 }
 
@@ -146,9 +175,29 @@ impl Server {
     /// # Errors
     /// What cannot be had; nothing is left behind then but files that a next start uses.
     pub async fn start(config: &Config, events: impl Into<sink::Sinks>) -> Result<Self, StartError> {
+        Self::start_on(Sockets::bind(config)?, config, events).await
+    }
+
+    /// The same, on addresses that are bound already.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_on(
+        sockets: Sockets,
+        config: &Config,
+        events: impl Into<sink::Sinks>,
+    ) -> Result<Self, StartError> {
         // First of all: without a handler a hangup would end the process.
         let hangups = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        build::server(config, events.into(), hangups).await
+        build::server(config, sockets, events.into(), hangups).await
+    }
+
+    /// Has a reload read the configuration anew, instead of taking the one given at the start; and set the log's level.
+    #[must_use]
+    pub fn reloading(mut self, source: Source, log: log::Handle) -> Self {
+        self.reloads.source = source;
+        self.reloads.log = Some(log);
+        self
     }
 
     /// The addresses that clients can connect to, as bound: port 0 has become a port.
@@ -172,16 +221,15 @@ impl Server {
             shared,
             listeners,
             admin,
-            control,
+            mut control,
             writer,
-            drain,
-            tls_options,
-            mut hangups,
+            reloads,
         } = self;
         let connections = TaskTracker::new();
         let mut services = JoinSet::new();
+        let mut doors = JoinSet::new();
         for (listener, acceptor) in listeners {
-            services.spawn(listener::run(
+            doors.spawn(listener::run(
                 Arc::clone(&shared),
                 listener,
                 acceptor,
@@ -191,19 +239,20 @@ impl Server {
         services.spawn(watch::run(Arc::clone(&shared)));
         services.spawn(rules::collect(Arc::clone(&shared)));
         services.spawn(rules::settle(Arc::clone(&shared)));
+        control.take_over();
         services.spawn(control.serve(Arc::clone(&shared)));
         if let Some(admin) = admin {
             services.spawn(admin::serve(admin, Arc::clone(&shared)));
         }
         shared.emit(event(Kind::Started).program(env!("CARGO_PKG_VERSION"), std::process::id()));
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => break,
-                _ = hangups.recv() => hang_up(&shared, &tls_options),
-            }
-        }
-        shut_down(&shared, &connections, drain).await;
+        let reloader = Reloader::new(Arc::clone(&shared), reloads.source, reloads.log);
+        services.spawn(reloader.run(reloads.hangups, reloads.asked));
+        notify::ready();
+        let mut watchdog = Watchdog::new();
+        watchdog.beside(until_stopped(&shared, stop, &mut doors)).await;
+        notify::stopping();
+        let drain = shared.settings().config.drain;
+        watchdog.beside(shut_down(&shared, &connections, drain)).await;
         shared.policy.memory.collect(clock::unix());
         for done in [shared.settle_duties().await, shared.store.flush().await] {
             if let Err(error) = done {
@@ -211,6 +260,7 @@ impl Server {
             }
         }
         shared.emit(event(Kind::Stopped));
+        doors.shutdown().await;
         services.shutdown().await;
         if !writer.close(LAST_EVENTS) {
             tracing::warn!("the last events could not be written");
@@ -218,18 +268,19 @@ impl Server {
     }
 }
 
-/// SIGHUP: the event file is opened anew, certificates and databases are read again; open sessions keep what they have.
-fn hang_up(shared: &Shared, tls_options: &ServerOptions) {
-    shared.events.reopen();
-    match shared.tls.reload(tls_options, clock::unix()) {
-        Ok(()) => shared.emit(event(Kind::CertificatesReloaded)),
-        Err(error) => {
-            tracing::error!(%error, "the new certificates cannot be used; the old ones stay in force");
-            shared.emit(event(Kind::CertificatesRejected).error(&error));
-        }
+/// Serves until it is told to stop, or until another process has taken over and all that came here is accepted.
+async fn until_stopped(shared: &Shared, stop: impl Future<Output = ()>, doors: &mut JoinSet<()>) {
+    let mut retired = shared.retired.subscribe();
+    let handed_over = async {
+        // An error means that the process is gone: that is an end, too.
+        let _ = retired.wait_for(|retired| *retired).await;
+        tracing::info!("another process has taken over");
+        while doors.join_next().await.is_some() {}
+    };
+    tokio::select! {
+        () = stop => {}
+        () = handed_over => {}
     }
-    shared.reload_databases();
-    shared.reload_rules();
 }
 
 /// Ends every connection: those that have not logged in at once, sessions spread over time so that their clients do not all

@@ -23,6 +23,8 @@ use crate::types::UserName;
 #[derive(Clone)]
 pub(super) struct Facts {
     pub(super) session: SessionId,
+    /// Which listener it came to.
+    pub(super) listener: usize,
     pub(super) user: UserName,
     pub(super) account: UserName,
     pub(super) client: SocketAddr,
@@ -106,9 +108,14 @@ impl Sessions {
 
     /// Ends the sessions that the test says, and returns what they were.
     pub(super) fn end_where(&self, reason: EndReason, test: impl Fn(&Facts) -> bool) -> Vec<Facts> {
+        self.end_by(reason, |facts, _| test(facts))
+    }
+
+    /// The same, for a test that looks at what the session stands on.
+    pub(super) fn end_by(&self, reason: EndReason, test: impl Fn(&Facts, &Lease) -> bool) -> Vec<Facts> {
         let mut ended = Vec::new();
         for open in self.lock().open.values_mut() {
-            if test(&open.facts)
+            if test(&open.facts, &open.lease)
                 && let Some(order) = open.order.take()
                 && order.send(Order::End(reason)).is_ok()
             {

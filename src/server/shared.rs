@@ -10,14 +10,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 
-use crate::auth::gate::Gate;
 use crate::auth::gate::Outcome;
 use crate::backend::Backend;
-use crate::backend::Backends;
 use crate::limits::admission;
 use crate::limits::admission::Clock;
 use crate::limits::attempts::Attempts;
@@ -29,19 +29,16 @@ use crate::limits::connections::Connections;
 use crate::limits::sessions::Sessions as SessionLimits;
 use crate::net::geo::Geo;
 use crate::net::tls;
-use crate::policy::access::Lists;
-use crate::policy::access::Scope;
 use crate::server::clock;
 use crate::server::listener::Listener;
-use crate::server::relay::Deadlines;
 use crate::server::relay::monotonic_ms;
+use crate::server::reload::Asked;
 use crate::server::rules::Duties;
 use crate::server::rules::Policy;
 use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
-use crate::session::preauth;
+use crate::server::settings::Settings;
 use crate::session::recorder::Recording;
-use crate::session::relay;
 use crate::session::relay::Relay;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -62,18 +59,11 @@ pub(super) const GUESSING: &str = "imapwarden";
 /// Longest time to refuse a password that is imitated; Dovecot takes 2 s, and up to 15 s more for an address that guesses.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(20);
 
+/// How long hand-shakes that have begun may go on once the process takes no new connections.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
+
 /// How long a ban for guessing lasts.
 const BAN: Duration = Duration::from_secs(3600);
-
-/// The time limits of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timing {
-    pub(super) proxy_header: Duration,
-    pub(super) login: Duration,
-    /// How long a refusal takes, at least; longer ones take a multiple.
-    pub(super) refusal: Duration,
-    pub(super) relay: Deadlines,
-}
 
 /// Every limit.
 pub(super) struct Limits {
@@ -87,8 +77,12 @@ pub(super) struct Limits {
 /// What every connection of the process shares.
 pub(super) struct Shared {
     pub(super) started: UnixTime,
-    pub(super) timing: Timing,
-    pub(super) access: Lists,
+    /// What a reload can change.
+    pub(super) settings: ArcSwap<Settings>,
+    /// How many configurations have been in force: what was judged by an older one is judged again.
+    pub(super) generation: AtomicU64,
+    /// Where a reload is asked for.
+    pub(super) reloads: mpsc::Sender<Asked>,
     pub(super) limits: Limits,
     pub(super) tls: tls::Server,
     pub(super) geo: Geo,
@@ -97,14 +91,12 @@ pub(super) struct Shared {
     pub(super) policy: Policy,
     /// What rules have decided and the store does not know yet.
     pub(super) duties: Duties,
-    pub(super) preauth: Arc<preauth::Options>,
-    pub(super) relay: Arc<relay::Options>,
     pub(super) store: Arc<dyn Store>,
-    pub(super) gate: Gate,
-    pub(super) backends: Backends,
     pub(super) sessions: Arc<Sessions>,
     pub(super) events: Events,
     pub(super) metrics: Metrics,
+    /// True once another process has taken the addresses over: what has come here until then is still accepted.
+    pub(super) retired: watch::Sender<bool>,
     /// True from the moment on at which the process takes no new connections.
     pub(super) shutdown: watch::Sender<bool>,
     /// Wakes whoever checks what the sessions stand on.
@@ -117,6 +109,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// What is configured now. Whoever asks twice may be told two things.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
     /// Tells an event.
     pub(super) fn emit(&self, event: Event) {
         self.events.emit(event);
@@ -128,7 +125,8 @@ impl Shared {
         listener: &Listener,
         addr: &ClientAddr,
     ) -> Result<ConnectionPermit, EndReason> {
-        let lists = [(Scope::Global, &self.access), (Scope::Listener, &listener.access)];
+        let settings = self.settings();
+        let lists = settings.lists(listener.number);
         let clock = Clock {
             now: Instant::now(),
             wall: clock::unix(),
@@ -146,13 +144,18 @@ impl Shared {
         })
     }
 
-    /// Does something that nobody is owed an answer for: the process's end ends it.
+    /// Does something that nobody is owed an answer for: the process's end ends it. Who was accepted a moment before that gets
+    /// as far as the greeting, so that a restart looks like no fault of the connection.
     pub(super) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, EndReason> {
-        let mut shutdown = self.shutdown.subscribe();
+        let stopped = async {
+            // An error means that the process is gone: that is a stop, too.
+            let _ = self.shutdown.subscribe().wait_for(|down| *down).await;
+            let drain = self.settings().config.drain.timeout;
+            tokio::time::sleep(LAST_HANDSHAKES.min(drain / 4)).await;
+        };
         tokio::select! {
             done = work => Ok(done),
-            // An error means that the process is gone: that is a stop, too.
-            _ = shutdown.wait_for(|down| *down) => Err(EndReason::Shutdown),
+            () = stopped => Err(EndReason::Shutdown),
         }
     }
 
@@ -168,32 +171,6 @@ impl Shared {
         Duration::from_millis(self.slowest_refusal_ms.load(Ordering::Relaxed)).max(delay)
     }
 
-    /// Reads the rules again; sessions that would not be let in by them end.
-    pub(super) fn reload_rules(&self) {
-        match self.policy.reload() {
-            Ok(revision) => {
-                self.metrics.rules_reloaded(true);
-                self.emit(Event::new(Kind::RulesReloaded, clock::wall()).rules(&revision));
-                self.end_outdated();
-            }
-            Err(error) => {
-                self.metrics.rules_reloaded(false);
-                tracing::error!(%error, "the new rules cannot be used; the old ones stay in force");
-                self.emit(Event::new(Kind::RulesRejected, clock::wall()).error(&error));
-            }
-        }
-    }
-
-    /// Ends the sessions that the rules in force would not let in.
-    fn end_outdated(&self) {
-        let ended = self.sessions.end_where(EndReason::PolicyChanged, |facts| {
-            !self.policy.allows(facts.session, facts.parties.as_deref())
-        });
-        for facts in ended {
-            self.session_killed(&facts, EndReason::PolicyChanged);
-        }
-    }
-
     /// The relay of a session that begins, restricted as its credential is.
     pub(super) fn relay_for(&self, logged_in: &LoggedIn) -> Relay {
         let restrictions = logged_in.restrictions();
@@ -204,21 +181,7 @@ impl Shared {
             }
             _ => None,
         };
-        Relay::new(Arc::clone(&self.relay)).restricted(restrictions, budget)
-    }
-
-    /// Reads the databases of countries and networks again, where there are any.
-    pub(super) fn reload_databases(&self) {
-        if !self.geo.is_on() {
-            return;
-        }
-        match self.geo.reload() {
-            Ok(()) => self.emit(Event::new(Kind::DatabasesReloaded, clock::wall())),
-            Err(error) => {
-                tracing::error!(%error, "the new databases cannot be used; the old ones stay in force");
-                self.emit(Event::new(Kind::DatabasesRejected, clock::wall()).error(&error));
-            }
-        }
+        Relay::new(Arc::clone(&self.settings().relay)).restricted(restrictions, budget)
     }
 
     /// The store's change number.
@@ -226,18 +189,10 @@ impl Shared {
         *self.store.changes().borrow()
     }
 
-    /// Has sessions checked again if the store has moved since this version, or the rules since this revision: a session
-    /// that began meanwhile may have been missed.
-    pub(super) fn recheck_since(&self, version: u64, revision: Option<&Arc<str>>) {
+    /// Has sessions checked again if the store has moved since: a session that began meanwhile may have missed it.
+    pub(super) fn recheck_since(&self, version: u64) {
         if self.store_version() != version || self.duties.is_pending() {
             self.recheck.notify_one();
-        }
-        let rules_are_the_same = match revision {
-            Some(revision) => Arc::ptr_eq(revision, &self.policy.revision()),
-            None => !self.policy.is_on(),
-        };
-        if !rules_are_the_same {
-            self.end_outdated();
         }
     }
 

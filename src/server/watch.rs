@@ -88,7 +88,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     end_banned(shared, now);
     let (sessions, leases) = shared.sessions.leases();
     if !leases.is_empty() {
-        let ends = shared.gate.recheck(&leases, now).await?;
+        let ends = shared.settings().gate.recheck(&leases, now).await?;
         for (session, reason) in sessions.into_iter().zip(ends) {
             let Some(reason) = reason else { continue };
             for facts in shared

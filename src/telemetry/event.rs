@@ -235,6 +235,12 @@ impl Event {
         self.set(Field::RuleVersion, clean(revision.as_bytes()))
     }
 
+    /// Sections of the configuration that differ from before.
+    pub fn changed(self, sections: &[&'static str]) -> Self {
+        let sections: Vec<Value> = sections.iter().map(|section| (*section).into()).collect();
+        self.set(Field::ConfigChanged, sections)
+    }
+
     /// What went wrong: one of our errors, whose text never holds a secret.
     pub fn error(self, error: &dyn std::error::Error) -> Self {
         let mut text = error.to_string();

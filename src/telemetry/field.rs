@@ -76,6 +76,7 @@ fields! {
     DecisionThreshold = "imapwarden.decision.threshold" "What it had to be above.";
     ImapCommand = "imap.command" "The command's verb.";
     ImapMailbox = "imap.mailbox" "The mailbox, decoded.";
+    ConfigChanged = "imapwarden.config.changed" "Sections of the configuration that differ from before.";
     Listener = "imapwarden.listener" "The listener that took the connection.";
     Mechanism = "imapwarden.mechanism" "`login`, `plain` or `sasl_login`.";
     SecondFactor = "imapwarden.second_factor" "`app_password`, `totp`, `trusted_window`, `exempt` or `not_enrolled`.";

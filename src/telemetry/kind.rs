@@ -125,6 +125,10 @@ kinds! {
         "New databases of countries and networks are in force.";
     DatabasesRejected = "IW1010" "databases_rejected" Error Failure ["configuration"] ["change", "error"]
         "New databases of countries and networks cannot be used; the old ones stay in force.";
+    ConfigReloaded = "IW1011" "config_reloaded" Info Success ["configuration"] ["change"]
+        "A new configuration is in force.";
+    ConfigRejected = "IW1012" "config_rejected" Error Failure ["configuration"] ["change", "error"]
+        "A new configuration cannot be used; the old one stays in force.";
     ConnectionDenied = "IW2001" "connection_denied" Info Failure ["network"] ["connection", "denied"]
         "A connection was closed before TLS.";
     TlsFailed = "IW2002" "tls_failed" Info Failure ["network"] ["connection", "error"]

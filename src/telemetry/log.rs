@@ -2,11 +2,13 @@
 //!
 //! Only our own targets are shown below `warn`: what a library logs about bytes it handles is not ours to vouch for.
 
+use std::fmt;
 use std::io;
 use std::io::IsTerminal;
 
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How much is logged, and in which form.
@@ -63,6 +65,22 @@ pub enum Format {
     Json,
 }
 
+/// Changes the level of the log that [`init`] has set up.
+pub struct Handle(Box<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl Handle {
+    /// From now on lines must be so loud.
+    pub fn set_level(&self, level: Level) {
+        self.0(EnvFilter::new(directives(level)));
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
 /// Why there is no log.
 #[derive(Debug, Error)]
 #[error("the log cannot be set up")]
@@ -72,7 +90,7 @@ pub struct LogError(#[from] tracing_subscriber::util::TryInitError);
 ///
 /// # Errors
 /// Where the process has a log already.
-pub fn init(options: &Options) -> Result<(), LogError> {
+pub fn init(options: &Options) -> Result<Handle, LogError> {
     let terminal = io::stderr().is_terminal();
     let json = match options.format {
         Format::Auto => !terminal,
@@ -80,15 +98,25 @@ pub fn init(options: &Options) -> Result<(), LogError> {
         Format::Json => true,
     };
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(directives(options.level)))
         .with_writer(io::stderr)
         .with_ansi(terminal && !json);
+    let filter = EnvFilter::new(directives(options.level));
     if json {
-        builder.json().flatten_event(true).finish().try_init()?;
-    } else {
+        let builder = builder.json().flatten_event(true).with_env_filter(filter);
+        let builder = builder.with_filter_reloading();
+        let handle = builder.reload_handle();
         builder.finish().try_init()?;
+        return Ok(Handle(Box::new(move |filter| reload(&handle, filter))));
     }
-    Ok(())
+    let builder = builder.with_env_filter(filter).with_filter_reloading();
+    let handle = builder.reload_handle();
+    builder.finish().try_init()?;
+    Ok(Handle(Box::new(move |filter| reload(&handle, filter))))
+}
+
+fn reload<S>(handle: &reload::Handle<EnvFilter, S>, filter: EnvFilter) {
+    // The log lives as long as the process.
+    let _ = handle.reload(filter);
 }
 
 /// Our own targets at the level asked for, everybody else's at `warn` or quieter.

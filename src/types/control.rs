@@ -13,6 +13,12 @@ pub enum Request {
     /// Is anybody there, and since when?
     #[serde(rename = "status")]
     Status,
+    /// Read the configuration again.
+    #[serde(rename = "reload")]
+    Reload,
+    /// Another process accepts connections on the same addresses: take no more, and drain.
+    #[serde(rename = "hand_over")]
+    HandOver,
     /// All open sessions.
     #[serde(rename = "session.list")]
     SessionList,
@@ -58,6 +64,24 @@ pub enum Reply {
         started: i64,
         /// Sessions that are open.
         open_sessions: usize,
+    },
+    /// To `reload`, where the new configuration is in force.
+    Reloaded {
+        /// Always true.
+        ok: bool,
+        /// Sections that differ from before.
+        changed: Vec<String>,
+        /// Sessions that would not be let in any more, and were told to end.
+        ended: usize,
+    },
+    /// To `reload`, where the old configuration stays in force.
+    Rejected {
+        /// Always false.
+        ok: bool,
+        /// Why, in one line.
+        error: String,
+        /// Every problem, with its place, for a terminal; may be empty.
+        report: String,
     },
     /// To anything that cannot be done.
     Error {
@@ -118,6 +142,16 @@ mod tests {
                 version: "1".to_owned(),
                 started: 5,
                 open_sessions: 0,
+            },
+            Reply::Reloaded {
+                ok: true,
+                changed: vec!["tls".to_owned()],
+                ended: 1,
+            },
+            Reply::Rejected {
+                ok: false,
+                error: "no".to_owned(),
+                report: "because".to_owned(),
             },
             Reply::Error {
                 ok: false,

@@ -54,6 +54,15 @@ def test_systemd_understands_every_line_of_the_unit(unit):
     assert said.returncode == 0 and about_us == [], said.stderr
 
 
+def test_systemd_understands_the_socket_beside_the_unit(unit):
+    socket = unit.with_suffix(".socket")
+    socket.write_text(UNIT.with_suffix(".socket").read_text())
+    said = run(["systemd-analyze", "verify", "--man=no", unit, socket], check=False)
+    about_us = [line for line in (said.stdout + said.stderr).splitlines() if unit.stem in line]
+    assert said.returncode == 0 and about_us == [], said.stderr
+    assert "ListenStream=[::]:993" in socket.read_text(), "the default listener"
+
+
 def test_systemd_says_it_where_a_line_is_wrong(unit):
     unit.write_text(unit.read_text().replace("ProtectClock=yes", "ProtectClocks=yes"))
     said = run(["systemd-analyze", "verify", "--man=no", unit], check=False)
@@ -72,7 +81,8 @@ def test_the_unit_waits_for_the_drain_and_may_open_enough(unit):
     # limits.connections of 10,000, two descriptors for each, and some for everything else.
     assert int(settings["LimitNOFILE"]) >= 2 * 10_000 + 1000
     assert settings["CapabilityBoundingSet"] == settings["AmbientCapabilities"] == "CAP_NET_BIND_SERVICE"
-    assert "ExecReload" in settings and settings["Type"] == "exec"
+    assert settings["ExecReload"] == "/bin/kill -HUP $MAINPID" and settings["Type"] == "notify"
+    assert int(settings["WatchdogSec"]) >= 10
 
 
 def test_the_user_and_the_directories_are_made(tmp_path):
@@ -132,7 +142,7 @@ def allowed_by(lists):
         return found
     allowed = set()
     for line in lists:
-        calls = set().union(*(members(group) for group in line.lstrip("~").split()))
+        calls = set().union(*(members(word) if word.startswith("@") else {word} for word in line.lstrip("~").split()))
         allowed = allowed - calls if line.startswith("~") else allowed | calls
     return allowed
 

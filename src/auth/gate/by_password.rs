@@ -73,7 +73,8 @@ impl Gate {
             }
             refusal = Refusal::CodeInvalid;
         }
-        let waiver = match self.policy.decide(&facts(attempt, found)).demand {
+        let login = facts(attempt, found);
+        let waiver = match self.policy.decide(&login).demand {
             Demand::SecondFactor => return Err(refusal.into()),
             Demand::Nothing(waiver) => waiver,
         };
@@ -82,8 +83,15 @@ impl Gate {
             Waiver::Optional | Waiver::EnrolmentOpen | Waiver::Monitored => SecondFactor::NotEnrolled,
         };
         let mut verified = password_login(attempt, found, factor, credentials.secret.clone(), Open::Nothing);
+        verified.lease = verified.lease.waived(login);
         verified.monitored = (waiver == Waiver::Monitored).then_some(refusal);
         Ok(verified)
+    }
+
+    /// Whether nothing but the password is asked for.
+    pub(in crate::auth) fn waives(&self, login: &Login, is_known: bool) -> bool {
+        let demand = self.policy.decide(login).demand;
+        (is_known || self.options.admit_unknown) && demand != Demand::SecondFactor
     }
 
     /// The step of the code typed. Where there is no secret or no code, one of nobody is checked: the work is the same.

@@ -180,6 +180,18 @@ impl Gate {
         })
     }
 
+    /// The same gate with other options and another policy.
+    #[must_use]
+    pub fn with(&self, options: Options, policy: Policy) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            keys: Arc::clone(&self.keys),
+            options,
+            policy,
+            decoy: self.decoy.clone(),
+        }
+    }
+
     /// Checks a name and a password in front of the backend.
     ///
     /// The order of the checks shows in the reason of an event, never in what the client sees; the caller makes refusals

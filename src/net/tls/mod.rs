@@ -36,6 +36,7 @@ pub use ja4::Ja4;
 pub use ja4::ja4;
 pub use pin::Pin;
 pub use pin::PinError;
+pub use server::Prepared;
 pub use server::Server;
 pub use server::ServerOptions;
 

@@ -70,6 +70,10 @@ pub struct Server {
     state: ArcSwap<State>,
 }
 
+/// What [`Server::put`] can put in force.
+#[derive(Debug)]
+pub struct Prepared(Arc<State>);
+
 #[derive(Debug)]
 struct State {
     config: Arc<ServerConfig>,
@@ -95,9 +99,22 @@ impl Server {
     /// # Errors
     /// As for [`new`](Self::new); what was in force stays in force.
     pub fn reload(&self, options: &ServerOptions, now: UnixTime) -> Result<(), TlsError> {
-        let state = State::new(options, now, Some(&self.state.load()))?;
-        self.state.store(Arc::new(state));
+        self.put(self.prepare(options, now)?);
         Ok(())
+    }
+
+    /// Reads all files again; nothing changes yet.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn prepare(&self, options: &ServerOptions, now: UnixTime) -> Result<Prepared, TlsError> {
+        let state = State::new(options, now, Some(&self.state.load()))?;
+        Ok(Prepared(Arc::new(state)))
+    }
+
+    /// Uses what was prepared from the next connection on.
+    pub fn put(&self, prepared: Prepared) {
+        self.state.store(prepared.0);
     }
 
     /// The certificates in force, the default one first.

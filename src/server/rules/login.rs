@@ -92,7 +92,7 @@ impl Shared {
     pub(in crate::server) fn presented(&self, credentials: &Credentials) -> Presented {
         let typed = app_password::read(credentials.secret.expose());
         Presented {
-            password_hash: self.gate.password_hash(credentials),
+            password_hash: self.settings().gate.password_hash(credentials),
             is_app_password: matches!(typed, Typed::AppPassword(_)),
             tried: self
                 .limits

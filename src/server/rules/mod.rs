@@ -30,6 +30,7 @@ use crate::policy::facts::Event;
 use crate::policy::facts::Fact;
 use crate::policy::facts::Facts;
 use crate::policy::facts::Record;
+use crate::policy::facts::Source;
 use crate::policy::rules::RuleSet;
 use crate::session::inspect::Parties;
 use crate::session::inspect::Rules;
@@ -56,13 +57,15 @@ const MAX_COUNTERS: usize = 1_000_000;
 #[error("the rules have mistakes:\n{}", .0.iter().map(|problems| problems.render(100, false)).collect::<Vec<_>>().join("\n"))]
 pub struct RulesError(Vec<ConfigProblems>);
 
+/// The named sets of networks.
+pub(super) type Sets = Vec<(Arc<str>, Networks)>;
+
 /// What the process judges by.
 pub(super) struct Policy {
     pub(super) rules: Rules,
-    options: policy::Rules,
     /// What rules know is told, whether there are rules or not.
     tells_facts: bool,
-    sets: Vec<(Arc<str>, Networks)>,
+    sets: ArcSwap<Sets>,
     pub(super) memory: Memory,
     /// When counters were last swept.
     swept_ms: AtomicU64,
@@ -79,27 +82,21 @@ impl Policy {
         let _ = rand::fill(&mut seed);
         let counters = Arc::new(Counters::new(MAX_COUNTERS, u64::from_ne_bytes(seed)));
         let set = read(&config.rules)?;
-        let named = config.networks.iter();
         Ok(Self {
             rules: Arc::new(ArcSwap::from_pointee(Engine::new(set, counters))),
-            options: config.rules.clone(),
             tells_facts: config.events.commands == Recording::All,
-            sets: named.map(|(name, set)| (name.into(), set.clone())).collect(),
+            sets: ArcSwap::from_pointee(sets(config)),
             memory,
             swept_ms: AtomicU64::new(0),
         })
     }
 
-    /// Reads the rules again and puts them in force for everybody at once. Counts go on where a rule counts the same.
-    ///
-    /// # Errors
-    /// They have mistakes; the old ones stay in force.
-    pub(super) fn reload(&self) -> Result<Arc<str>, RulesError> {
-        let set = read(&self.options)?;
+    /// Puts rules in force, and the sets of networks that they speak of, for everybody at once. Counts go on where a rule
+    /// counts the same.
+    pub(super) fn put(&self, set: RuleSet, sets: Sets) {
         let counters = Arc::clone(self.rules.load().counters());
-        let revision = Arc::clone(&set.revision);
+        self.sets.store(Arc::new(sets));
         self.rules.store(Arc::new(Engine::new(set, counters)));
-        Ok(revision)
     }
 
     /// True where there are rules at all, or what they would know is told.
@@ -130,7 +127,13 @@ impl Policy {
             return !self.is_on();
         };
         let login = parties.login();
+        // The sets that the address is in may have changed as well.
+        let source = Source {
+            networks: facts::inside(&self.sets.load(), parties.source.ip),
+            ..parties.source.clone()
+        };
         let mut facts = parties.facts(Event::Login);
+        facts.source = &source;
         facts.login = Some(&login);
         let rules = self.rules.load();
         let decisions = rules.judge_again(&facts, &mut SessionCounters::new(session));
@@ -154,7 +157,17 @@ impl Policy {
     }
 }
 
-fn read(options: &policy::Rules) -> Result<RuleSet, RulesError> {
+/// The sets of networks that rules may name.
+pub(super) fn sets(config: &Config) -> Sets {
+    let named = config.networks.iter();
+    named.map(|(name, set)| (name.into(), set.clone())).collect()
+}
+
+/// Reads the rules that a configuration asks for.
+///
+/// # Errors
+/// They have mistakes.
+pub(super) fn read(options: &policy::Rules) -> Result<RuleSet, RulesError> {
     let loaded = rules::load_configured(options).map_err(RulesError)?;
     Ok(loaded.set)
 }

@@ -78,6 +78,7 @@ pub struct Metrics {
     pub sinks: Sinks,
     store_errors: IntCounter,
     reloads: Labelled<Outcome, IntCounter>,
+    config_reloads: Labelled<Outcome, IntCounter>,
     registry: Registry,
 }
 
@@ -109,6 +110,13 @@ impl Metrics {
                 [Outcome::Success, Outcome::Refused],
                 |outcome| vec![outcome.as_str()],
             )?,
+            config_reloads: make.counters(
+                "imapwarden_config_reloads_total",
+                "Attempts to load a new configuration, by outcome.",
+                &["outcome"],
+                [Outcome::Success, Outcome::Refused],
+                |outcome| vec![outcome.as_str()],
+            )?,
             registry,
         })
     }
@@ -120,12 +128,12 @@ impl Metrics {
 
     /// New rules are in force, or were refused.
     pub fn rules_reloaded(&self, accepted: bool) {
-        let outcome = if accepted {
-            Outcome::Success
-        } else {
-            Outcome::Refused
-        };
-        self.reloads.add(&outcome, 1);
+        self.reloads.add(&outcome_of(accepted), 1);
+    }
+
+    /// A new configuration is in force, or was refused.
+    pub fn config_reloaded(&self, accepted: bool) {
+        self.config_reloads.add(&outcome_of(accepted), 1);
     }
 
     /// Everything, in Prometheus' text format 0.0.4.
@@ -134,6 +142,14 @@ impl Metrics {
     /// Where two metrics contradict each other, which the tests rule out.
     pub fn render(&self) -> Result<String, MetricsError> {
         Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+}
+
+const fn outcome_of(accepted: bool) -> Outcome {
+    if accepted {
+        Outcome::Success
+    } else {
+        Outcome::Refused
     }
 }
 
