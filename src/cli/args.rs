@@ -1,6 +1,5 @@
 //! The grammar of the command line. No secret is ever an argument: everybody on the machine can read those.
 
-use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,12 +8,11 @@ use clap::Parser;
 use clap::Subcommand;
 use ipnet::IpNet;
 
-use crate::auth::app_password::id_text;
+use crate::cli::explain::arguments::ExplainCommand;
 use crate::cli::restrictions::RestrictionArguments;
 use crate::cli::values;
 use crate::cli::values::Lifetime;
 use crate::config::address::Endpoint;
-use crate::policy::facts::Fact;
 use crate::policy::rules::Mode;
 use crate::store::MfaSetting;
 use crate::store::postgres::address::Address;
@@ -327,94 +325,6 @@ impl PolicyCommand {
         | Self::Replay { rules: files, .. }) = self;
         !files.is_empty()
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ExplainCommand {
-    /// A login: bans, lists, limits, second factor, app password, rules.
-    Login(ExplainLogin),
-    /// A command after the login: grammar, the app password's restrictions, rules.
-    Command(ExplainOneCommand),
-}
-
-/// What a login is tried with; never the secret itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Credential {
-    /// The main password alone.
-    Password,
-    /// The main password and a one-time code.
-    Code,
-    /// An app password, by its id.
-    AppPassword(u32),
-}
-
-impl Credential {
-    /// For people.
-    pub(super) fn describe(self) -> String {
-        match self {
-            Self::Password => "the main password".to_owned(),
-            Self::Code => "the main password and a code".to_owned(),
-            Self::AppPassword(id) => format!("app password {}", id_text(id)),
-        }
-    }
-
-    /// For rules.
-    pub(super) const fn fact(self) -> &'static str {
-        match self {
-            Self::Password => "password",
-            Self::Code => "password_and_code",
-            Self::AppPassword(_) => "app_password",
-        }
-    }
-}
-
-#[derive(Debug, Arguments)]
-pub(super) struct ExplainLogin {
-    /// Who logs in.
-    #[arg(long, value_name = "NAME", value_parser = values::user)]
-    pub(super) user: UserName,
-    /// From which address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(super) from: IpAddr,
-    /// When: a date or an RFC 3339 time; now otherwise.
-    #[arg(long, value_name = "TIME", value_parser = values::time)]
-    pub(super) at: Option<UnixTime>,
-    /// With what: `password`, `code` for a password with a one-time code, or the id of an app password.
-    #[arg(long, value_name = "password|code|ID", default_value = "password", value_parser = values::credential)]
-    pub(super) with: Credential,
-    /// What the mail program calls itself.
-    #[arg(long, value_name = "NAME", value_parser = values::text)]
-    pub(super) client: Option<String>,
-    /// At which listener; the first otherwise.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(super) listener: Option<SocketAddr>,
-    /// A fact for rules that cannot be known here, as docs/rules.md names it; may be given several times.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = values::fact)]
-    pub(super) fact: Vec<(Fact, String)>,
-}
-
-#[derive(Debug, Arguments)]
-pub(super) struct ExplainOneCommand {
-    /// Who is logged in.
-    #[arg(long, value_name = "NAME", value_parser = values::user)]
-    pub(super) user: UserName,
-    /// With which app password, by its id.
-    #[arg(long = "with", value_name = "ID", value_parser = values::app_password_id)]
-    pub(super) app_pass: Option<u32>,
-    /// From which address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(super) from: Option<IpAddr>,
-    /// Which mailbox is open.
-    #[arg(long, value_name = "NAME", value_parser = values::text)]
-    pub(super) mailbox: Option<String>,
-    /// How many messages it has.
-    #[arg(long, value_name = "COUNT")]
-    pub(super) exists: Option<u32>,
-    /// A fact for rules that cannot be known here, as docs/rules.md names it; may be given several times.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = values::fact)]
-    pub(super) fact: Vec<(Fact, String)>,
-    /// The command as a client sends it, with its tag: `A1 UID FETCH 1:* BODY[]`.
-    pub(super) command: String,
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) fn run(cx: &mut Context<'_>, command: PolicyCommand) -> Result<(), Cl
         PolicyCommand::Check { files } => check(cx, &files),
         PolicyCommand::Test { files } => test(cx, &files),
         PolicyCommand::List { files } => list(cx, &files),
-        PolicyCommand::Replay { files, rules, mode } => replay::run(cx, Wanted { files, rules, mode }),
+        PolicyCommand::Replay { files, rules, mode } => replay::run(cx, &Wanted { files, rules, mode }),
     }
 }
 

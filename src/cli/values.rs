@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::auth::app_password;
-use crate::cli::args::Credential;
+use crate::cli::explain::arguments::Credential;
 use crate::imap::verb::Kind;
 use crate::imap::verb::Verb;
 use crate::policy::facts::Fact;

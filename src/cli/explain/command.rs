@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use crate::auth::app_password::id_text;
-use crate::cli::args::ExplainOneCommand;
 use crate::cli::error::CliError;
 use crate::cli::explain::Explanation;
 use crate::cli::explain::Says;
 use crate::cli::explain::Sources;
+use crate::cli::explain::arguments::ExplainOneCommand;
 use crate::cli::explain::rules;
 use crate::imap::command::Command;
 use crate::imap::set::Mailbox;

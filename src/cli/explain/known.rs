@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::app_password::id_text;
-use crate::cli::args::ExplainLogin;
 use crate::cli::error::CliError;
 use crate::cli::explain::Sources;
+use crate::cli::explain::arguments::ExplainLogin;
 use crate::net::geo::Geo;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fact;

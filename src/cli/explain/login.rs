@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use crate::auth::app_password::id_text;
-use crate::cli::args::Credential;
-use crate::cli::args::ExplainLogin;
 use crate::cli::error::CliError;
 use crate::cli::explain::Explanation;
 use crate::cli::explain::Says;
 use crate::cli::explain::Sources;
+use crate::cli::explain::arguments::Credential;
+use crate::cli::explain::arguments::ExplainLogin;
 use crate::cli::explain::known::facts;
 use crate::cli::explain::rules;
 use crate::cli::output;

@@ -1,6 +1,7 @@
 //! `imapwarden explain`: what would become of a login or a command, and which part of the configuration, the store or the
 //! rules says so. Looks only: nothing is written, counted or sent.
 
+pub(super) mod arguments;
 mod command;
 mod known;
 mod login;
@@ -14,8 +15,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::cli::Context;
-use crate::cli::args::ExplainCommand;
 use crate::cli::error::CliError;
+use crate::cli::explain::arguments::ExplainCommand;
 use crate::cli::output;
 use crate::cli::place::Place;
 use crate::config::Config;

@@ -52,7 +52,7 @@ struct Reading {
     named: Vec<(String, u64, Unreadable)>,
 }
 
-pub(super) fn run(cx: &mut Context<'_>, wanted: Wanted) -> Result<(), CliError> {
+pub(super) fn run(cx: &mut Context<'_>, wanted: &Wanted) -> Result<(), CliError> {
     let loaded = policy::load(cx, &wanted.rules)?;
     // The names of networks are the configuration's; without one there are those that the recording names.
     let sets = match &cx.place {
