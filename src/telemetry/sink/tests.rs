@@ -61,6 +61,48 @@ impl Write for Gate {
     }
 }
 
+/// The test's side of a [`Gate`].
+struct Keeper {
+    begun: mpsc::Receiver<()>,
+    verdict: mpsc::Sender<io::Result<()>>,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Keeper {
+    /// Lets every write through from now on, and gives what was written once all is.
+    fn let_go(self, writer: Writer) -> String {
+        drop(self.verdict);
+        assert!(writer.close(SOON));
+        let written = self.written.lock().unwrap();
+        String::from_utf8(written.clone()).unwrap()
+    }
+}
+
+/// A sink that waits for the test at every write.
+fn gated(queue: usize) -> (Options, Keeper) {
+    let (began, begun) = mpsc::channel();
+    let (verdict, verdicts) = mpsc::channel();
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let gate = Gate {
+        began,
+        verdicts,
+        written: Arc::clone(&written),
+    };
+    let options = Options {
+        target: Target::Writer(Box::new(gate)),
+        queue,
+        ..Options::default()
+    };
+    (
+        options,
+        Keeper {
+            begun,
+            verdict,
+            written,
+        },
+    )
+}
+
 #[test]
 fn closing_writes_everything_that_waits() {
     let dir = tempfile::tempdir().unwrap();
@@ -94,32 +136,18 @@ fn reopening_follows_a_rotated_file_and_loses_nothing() {
 
 #[test]
 fn a_stuck_target_never_blocks_and_what_is_lost_is_counted_and_reported() {
-    let (began, begun) = mpsc::channel();
-    let (verdict, verdicts) = mpsc::channel();
-    let written = Arc::new(Mutex::new(Vec::new()));
-    let gate = Gate {
-        began,
-        verdicts,
-        written: Arc::clone(&written),
-    };
+    let (options, keeper) = gated(10);
     let metrics = metrics();
     let dropped = numbers(&metrics);
-    let options = Options {
-        target: Target::Writer(Box::new(gate)),
-        queue: 10,
-        ..Options::default()
-    };
     let (events, writer) = start(options, &metrics, || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
-    begun.recv().unwrap();
+    keeper.begun.recv().unwrap();
     // The writer is stuck in its first write; ten fit into the queue, ninety do not.
     for _ in 0..100 {
         events.emit(event());
     }
     assert_eq!(dropped.lost(), 90);
-    drop(verdict);
-    assert!(writer.close(SOON));
-    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    let text = keeper.let_go(writer);
     let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!(last["event"]["action"], "events_dropped");
     assert_eq!(last["imapwarden"]["events"]["dropped"], 90);
@@ -130,24 +158,12 @@ fn a_stuck_target_never_blocks_and_what_is_lost_is_counted_and_reported() {
 
 #[test]
 fn a_flood_of_commands_leaves_room_for_logins_and_alerts() {
-    let (began, begun) = mpsc::channel();
-    let (verdict, verdicts) = mpsc::channel();
-    let written = Arc::new(Mutex::new(Vec::new()));
-    let gate = Gate {
-        began,
-        verdicts,
-        written: Arc::clone(&written),
-    };
+    let (options, keeper) = gated(10);
     let metrics = metrics();
     let dropped = numbers(&metrics);
-    let options = Options {
-        target: Target::Writer(Box::new(gate)),
-        queue: 10,
-        ..Options::default()
-    };
     let (events, writer) = start(options, &metrics, || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
-    begun.recv().unwrap();
+    keeper.begun.recv().unwrap();
     for _ in 0..1000 {
         events.emit(Event::new(Kind::Command, SystemTime::UNIX_EPOCH));
     }
@@ -156,57 +172,32 @@ fn a_flood_of_commands_leaves_room_for_logins_and_alerts() {
         events.emit(Event::new(Kind::AlertRaised, SystemTime::UNIX_EPOCH));
     }
     assert_eq!(dropped.lost(), 995, "and the other half is not");
-    drop(verdict);
-    assert!(writer.close(SOON));
-    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    let text = keeper.let_go(writer);
     assert_eq!(text.matches("\"alert_raised\"").count(), 5);
 }
 
 #[test]
 fn closing_does_not_wait_for_a_stuck_target_for_ever() {
-    let (began, begun) = mpsc::channel();
-    let (verdict, verdicts) = mpsc::channel();
-    let gate = Gate {
-        began,
-        verdicts,
-        written: Arc::default(),
-    };
-    let options = Options {
-        target: Target::Writer(Box::new(gate)),
-        ..Options::default()
-    };
+    let (options, keeper) = gated(4096);
     let (events, writer) = start(options, &metrics(), || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
-    begun.recv().unwrap();
+    keeper.begun.recv().unwrap();
     assert!(!writer.close(Duration::from_millis(1)));
-    drop(verdict);
+    drop(keeper);
 }
 
 #[test]
 fn a_failed_write_is_counted_and_the_next_line_is_whole() {
-    let (began, begun) = mpsc::channel();
-    let (verdict, verdicts) = mpsc::channel();
-    let written = Arc::new(Mutex::new(Vec::new()));
-    let gate = Gate {
-        began,
-        verdicts,
-        written: Arc::clone(&written),
-    };
+    let (options, keeper) = gated(4096);
     let metrics = metrics();
     let dropped = numbers(&metrics);
-    let options = Options {
-        target: Target::Writer(Box::new(gate)),
-        ..Options::default()
-    };
     let (events, writer) = start(options, &metrics, || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
-    begun.recv().unwrap();
-    verdict.send(Err(io::Error::other("disk full"))).unwrap();
-    drop(verdict);
+    keeper.begun.recv().unwrap();
+    keeper.verdict.send(Err(io::Error::other("disk full"))).unwrap();
     events.emit(event());
-    assert!(writer.close(SOON));
+    let text = keeper.let_go(writer);
     assert_eq!(dropped.lost(), 1);
-    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
     assert!(text.starts_with('\n'), "half a line may stand before it");
     assert!(text.contains("events_dropped"));
 }
@@ -223,18 +214,10 @@ fn a_file_that_cannot_be_opened_stops_the_start() {
 fn a_stuck_sink_neither_holds_up_another_nor_takes_its_events() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("events.json");
-    let (began, begun) = mpsc::channel();
-    let (verdict, verdicts) = mpsc::channel();
-    let gate = Gate {
-        began,
-        verdicts,
-        written: Arc::default(),
-    };
+    let (options, keeper) = gated(1);
     let stuck = Options {
         name: "stuck".to_owned(),
-        target: Target::Writer(Box::new(gate)),
-        queue: 1,
-        ..Options::default()
+        ..options
     };
     let metrics = metrics();
     let (events, writer) = start(vec![stuck, file_options(&path)], &metrics, || {
@@ -242,7 +225,7 @@ fn a_stuck_sink_neither_holds_up_another_nor_takes_its_events() {
     })
     .unwrap();
     events.emit(event());
-    begun.recv().unwrap();
+    keeper.begun.recv().unwrap();
     for _ in 0..10 {
         events.emit(event());
     }
@@ -253,43 +236,29 @@ fn a_stuck_sink_neither_holds_up_another_nor_takes_its_events() {
         (1..=11).collect::<Vec<_>>()
     );
     assert_eq!(numbers(&metrics).lost(), 0);
-    drop(verdict);
+    drop(keeper);
 }
 
 #[test]
 fn what_a_lost_report_said_is_reported_again() {
-    let (began, begun) = mpsc::channel();
-    let (verdict, verdicts) = mpsc::channel();
-    let written = Arc::new(Mutex::new(Vec::new()));
-    let gate = Gate {
-        began,
-        verdicts,
-        written: Arc::clone(&written),
-    };
+    let (options, keeper) = gated(1);
     let metrics = metrics();
-    let options = Options {
-        target: Target::Writer(Box::new(gate)),
-        queue: 1,
-        ..Options::default()
-    };
     let (events, writer) = start(options, &metrics, || SystemTime::UNIX_EPOCH).unwrap();
     events.emit(event());
-    begun.recv().unwrap();
+    keeper.begun.recv().unwrap();
     // One waits, two find no room; then the writes of the first, and of the second with its report, fail.
     for _ in 0..3 {
         events.emit(event());
     }
     for _ in 0..2 {
-        verdict.send(Err(io::Error::other("disk full"))).unwrap();
+        keeper.verdict.send(Err(io::Error::other("disk full"))).unwrap();
     }
-    begun.recv().unwrap();
+    keeper.begun.recv().unwrap();
     while numbers(&metrics).lost() < 4 {
         thread::yield_now();
     }
-    drop(verdict);
     events.emit(event());
-    assert!(writer.close(SOON));
-    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    let text = keeper.let_go(writer);
     let report: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!(report["imapwarden"]["events"]["dropped"], 4);
 }
