@@ -110,7 +110,13 @@ fn value_start(line: &str) -> Option<usize> {
     // `imap://user:password@host` in place of an address.
     let scheme = line.find("://")?;
     let userinfo = scheme.saturating_add(3);
-    line.get(userinfo..)?.contains('@').then_some(userinfo)
+    let rest = line.get(userinfo..)?;
+    if rest.contains('@') {
+        return Some(userinfo);
+    }
+    // A path or a query may be a token: `https://hooks.example.org/services/T0/…`.
+    let authority = rest.find(['/', '?'])?;
+    Some(userinfo.saturating_add(authority).saturating_add(1))
 }
 
 fn stars(text: &str) -> String {

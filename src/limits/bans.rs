@@ -102,14 +102,20 @@ impl Bans {
         self.write().options = options;
     }
 
-    /// Takes the store's list in place of everything known so far. Returns how many bans did not fit or are protected.
-    pub fn replace_all(&self, bans: impl IntoIterator<Item = Ban>) -> usize {
+    /// Takes this list in place of everything known so far, but for what is to be kept and not in it. Returns how many bans
+    /// did not fit or are protected.
+    pub fn replace_all_but(&self, kept: impl Fn(&Ban) -> bool, bans: impl IntoIterator<Item = Ban>) -> usize {
         let mut table = self.write();
         let mut fresh = Table {
             options: table.options.clone(),
             ..Table::default()
         };
-        let refused = bans.into_iter().filter_map(|ban| fresh.insert(ban).err()).count();
+        let mut refused = bans.into_iter().filter_map(|ban| fresh.insert(ban).err()).count();
+        for ban in table.bans.values().filter(|ban| kept(ban)) {
+            if !fresh.bans.contains_key(&ban.network) {
+                refused += usize::from(fresh.insert(Ban::clone(ban)).is_err());
+            }
+        }
         *table = fresh;
         refused
     }
@@ -328,7 +334,7 @@ mod tests {
         assert_eq!(found(&bans, "10.0.0.5"), None);
         assert_eq!(found(&bans, "10.0.1.5").as_deref(), Some("10.0.0.0/8"));
         let listed = [ban("10.0.0.5/32", None), ban("192.0.2.1/32", None)];
-        assert_eq!(bans.replace_all(listed), 1);
+        assert_eq!(bans.replace_all_but(|_| false, listed), 1);
         assert_eq!(bans.len(), 1);
     }
 

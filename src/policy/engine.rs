@@ -194,6 +194,12 @@ impl Engine {
         self.index.looks_at(event)
     }
 
+    /// True where some rule does more than report.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        self.rules.iter().any(|ready| ready.mode == Mode::Enforce)
+    }
+
     /// The rules, in the order of their files.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().map(|ready| &*ready.rule)

@@ -77,6 +77,9 @@ pub use store::look_into as look_into_store;
 pub use store::open_postgres;
 pub use store::open_sqlite;
 
+/// How long the store may take what it has not yet.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
 /// How long the last events may take to be written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
 
@@ -254,10 +257,14 @@ impl Server {
         let drain = shared.settings().config.drain;
         watchdog.beside(shut_down(&shared, &connections, drain)).await;
         shared.policy.memory.collect(clock::unix());
-        for done in [shared.settle_duties().await, shared.store.flush().await] {
-            if let Err(error) = done {
-                shared.store_failed(&error);
-            }
+        // Whoever started us may not wait for ever.
+        let last_writes = async {
+            shared.settle_duties().await?;
+            shared.store.flush().await
+        };
+        // Whoever started us may not wait for ever.
+        if let Ok(Err(error)) = timeout(LAST_WRITES, last_writes).await {
+            shared.store_failed(&error);
         }
         shared.emit(event(Kind::Stopped));
         doors.shutdown().await;

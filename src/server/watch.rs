@@ -16,7 +16,6 @@ use crate::store;
 use crate::store::StoreError;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
-use crate::types::EndReason;
 use crate::types::UnixTime;
 
 /// How often everything is looked at without a cause: what expires tells nobody.
@@ -82,10 +81,12 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     let now = clock::unix();
     // Before the store is asked: it may be away.
     shared.end_forbidden();
-    end_banned(shared, now);
+    shared.end_banned(now);
+    // What is written meanwhile is in one of both.
+    let waiting = shared.duties.bans();
     let stored = shared.store.bans(now).await?;
-    take_bans(shared, stored, now, news);
-    end_banned(shared, now);
+    take_bans(shared, (stored, waiting), now, news);
+    shared.end_banned(now);
     let (sessions, leases) = shared.sessions.leases();
     if !leases.is_empty() {
         let ends = shared.settings().gate.recheck(&leases, now).await?;
@@ -107,26 +108,15 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn end_banned(shared: &Shared, now: UnixTime) {
-    for facts in shared.sessions.end_where(EndReason::AddressBanned, |facts| {
-        shared.limits.bans.find(facts.client.ip(), now).is_some()
-    }) {
-        shared.session_killed(&facts, EndReason::AddressBanned);
-    }
-}
-
 /// Puts the store's bans in force, and tells what has changed. Bans for guessing live in memory alone and stand beside them.
-fn take_bans(shared: &Shared, stored: Vec<store::Ban>, now: UnixTime, news: Bans) {
+fn take_bans(shared: &Shared, (stored, waiting): (Vec<store::Ban>, Vec<Ban>), now: UnixTime, news: Bans) {
     let before = shared.limits.bans.list();
-    let own = before
-        .iter()
-        .filter(|ban| ban.by == GUESSING && ban.is_in_force(now));
-    let own: Vec<Ban> = own.map(|ban| Ban::clone(ban)).collect();
     let by_rules = stored.iter().filter(|ban| ban.by == rules::BY).count();
     shared.duties.stored_bans_are(by_rules);
     let stored = stored.into_iter().map(rules::in_memory);
-    let all = own.into_iter().chain(stored).chain(shared.duties.bans());
-    shared.limits.bans.replace_all(all);
+    let known = stored.chain(waiting).chain(shared.duties.bans());
+    let own = |ban: &Ban| ban.by == GUESSING && ban.is_in_force(now);
+    shared.limits.bans.replace_all_but(own, known);
     if news == Bans::AsFound {
         return;
     }

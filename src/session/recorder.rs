@@ -191,6 +191,11 @@ impl Recorder {
         });
     }
 
+    /// A command is over that was left out: what came for it is not the next one's.
+    pub(in crate::session) fn left_out(&mut self, tally: &Tally) {
+        self.told = *tally;
+    }
+
     /// A command is refused before anything of it was passed on.
     pub(in crate::session) fn refused(&mut self, begun: Begun, why: CommandRefusal) {
         let told = self.told;
@@ -227,6 +232,22 @@ mod tests {
         assert_eq!(recorder.take()[0].untold, 20_000 - BURST - RATE);
         assert_eq!(recorder.untold(), 0);
         assert!(!recorder.admits_passed(), "it is passed on");
+    }
+
+    #[test]
+    fn what_came_for_a_command_that_was_left_out_is_not_the_next_ones() {
+        let mut recorder = Recorder::new(Recording::All);
+        let begun = recorder.begun(Some("NOOP"), None, None);
+        let tally = Tally {
+            fetched: 100,
+            bodies: 2,
+            body_bytes: 90,
+            ..Tally::default()
+        };
+        recorder.left_out(&tally);
+        recorder.over(begun, CommandResult::Ok, None, &tally);
+        let told = recorder.take();
+        assert_eq!((told[0].fetched_bytes, told[0].fetched_body), (0, false));
     }
 
     #[test]

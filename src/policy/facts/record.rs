@@ -102,7 +102,7 @@ impl Record {
     /// The text is no value of the fact's kind.
     pub fn set(&mut self, fact: Fact, text: &str) -> Result<(), WrongValue> {
         let value = match fact.kind() {
-            Kind::Text => Some(Owned::Text(text.into())),
+            Kind::Text => Some(Owned::Text(cut(text, MAX_TEXT))),
             Kind::Number => text.parse().ok().map(Owned::Number),
             Kind::Duration => seconds(text).map(Owned::Number),
             Kind::Truth => text.parse().ok().map(Owned::Truth),
@@ -125,7 +125,11 @@ impl Record {
         if fact.kind() != Kind::Texts {
             return Err(WrongValue(fact));
         }
-        self.put(fact, Owned::Texts(texts));
+        let texts = texts.into_iter().take(MAX_ITEMS);
+        self.put(
+            fact,
+            Owned::Texts(texts.map(|text| cut(&text, MAX_ITEM)).collect()),
+        );
         Ok(())
     }
 

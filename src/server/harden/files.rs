@@ -4,6 +4,7 @@
 //! Certificates and rules are replaced by renaming, and by links that move: so the directories are named, not the files.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -43,10 +44,16 @@ const SYSTEM: &[&str] = &[
     "/dev/urandom",
 ];
 
+/// Most entries of a directory that are looked at for links: more rule files than these are not read.
+const MOST_ENTRIES: usize = 1_000;
+
 pub(super) fn confine(config: &Config, file: Option<&Path>) -> Result<(), String> {
     // Its own mistake is told where the directory is used.
     let _ = build::make_directory(&config.state.data_directory);
     let (read, write) = allowed(config, file);
+    if write.contains(Path::new("/")) {
+        return Err("a file that is written lies in `/` itself; give it a directory of its own".to_owned());
+    }
     let status = restrict(&read, &write).map_err(|error| error.to_string())?;
     match status {
         RulesetStatus::FullyEnforced => Ok(()),
@@ -77,6 +84,7 @@ fn around(path: &Path) -> Vec<PathBuf> {
     let real = path.canonicalize().ok();
     for path in [Some(path.to_owned()), real].into_iter().flatten() {
         if path.is_dir() {
+            found.extend(behind_links(&path));
             found.push(path.clone());
         }
         match path.parent() {
@@ -88,6 +96,20 @@ fn around(path: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Where links in a directory lead to.
+fn behind_links(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let links = entries.take(MOST_ENTRIES).filter(|entry| {
+        let kind = entry.file_type();
+        kind.is_ok_and(|kind| kind.is_symlink())
+    });
+    let targets = links.filter_map(|entry| entry.path().canonicalize().ok());
+    let directories = targets.filter_map(|target| target.parent().map(Path::to_owned));
+    directories
+        .filter(|directory| directory != Path::new("/"))
+        .collect()
 }
 
 fn restrict(read: &BTreeSet<PathBuf>, write: &BTreeSet<PathBuf>) -> Result<RulesetStatus, RulesetError> {
@@ -113,7 +135,6 @@ fn restrict(read: &BTreeSet<PathBuf>, write: &BTreeSet<PathBuf>) -> Result<Rules
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::io;
     use std::net::TcpListener;
     use std::os::unix::fs::symlink;

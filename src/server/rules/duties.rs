@@ -5,7 +5,7 @@
 //! rules decide about it. A process that is killed while the store is away loses what waits; a stop tries once more.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -46,17 +46,17 @@ pub(in crate::server) const BY: &str = "a rule";
 /// How soon a store that failed is asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What is to be done.
+/// What is to be done, in the order in which it is done.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Duty {
-    /// A network is banned.
-    Ban(IpNet),
     /// An app password is revoked.
     Revoke(u32),
     /// A user is disabled.
     Lock(UserName),
     /// A user's trusted windows are closed.
     StepUp(UserName),
+    /// A network is banned. Last: bans come in floods, and are in force in memory while they wait.
+    Ban(IpNet),
 }
 
 /// Why, and what the event needs.
@@ -93,7 +93,9 @@ impl Duties {
     /// Takes a duty on; false where there is no room.
     fn add(&self, duty: Duty, cause: Cause, ban: Option<store::Ban>) -> bool {
         let mut list = self.lock();
-        if list.duties.len() >= MOST && !list.duties.contains_key(&duty) {
+        // Bans never take the room of what is nowhere else in force.
+        let most = if ban.is_some() { MOST / 2 } else { MOST };
+        if list.duties.len() >= most && !list.duties.contains_key(&duty) {
             return false;
         }
         list.numbers += 1;
@@ -146,11 +148,11 @@ impl Duties {
         !self.lock().duties.is_empty()
     }
 
-    /// The first duty behind another.
-    fn next(&self, after: Option<&Duty>) -> Option<(Duty, Waiting)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    /// The first duty that is not among those that failed.
+    fn next(&self, failed: &BTreeSet<Duty>) -> Option<(Duty, Waiting)> {
         let list = self.lock();
-        let (duty, waiting) = list.duties.range((from, Bound::Unbounded)).next()?;
+        let mut left = list.duties.iter();
+        let (duty, waiting) = left.find(|(duty, _)| !failed.contains(duty))?;
         Some((duty.clone(), waiting.clone()))
     }
 
@@ -177,7 +179,7 @@ impl Shared {
         if !self.duties.add(duty, cause, None) {
             tracing::error!(duty = ?shown, "too much that rules have decided waits for the store: this is left undone");
         }
-        self.recheck.notify_one();
+        self.end_forbidden();
     }
 
     /// Bans a network for a rule: at once in memory, and in the store as soon as it takes it.
@@ -199,13 +201,9 @@ impl Shared {
         self.emit(event.ban(&network, Some(until), &ban.reason));
         let has_room = self.duties.stored_bans.load(Ordering::Relaxed) < MOST_STORED_BANS;
         if !has_room || !self.duties.add(Duty::Ban(network), cause, Some(ban.clone())) {
-            tracing::debug!(%network, "the store has enough of rules' bans: this one is kept in memory alone");
-            let mut kept = in_memory(ban);
-            GUESSING.clone_into(&mut kept.by);
-            // It was in just now.
-            let _ = self.limits.bans.insert(kept);
+            self.ban_in_memory(ban);
         }
-        self.recheck.notify_one();
+        self.end_banned(now);
     }
 
     /// Why a login that was right otherwise is refused all the same.
@@ -227,6 +225,15 @@ impl Shared {
         }
     }
 
+    /// Ends the sessions from networks that are banned.
+    pub(in crate::server) fn end_banned(&self, now: UnixTime) {
+        for facts in self.sessions.end_where(EndReason::AddressBanned, |facts| {
+            self.limits.bans.find(facts.client.ip(), now).is_some()
+        }) {
+            self.session_killed(&facts, EndReason::AddressBanned);
+        }
+    }
+
     /// Carries out what waits. A store that is away is left alone; what it does not take for another reason does not keep
     /// the rest from it.
     ///
@@ -234,14 +241,16 @@ impl Shared {
     /// The last failure: something still waits.
     pub(in crate::server) async fn settle_duties(&self) -> Result<(), StoreError> {
         let mut result = Ok(());
-        let mut last = None;
-        while let Some((duty, waiting)) = self.duties.next(last.as_ref()) {
+        let mut failed = BTreeSet::new();
+        while let Some((duty, waiting)) = self.duties.next(&failed) {
             match self.settle_duty(&duty, &waiting).await {
                 Ok(()) => self.duties.done(&duty, waiting.number),
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
-                Err(error) => result = Err(error),
+                Err(error) => {
+                    failed.insert(duty);
+                    result = Err(error);
+                }
             }
-            last = Some(duty);
         }
         result
     }
@@ -249,12 +258,34 @@ impl Shared {
     async fn settle_duty(&self, duty: &Duty, waiting: &Waiting) -> Result<(), StoreError> {
         match duty {
             Duty::Ban(_) => match &waiting.ban {
-                Some(ban) => self.store.add_ban(ban.clone()).await,
-                None => Ok(()),
+                Some(ban) if ban.until.is_none_or(|until| clock::unix() < until) => {
+                    self.store_ban(ban.clone()).await
+                }
+                _ => Ok(()),
             },
             Duty::Revoke(id) => self.revoke_for_rule(*id, &waiting.cause).await,
             Duty::Lock(user) => self.lock_for_rule(user, &waiting.cause).await,
             Duty::StepUp(user) => self.store.close_windows(user).await.map(|_| ()),
+        }
+    }
+
+    async fn store_ban(&self, ban: store::Ban) -> Result<(), StoreError> {
+        match self.store.add_ban(ban.clone()).await {
+            Err(StoreError::Full(_)) => {
+                self.ban_in_memory(ban);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Keeps a ban that the store shall not, or cannot, have.
+    fn ban_in_memory(&self, ban: store::Ban) {
+        tracing::debug!(network = %ban.network, "the store has enough bans: this one is kept in memory alone");
+        let mut kept = in_memory(ban);
+        GUESSING.clone_into(&mut kept.by);
+        if let Err(error) = self.limits.bans.insert(kept) {
+            tracing::warn!(%error, "a rule's ban is not taken");
         }
     }
 
@@ -300,7 +331,11 @@ pub(in crate::server) async fn run(shared: Arc<Shared>) {
         match shared.settle_duties().await {
             Ok(()) => shared.duties.wake.notified().await,
             Err(error) => {
-                shared.store_failed(&error);
+                if matches!(error, StoreError::Unavailable(_)) {
+                    shared.store_failed(&error);
+                } else {
+                    tracing::error!(%error, "what a rule has decided cannot be stored; it is in force here alone");
+                }
                 tokio::time::sleep(RETRY).await;
             }
         }

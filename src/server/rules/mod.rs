@@ -121,10 +121,11 @@ impl Policy {
     }
 
     /// Whether an open session would be let in now, without a trace. One that began while there were no rules cannot be
-    /// judged by any: it may go on only as long as there are none.
+    /// judged by any: it may go on only as long as none acts.
     pub(super) fn allows(&self, session: SessionId, parties: Option<&Parties>) -> bool {
         let Some(parties) = parties else {
-            return !self.is_on();
+            let rules = self.rules.load();
+            return !rules.acts();
         };
         let login = parties.login();
         // The sets that the address is in may have changed as well.

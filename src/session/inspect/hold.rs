@@ -67,6 +67,11 @@ impl Inspector {
         if Arc::ptr_eq(rules.revision(), &self.revision) {
             return;
         }
+        // The same texts, read again.
+        if *rules.revision() == self.revision {
+            self.revision = Arc::clone(rules.revision());
+            return;
+        }
         self.revision = Arc::clone(rules.revision());
         let login = self.parties.login();
         let mut facts = self.parties.facts(Event::Login);

@@ -237,6 +237,8 @@ impl Relay {
             };
             self.recorder
                 .over(*begun, result, appended, &self.scanner.tally());
+        } else {
+            self.recorder.left_out(&self.scanner.tally());
         }
         match (sent.verb.kind(), status) {
             (Kind::Select, Status::Ok) => self.select(sent.mailbox, sent.for_reading),

@@ -93,10 +93,16 @@ impl Address {
         } else {
             SslMode::Disable
         });
-        if !url.contains("target_session_attrs") {
-            // Of several hosts the one that takes writes; a standby is no store.
-            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if rest.contains("target_session_attrs")
+            && config.get_target_session_attrs() != TargetSessionAttrs::ReadWrite
+        {
+            return Err(AddressError::new(
+                "a server that takes no writes is no store: what was revoked could still be valid there",
+                "leave `target_session_attrs` out",
+            ));
         }
+        // Of several hosts the one that takes writes.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_application_name().is_none() {
             config.application_name("imapwarden");
         }
@@ -252,7 +258,11 @@ mod tests {
         for (url, tls, local) in [
             ("postgres://u@db.example.org/d", true, false),
             ("postgresql://u@10.0.0.1:6432/d", true, false),
-            ("postgres://u@a,b:5433/d?target_session_attrs=any", true, false),
+            (
+                "postgres://u@a,b:5433/d?target_session_attrs=read-write",
+                true,
+                false,
+            ),
             ("postgres://u@db/d?sslmode=verify-full", true, false),
             ("postgres://u@db/d?sslmode=disable", false, false),
             ("postgres://u@127.0.0.1/d", false, true),

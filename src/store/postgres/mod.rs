@@ -86,7 +86,11 @@ impl PostgresStore {
         };
         let config = options.config();
         let pool = Pool::new(config.clone(), tls.clone(), options)?;
-        schema::migrate(&pool).await?;
+        if options.looks_only {
+            schema::check(&pool).await?;
+        } else {
+            schema::migrate(&pool).await?;
+        }
         let changes = Arc::new(watch::Sender::new(0));
         let listener = Listener {
             config,

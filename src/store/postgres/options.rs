@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_postgres::config::TargetSessionAttrs;
+
 use crate::net::tls;
 use crate::store::postgres::address::Address;
 use crate::types::Secret;
@@ -46,6 +48,9 @@ impl Options {
     /// For the driver.
     pub(super) fn config(&self) -> tokio_postgres::Config {
         let mut config = self.address.config().clone();
+        if self.looks_only {
+            config.target_session_attrs(TargetSessionAttrs::Any);
+        }
         if let Some(password) = &self.password {
             config.password(password.expose());
         }
@@ -65,7 +70,7 @@ impl Options {
         };
         let theirs = config.get_options().unwrap_or_default().to_owned();
         config
-            .options(format!("{limits}{access} {theirs}").trim_end())
+            .options(format!("{theirs} {limits}{access}").trim_start())
             .connect_timeout(self.wait)
             .tcp_user_timeout(self.deadline.saturating_mul(2))
             .keepalives_idle(Duration::from_secs(10))

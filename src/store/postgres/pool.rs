@@ -177,7 +177,6 @@ async fn transact<T>(
         .build_transaction()
         // What a transaction must not see change it locks; whatever waits for a lock then sees what was committed.
         .isolation_level(IsolationLevel::ReadCommitted)
-        .read_only(false)
         .start()
         .await?;
     let writer = Writer(transaction);

@@ -189,13 +189,30 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), StoreError> {
     migrate_by(pool, MIGRATIONS).await
 }
 
-async fn migrate_by(pool: &Pool, migrations: &'static [&'static str]) -> Result<(), StoreError> {
-    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+/// Says whether the database has the schema that we know, and changes nothing.
+pub(super) async fn check(pool: &Pool) -> Result<(), StoreError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    match version_of(pool, known).await? {
+        Some(found) if found == known => Ok(()),
+        Some(_) => Err(StoreError::Unavailable(
+            "its schema is older than this program; it is brought forward when the proxy starts".to_owned(),
+        )),
+        None => Err(StoreError::Unavailable("the database is empty".to_owned())),
+    }
+}
+
+/// How many migrations have run; `None` in an empty database.
+async fn version_of(pool: &Pool, known: i64) -> Result<Option<i64>, StoreError> {
     let found: Answer<'_, Condition> =
         Box::pin(pool.read(async move |db: &Reader<'_>| look_before(db).await));
     let found = found.await?;
     check_encoding(&found)?;
-    if found.version(known)? == Some(known) {
+    found.version(known)
+}
+
+async fn migrate_by(pool: &Pool, migrations: &'static [&'static str]) -> Result<(), StoreError> {
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    if version_of(pool, known).await? == Some(known) {
         return Ok(());
     }
     let brought: Answer<'_, ()> = Box::pin(pool.write_within(MIGRATION, async move |db: &Writer<'_>| {

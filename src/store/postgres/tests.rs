@@ -422,6 +422,33 @@ async fn replicas_that_start_at_once_make_one_schema() {
 }
 
 #[tokio::test]
+async fn who_only_looks_reads_and_changes_nothing_not_even_the_schema() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let database = cluster.database();
+    let mut looking = options(&cluster.url(&database));
+    looking.looks_only = true;
+    let refused = PostgresStore::open(&looking).await.err().unwrap();
+    assert!(refused.to_string().contains("empty"), "{refused}");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(cluster.sql(&database, tables), "0");
+
+    let store = open(&cluster.url(&database)).await;
+    assert!(store.add_user(user("alice")).await.unwrap());
+    let look = opened(&looking).await;
+    assert!(look.user(&name("alice")).await.unwrap().is_some());
+    assert!(look.add_user(user("bob")).await.is_err());
+    assert!(store.user(&name("bob")).await.unwrap().is_none());
+
+    cluster.sql(&database, "UPDATE imapwarden_schema SET version = 0");
+    let refused = PostgresStore::open(&looking).await.err().unwrap();
+    assert!(refused.to_string().contains("older"), "{refused}");
+    assert_eq!(
+        cluster.sql(&database, "SELECT version FROM imapwarden_schema"),
+        "0"
+    );
+}
+
+#[tokio::test]
 async fn databases_that_are_not_ours_or_newer_are_refused_untouched() {
     let Some(cluster) = Cluster::shared() else { return };
     let theirs = cluster.database();

@@ -69,7 +69,11 @@ impl Writer {
     fn notice_loss(&self) {
         let found = open::identity(&self.path).ok();
         let lost = found != Some(self.identity);
-        self.lost.store(lost, Ordering::Release);
+        if self.lost.swap(lost, Ordering::AcqRel) != lost {
+            // Whoever asks now hears of it.
+            self.changes
+                .send_modify(|number| *number = number.wrapping_add(1));
+        }
     }
 }
 

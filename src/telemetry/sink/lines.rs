@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::io::ErrorKind;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -134,7 +135,7 @@ impl Out {
                 if let Some(rotate) = options.rotate
                     && is_full(file, lines.len(), rotate.size)
                 {
-                    match put_aside(options, rotate.keep) {
+                    match put_aside(file, options, rotate.keep) {
                         Ok(new) => (*file, *stuck) = (new, false),
                         Err(error) if !*stuck => {
                             *stuck = true;
@@ -159,9 +160,16 @@ fn is_full(file: &File, more: usize, size: u64) -> bool {
 
 /// Makes a new file in place of the old one, which becomes `.1`. Where that fails, everything stays as it is: the new file is
 /// there before the old ones move.
-fn put_aside(options: &FileOptions, keep: u32) -> io::Result<File> {
+fn put_aside(file: &File, options: &FileOptions, keep: u32) -> io::Result<File> {
     let path = &options.path;
-    let fresh = numbered(path, "new");
+    // Another process, which takes over from this one, may have done it.
+    let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    if let Ok(there) = fs::metadata(path)
+        && of(there) != of(file.metadata()?)
+    {
+        return open(options);
+    }
+    let fresh = fresh(path);
     // Left behind where the process was killed in the middle of this; nobody has written to it.
     absent_is_fine(fs::remove_file(&fresh))?;
     let file = open_as(&fresh, options.mode)?;
@@ -172,6 +180,11 @@ fn put_aside(options: &FileOptions, keep: u32) -> io::Result<File> {
     absent_is_fine(fs::rename(path, numbered(path, 1)))?;
     fs::rename(&fresh, path)?;
     Ok(file)
+}
+
+/// The file that takes the place of one that is full; another process has another.
+fn fresh(path: &Path) -> PathBuf {
+    numbered(path, format!("new{}", std::process::id()))
 }
 
 fn numbered(path: &Path, suffix: impl std::fmt::Display) -> PathBuf {
@@ -272,12 +285,12 @@ mod tests {
         let path = dir.path().join("events.jsonl");
         let mut lines = rotating(&path, 400, 2);
         // A directory in the way, with something in it: neither can be removed nor written to.
-        fs::create_dir_all(numbered(&path, "new").join("x")).unwrap();
+        fs::create_dir_all(fresh(&path).join("x")).unwrap();
         for number in 1..=5 {
             lines.write(&[event(number)]).unwrap();
         }
         assert_eq!(numbers(&path), [1, 2, 3, 4, 5]);
-        fs::remove_dir_all(numbered(&path, "new")).unwrap();
+        fs::remove_dir_all(fresh(&path)).unwrap();
         lines.write(&[event(6)]).unwrap();
         assert_eq!(numbers(&path), [6]);
         assert_eq!(numbers(&numbered(&path, 1)), [1, 2, 3, 4, 5]);

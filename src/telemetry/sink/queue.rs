@@ -1,6 +1,7 @@
 //! What waits for one sink: a bounded queue, between those who emit and the thread that writes.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -121,12 +122,14 @@ impl Queue {
         }
     }
 
-    /// A batch is lost from event number `from` on; what its report said is still to be reported.
-    pub(super) fn lost(&self, batch: &Batch, from: usize) {
-        let report = usize::from(batch.reported > 0);
-        let count = batch.events.len().saturating_sub(from).saturating_sub(report);
+    /// Events of a batch are lost; where its report is among them, what it said is still to be reported.
+    pub(super) fn lost(&self, batch: &Batch, which: Range<usize>) {
+        // The report is the last.
+        let has_report = batch.reported > 0 && which.end >= batch.events.len();
+        let count = which.len().saturating_sub(usize::from(has_report));
         let count = u64::try_from(count).unwrap_or(u64::MAX);
-        self.lock().dropped += count.saturating_add(batch.reported);
+        let reported = if has_report { batch.reported } else { 0 };
+        self.lock().dropped += count.saturating_add(reported);
         self.metrics.dropped(count);
     }
 

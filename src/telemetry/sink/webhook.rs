@@ -32,6 +32,9 @@ use crate::telemetry::sink::worker::Failure;
 use crate::telemetry::sink::worker::Output;
 use crate::types::Secret;
 
+/// Most bytes of one request, but for a single event that is larger: receivers often refuse more than a megabyte.
+const MAX_BODY: usize = 256 * 1024;
+
 /// Most bytes of an answer's status and headers.
 const MAX_ANSWER: usize = 16 * 1024;
 /// Fewer bytes of secret can be guessed from one request.
@@ -59,10 +62,11 @@ pub struct WebhookOptions {
 pub struct Path(String);
 
 impl Path {
-    /// Takes a text that begins with `/`.
+    /// Takes a path, or a query alone: an empty path is `/` (RFC 9110, section 4.2.3).
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.to_owned())
+        let root = if text.starts_with('/') { "" } else { "/" };
+        Self(format!("{root}{text}"))
     }
 }
 
@@ -148,13 +152,12 @@ impl Webhook {
         })
     }
 
-    fn request(&self, events: &[Numbered]) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(&self, events: &[Numbered], body: String) -> Result<Request<Full<Bytes>>, Failure> {
         let numbers = events.first().zip(events.last());
         let (first, last) = numbers.map_or((0, 0), |(first, last)| (first.number, last.number));
         let id = format!("msg_{}_{first}_{last}", self.process);
         let now = (self.clock)().duration_since(UNIX_EPOCH);
         let timestamp = now.map_or(0, |now| now.as_secs());
-        let body = self.body(events);
         Request::builder()
             .method(Method::POST)
             .uri(&self.path.0)
@@ -175,16 +178,54 @@ impl Webhook {
             .map_err(|error| Failure::lost(format!("the request cannot be made: {error}")))
     }
 
-    /// A list in JSON, or lines where the shape is none.
-    fn body(&self, events: &[Numbered]) -> String {
-        let each = events
-            .iter()
-            .map(|Numbered { number, event }| self.shape.render(event, *number));
-        let each: Vec<String> = each.collect();
-        if self.shape.is_json() {
-            format!("[{}]", each.join(",\n"))
+    /// As many of the first events as fit into a request, and its body: a list in JSON, or lines where the shape is none.
+    fn body(&self, events: &[Numbered], most: usize) -> (usize, String) {
+        let (open, between, close) = if self.shape.is_json() {
+            ("[", ",\n", "]")
         } else {
-            each.join("\n") + "\n"
+            ("", "\n", "\n")
+        };
+        let mut body = open.to_owned();
+        let mut count = 0;
+        for Numbered { number, event } in events.iter().take(most) {
+            let text = self.shape.render(event, *number);
+            if count > 0 && body.len().saturating_add(text.len()) > MAX_BODY {
+                break;
+            }
+            if count > 0 {
+                body.push_str(between);
+            }
+            body.push_str(&text);
+            count += 1;
+        }
+        body.push_str(close);
+        (count, body)
+    }
+
+    /// Sends the first events, and says how many; fewer where the receiver takes no more at once.
+    fn post(&mut self, events: &[Numbered]) -> Result<usize, Failure> {
+        let mut most = events.len();
+        loop {
+            let (count, body) = self.body(events, most);
+            let request = self.request(events.get(..count).unwrap_or(events), body)?;
+            let (remote, receiver) = (&self.remote, self.remote.receiver());
+            let status = self.runtime.run(async {
+                let answered = timeout(remote.timeout(), exchange(remote, request)).await;
+                answered
+                    .unwrap_or_else(|_| Err(Failure::again(format!("{receiver} does not answer in time"))))
+            })?;
+            if status.is_success() {
+                return Ok(count);
+            }
+            let message = format!("{receiver} answers {}", status.as_u16());
+            if !is_final(status) {
+                return Err(Failure::again(message));
+            }
+            // One event that is not taken must not take others along.
+            if count <= 1 {
+                return Err(Failure::lost_one(message));
+            }
+            most = count / 2;
         }
     }
 }
@@ -195,21 +236,11 @@ impl Output for Webhook {
     }
 
     fn write(&mut self, events: &[Numbered]) -> Result<(), Failure> {
-        let request = self.request(events)?;
-        let (remote, receiver) = (&self.remote, self.remote.receiver());
-        let status = self.runtime.run(async {
-            let answered = timeout(remote.timeout(), exchange(remote, request)).await;
-            answered.unwrap_or_else(|_| Err(Failure::again(format!("{receiver} does not answer in time"))))
-        })?;
-        if status.is_success() {
-            return Ok(());
+        let mut sent = 0;
+        while let Some(rest) = events.get(sent..).filter(|rest| !rest.is_empty()) {
+            sent += self.post(rest).map_err(|failure| failure.after(sent))?;
         }
-        let message = format!("{receiver} answers {}", status.as_u16());
-        Err(if is_final(status) {
-            Failure::lost(message)
-        } else {
-            Failure::again(message)
-        })
+        Ok(())
     }
 }
 

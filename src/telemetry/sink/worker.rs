@@ -39,6 +39,8 @@ pub(super) struct Failure {
     again: bool,
     /// How many of them went out before it.
     sent: usize,
+    /// How many of those behind are lost; `None` is all.
+    lost: Option<usize>,
 }
 
 impl Failure {
@@ -48,6 +50,7 @@ impl Failure {
             message: message.into(),
             again: true,
             sent: 0,
+            lost: None,
         }
     }
 
@@ -56,6 +59,14 @@ impl Failure {
         Self {
             again: false,
             ..Self::again(message)
+        }
+    }
+
+    /// One event is lost, the others may be tried.
+    pub(super) fn lost_one(message: impl Into<String>) -> Self {
+        Self {
+            lost: Some(1),
+            ..Self::lost(message)
         }
     }
 
@@ -118,14 +129,23 @@ fn deliver(name: &str, queue: &Queue, output: &mut dyn Output, batch: &Batch, mu
             }
             return false;
         };
+        if failure.sent > 0 {
+            queue.metrics().written(failure.sent);
+        }
         queue.metrics().failed();
         // Reported once until a write succeeds again, or a full disk would fill the log too.
         if !std::mem::replace(&mut broken, true) {
             tracing::error!(sink = name, error.message = %failure, "events cannot be written");
         }
         sent = sent.saturating_add(failure.sent);
+        if let Some(lost) = failure.lost.filter(|_| !failure.again) {
+            let from = sent;
+            sent = sent.saturating_add(lost);
+            queue.lost(batch, from..sent);
+            continue;
+        }
         if !failure.again || closing {
-            queue.lost(batch, sent);
+            queue.lost(batch, sent..batch.events.len());
             return true;
         }
         // Once more at the end, then never again.
