@@ -204,7 +204,8 @@ fn files(place: &Place) -> BTreeMap<String, Vec<u8>> {
         )
     });
     let is_kept = |(name, text): &(String, Vec<u8>)| {
-        !name.ends_with("-shm") && !(name.ends_with("-wal") && text.is_empty())
+        let is_log = name.ends_with("-wal") && text.is_empty();
+        !is_log && !name.ends_with("-shm")
     };
     all.filter(is_kept).collect()
 }
