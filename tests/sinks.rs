@@ -363,6 +363,49 @@ async fn what_a_receiver_will_never_take_is_dropped_counted_and_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_event_that_is_not_taken_takes_no_other_along_and_costs_few_requests() {
+    let certificate = Certificate::new();
+    // Busy at first, so that a batch comes together; then four refusals: of eight events, four, two, and one.
+    let answers = ["503 Busy", "204 No Content", "413 A", "413 B", "413 C", "413 D"];
+    let receiver = receivers::hook(None, Some(&certificate), &answers, false).await;
+    let running = Running::start(
+        Target::Webhook(Box::new(webhook(receiver.addr, &certificate))),
+        Shape::Ecs,
+    );
+    running.events.emit(event("first"));
+    receiver.arrived.count(1).await;
+    for number in 0..8 {
+        running.events.emit(event(&format!("user{number}")));
+    }
+    running.until("events_dropped_total", |count| count == 1).await;
+    running.until("events_written_total", |count| count >= 8).await;
+    assert!(running.close().await);
+    let requests = receiver.arrived.all();
+    let sizes: Vec<usize> = requests
+        .iter()
+        .map(|request| {
+            let body: Vec<Value> = serde_json::from_str(&request.body).unwrap();
+            body.len()
+        })
+        .collect();
+    assert_eq!(sizes.get(..6).unwrap(), [1, 1, 8, 4, 2, 1], "{sizes:?}");
+    let taken = requests
+        .get(6..)
+        .unwrap()
+        .iter()
+        .map(|request| request.body.as_str());
+    let taken: String = taken.collect();
+    for number in 1..8 {
+        assert_eq!(taken.matches(&format!("\"user{number}\"")).count(), 1, "{taken}");
+    }
+    assert!(
+        !taken.contains("\"user0\""),
+        "it is the one that was refused alone"
+    );
+    assert!(sizes.len() <= 11, "{sizes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_are_as_large_as_configured_and_cef_goes_as_lines() {
     let certificate = Certificate::new();
     let receiver = receivers::hook(None, Some(&certificate), &[], false).await;

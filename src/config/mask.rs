@@ -135,6 +135,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_may_be_a_token_in_a_url_is_hidden() {
+        for (line, shown) in [
+            (
+                "url: https://hooks.example.org/services/T0",
+                "url: https://hooks.example.org/***********",
+            ),
+            ("url: http://siem?token=abc", "url: http://siem?*********"),
+            (
+                "url: postgres:///d?password=hunter2",
+                "url: postgres:///******************",
+            ),
+            (
+                "address: https://siem.example.org",
+                "address: https://siem.example.org",
+            ),
+        ] {
+            assert_eq!(mask(line).trim_end(), shown);
+        }
+    }
+
+    #[test]
     fn inline_secrets_are_hidden_and_nothing_moves() {
         let source = "\
 a: 1

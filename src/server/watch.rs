@@ -81,12 +81,12 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     let now = clock::unix();
     // Before the store is asked: it may be away.
     shared.end_forbidden();
-    shared.end_banned(now);
+    shared.end_banned(None, now);
     // What is written meanwhile is in one of both.
     let waiting = shared.duties.bans();
     let stored = shared.store.bans(now).await?;
     take_bans(shared, (stored, waiting), now, news);
-    shared.end_banned(now);
+    shared.end_banned(None, now);
     let (sessions, leases) = shared.sessions.leases();
     if !leases.is_empty() {
         let ends = shared.settings().gate.recheck(&leases, now).await?;

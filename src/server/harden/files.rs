@@ -186,6 +186,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_written_at_the_root_is_no_confinement() {
+        let place = tempfile::tempdir().unwrap();
+        let text = format!(
+            "data_directory: '{}'\nkey_file: /imapwarden.key\nbackends: [{{address: '127.0.0.1:143'}}]\n",
+            place.path().display()
+        );
+        let config = Config::parse("x", &text, Path::new("")).unwrap();
+        let why = confine(&config, None).unwrap_err();
+        assert!(why.contains("directory of its own"), "{why}");
+    }
+
+    #[test]
+    fn links_in_a_directory_of_rules_are_followed() {
+        let (rules, shipped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(shipped.path().join("a.yaml"), "x").unwrap();
+        symlink(shipped.path().join("a.yaml"), rules.path().join("a.yaml")).unwrap();
+        assert!(around(rules.path()).contains(&shipped.path().canonicalize().unwrap()));
+    }
+
+    #[test]
     fn a_file_at_the_root_does_not_open_everything() {
         assert_eq!(around(Path::new("/cert.pem")), [PathBuf::from("/cert.pem")]);
         assert_eq!(around(Path::new("cert.pem")), [PathBuf::from(".")]);

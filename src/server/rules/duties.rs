@@ -203,7 +203,7 @@ impl Shared {
         if !has_room || !self.duties.add(Duty::Ban(network), cause, Some(ban.clone())) {
             self.ban_in_memory(ban);
         }
-        self.end_banned(now);
+        self.end_banned(Some(network), now);
     }
 
     /// Why a login that was right otherwise is refused all the same.
@@ -225,10 +225,11 @@ impl Shared {
         }
     }
 
-    /// Ends the sessions from networks that are banned.
-    pub(in crate::server) fn end_banned(&self, now: UnixTime) {
+    /// Ends the sessions from networks that are banned: of one network, or of all. Protected addresses stay.
+    pub(in crate::server) fn end_banned(&self, network: Option<IpNet>, now: UnixTime) {
         for facts in self.sessions.end_where(EndReason::AddressBanned, |facts| {
-            self.limits.bans.find(facts.client.ip(), now).is_some()
+            let ip = facts.client.ip().to_canonical();
+            network.is_none_or(|network| network.contains(&ip)) && self.limits.bans.find(ip, now).is_some()
         }) {
             self.session_killed(&facts, EndReason::AddressBanned);
         }
@@ -339,5 +340,93 @@ pub(in crate::server) async fn run(shared: Arc<Shared>) {
                 tokio::time::sleep(RETRY).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ClientAddr;
+    use crate::types::SessionId;
+
+    fn cause() -> Cause {
+        let addr = ClientAddr::direct("192.0.2.1:1".parse().unwrap());
+        Cause {
+            rule: "a-rule".into(),
+            connection: Connection::new(SessionId::new(1), addr, "x".into()),
+        }
+    }
+
+    fn ban(number: u32) -> (Duty, Option<store::Ban>) {
+        let network = IpNet::from(std::net::IpAddr::from(number.to_be_bytes()));
+        let ban = store::Ban {
+            network,
+            reason: String::new(),
+            by: BY.to_owned(),
+            created: UnixTime(0),
+            until: None,
+        };
+        (Duty::Ban(network), Some(ban))
+    }
+
+    #[test]
+    fn a_flood_of_bans_leaves_room_for_revocations_which_come_first() {
+        let duties = Duties::default();
+        let flood = (0..20_000).map(ban);
+        let taken = flood.filter(|(duty, ban)| duties.add(duty.clone(), cause(), ban.clone()));
+        assert_eq!(taken.count(), MOST / 2);
+        assert!(duties.add(Duty::Revoke(7), cause(), None));
+        let (first, waiting) = duties.next(&BTreeSet::new()).unwrap();
+        assert_eq!(first, Duty::Revoke(7));
+        duties.done(&first, waiting.number);
+        assert!(matches!(duties.next(&BTreeSet::new()), Some((Duty::Ban(_), _))));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_one_target_waits_once() {
+        let duties = Duties::default();
+        for _ in 0..3 {
+            for id in 0..20_000 {
+                duties.add(Duty::Revoke(id), cause(), None);
+            }
+        }
+        assert_eq!(duties.lock().duties.len(), MOST);
+    }
+
+    #[test]
+    fn what_failed_keeps_nothing_else_waiting_and_what_was_renewed_meanwhile_stays() {
+        let duties = Duties::default();
+        duties.add(Duty::Revoke(1), cause(), None);
+        duties.add(Duty::Revoke(2), cause(), None);
+        let failed = BTreeSet::from([Duty::Revoke(1)]);
+        let (second, waiting) = duties.next(&failed).unwrap();
+        assert_eq!(second, Duty::Revoke(2));
+        duties.add(Duty::Revoke(2), cause(), None);
+        duties.done(&second, waiting.number);
+        assert!(duties.next(&failed).is_some(), "it was decided anew");
+    }
+
+    #[test]
+    fn a_credential_is_refused_while_its_revocation_waits_and_others_are_not() {
+        let duties = Duties::default();
+        let alice = UserName::parse(b"alice").unwrap();
+        let with = |id| SecondFactor::AppPassword {
+            id,
+            label: String::new(),
+        };
+        assert_eq!(duties.forbid(&alice, &with(1)), None);
+        duties.add(Duty::Revoke(1), cause(), None);
+        assert_eq!(duties.forbid(&alice, &with(1)), Some(Refusal::AppPasswordRevoked));
+        assert_eq!(duties.forbid(&alice, &with(2)), None);
+        duties.add(Duty::StepUp(alice.clone()), cause(), None);
+        let window = SecondFactor::TrustedWindow;
+        assert_eq!(duties.forbid(&alice, &window), Some(Refusal::SecondFactorMissing));
+        assert_eq!(duties.end(&alice, &window), None, "no session ends by that");
+        assert_eq!(duties.forbid(&alice, &SecondFactor::Totp), None);
+        duties.add(Duty::Lock(alice.clone()), cause(), None);
+        assert_eq!(
+            duties.end(&alice, &SecondFactor::Totp),
+            Some(Refusal::UserDisabled)
+        );
     }
 }

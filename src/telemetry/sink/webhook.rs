@@ -128,6 +128,8 @@ pub(super) struct Webhook {
     path: Path,
     signer: Signer,
     batch: usize,
+    /// How many events go into one request now: fewer after the receiver refused more.
+    most: usize,
     shape: Shape,
     clock: Clock,
     /// Tells this process' batches from those of another.
@@ -146,6 +148,7 @@ impl Webhook {
             path: options.path,
             signer: options.signer,
             batch: options.batch.max(1),
+            most: options.batch.max(1),
             shape,
             clock,
             process: format!("{:016x}", u64::from_ne_bytes(drawn)),
@@ -179,7 +182,7 @@ impl Webhook {
     }
 
     /// As many of the first events as fit into a request, and its body: a list in JSON, or lines where the shape is none.
-    fn body(&self, events: &[Numbered], most: usize) -> (usize, String) {
+    fn body(&self, events: &[Numbered]) -> (usize, String) {
         let (open, between, close) = if self.shape.is_json() {
             ("[", ",\n", "]")
         } else {
@@ -187,7 +190,7 @@ impl Webhook {
         };
         let mut body = open.to_owned();
         let mut count = 0;
-        for Numbered { number, event } in events.iter().take(most) {
+        for Numbered { number, event } in events.iter().take(self.most) {
             let text = self.shape.render(event, *number);
             if count > 0 && body.len().saturating_add(text.len()) > MAX_BODY {
                 break;
@@ -204,9 +207,8 @@ impl Webhook {
 
     /// Sends the first events, and says how many; fewer where the receiver takes no more at once.
     fn post(&mut self, events: &[Numbered]) -> Result<usize, Failure> {
-        let mut most = events.len();
         loop {
-            let (count, body) = self.body(events, most);
+            let (count, body) = self.body(events);
             let request = self.request(events.get(..count).unwrap_or(events), body)?;
             let (remote, receiver) = (&self.remote, self.remote.receiver());
             let status = self.runtime.run(async {
@@ -215,6 +217,7 @@ impl Webhook {
                     .unwrap_or_else(|_| Err(Failure::again(format!("{receiver} does not answer in time"))))
             })?;
             if status.is_success() {
+                self.most = self.most.saturating_mul(2).min(self.batch);
                 return Ok(count);
             }
             let message = format!("{receiver} answers {}", status.as_u16());
@@ -225,7 +228,7 @@ impl Webhook {
             if count <= 1 {
                 return Err(Failure::lost_one(message));
             }
-            most = count / 2;
+            self.most = count / 2;
         }
     }
 }
@@ -312,6 +315,11 @@ mod tests {
         let plain = Signer::new(&Secret::from("a secret of enough bytes for this")).unwrap();
         assert!(!format!("{plain:?}").contains("secret of"));
         assert_eq!(format!("{:?}", Path::new("/token")), "[path]");
+        assert_eq!(
+            Path::new("?token=1").0,
+            "/?token=1",
+            "a URL without a path has one all the same"
+        );
     }
 
     #[test]
