@@ -140,7 +140,10 @@ async fn a_connection_that_listens_no_more_is_replaced_and_everything_read_anew(
     changes.mark_unchanged();
     cluster.sql(
         "postgres",
-        &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"),
+        &format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}' \
+             AND (query LIKE 'LISTEN%' OR query = '')"
+        ),
     );
     soon(changes.changed()).await.unwrap();
     // Whatever was said meanwhile: it moves again once it listens, and with what is said then.
