@@ -6,7 +6,6 @@
 pub mod accept;
 pub mod certificate;
 pub mod geo;
-mod metered;
 pub mod proxy_header;
 pub mod socket;
 pub mod stream;

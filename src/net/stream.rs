@@ -9,10 +9,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
-use std::task::ready;
 use std::time::Duration;
 
-use tokio::io::AsyncBufRead;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
@@ -20,10 +18,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsStream;
 
-use crate::net::metered::ALLOWANCE;
-use crate::net::metered::Metered;
+use crate::net::tls::ALLOWANCE;
+use crate::net::tls::Session;
 
 /// A connection to a client or to a backend.
 ///
@@ -36,59 +33,6 @@ pub enum Stream {
     Server(Box<Session>),
     /// TLS, where we are the client.
     Client(Box<Session>),
-}
-
-/// A TLS session on a TCP connection.
-#[derive(Debug)]
-pub struct Session {
-    tls: TlsStream<Metered>,
-    /// Failed behind data that had to be handed out first.
-    failed: Option<io::Error>,
-}
-
-impl Session {
-    /// Takes over a session whose hand-shake is done.
-    pub(super) fn new(mut tls: TlsStream<Metered>) -> Self {
-        tls.get_mut().0.refill();
-        Self { tls, failed: None }
-    }
-
-    /// Plaintext that is here, with the meter reset by it.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Err(error));
-        }
-        if ready!(Pin::new(&mut self.tls).poll_fill_buf(cx))?.is_empty() {
-            return Poll::Ready(Ok(&[]));
-        }
-        self.tls.get_mut().0.refill();
-        Pin::new(&mut self.tls).poll_fill_buf(cx)
-    }
-
-    /// As many records as are here and fit: a download should not become one write per record.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        while buf.remaining() > 0 {
-            let got_some = buf.filled().len() > before;
-            let count = match self.poll_data(cx) {
-                Poll::Ready(Ok([])) => break,
-                Poll::Ready(Ok(data)) => {
-                    let (now, _) = data.split_at(data.len().min(buf.remaining()));
-                    buf.put_slice(now);
-                    now.len()
-                }
-                Poll::Ready(Err(error)) if got_some => {
-                    self.failed = Some(error);
-                    break;
-                }
-                Poll::Pending if got_some => break,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            };
-            Pin::new(&mut self.tls).consume(count);
-        }
-        Poll::Ready(Ok(()))
-    }
 }
 
 impl Stream {
@@ -123,7 +67,7 @@ impl Stream {
 
     fn set_allowance(&mut self, bytes: usize) {
         if let Self::Server(session) | Self::Client(session) = self {
-            session.tls.get_mut().0.set_allowance(bytes);
+            session.set_allowance(bytes);
         }
     }
 
@@ -160,7 +104,7 @@ impl Stream {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(tcp) => tcp.poll_read_ready(cx),
-            Self::Server(session) | Self::Client(session) => session.poll_data(cx).map_ok(|_| ()),
+            Self::Server(session) | Self::Client(session) => session.poll_readable(cx),
         }
     }
 
@@ -193,7 +137,7 @@ impl Stream {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
-            Self::Server(session) | Self::Client(session) => session.tls.get_ref().0.tcp(),
+            Self::Server(session) | Self::Client(session) => session.tcp(),
         }
     }
 }
@@ -208,7 +152,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Server(session) | Self::Client(session) => session.poll_read(cx, buf),
+            Self::Server(session) | Self::Client(session) => Pin::new(session.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -217,7 +161,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Self::Server(session) | Self::Client(session) => Pin::new(&mut session.tls).poll_write(cx, buf),
+            Self::Server(session) | Self::Client(session) => Pin::new(session.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -229,7 +173,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Self::Server(session) | Self::Client(session) => {
-                Pin::new(&mut session.tls).poll_write_vectored(cx, bufs)
+                Pin::new(session.as_mut()).poll_write_vectored(cx, bufs)
             }
         }
     }
@@ -241,14 +185,14 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Server(session) | Self::Client(session) => Pin::new(&mut session.tls).poll_flush(cx),
+            Self::Server(session) | Self::Client(session) => Pin::new(session.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Server(session) | Self::Client(session) => Pin::new(&mut session.tls).poll_shutdown(cx),
+            Self::Server(session) | Self::Client(session) => Pin::new(session.as_mut()).poll_shutdown(cx),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The client side, towards backends. There is no way to skip verification.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::RootCertStore;
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::sign::SingleCertAndKey;
@@ -14,19 +16,16 @@ use rustls::version::TLS13;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::TlsStream;
 
 use crate::net::certificate;
 use crate::net::certificate::CertificateFiles;
-use crate::net::metered::Metered;
-use crate::net::stream::Session;
 use crate::net::stream::Stream;
-use crate::net::tls::BUFFER_LIMIT;
 use crate::net::tls::HandshakeError;
 use crate::net::tls::Pin;
+use crate::net::tls::Session;
 use crate::net::tls::TlsError;
 use crate::net::tls::TlsInfo;
+use crate::net::tls::engine::Engine;
 use crate::net::tls::pin::PinVerifier;
 use crate::net::tls::provider;
 use crate::net::tls::setup;
@@ -143,20 +142,20 @@ impl Client {
                 "the server name is neither a host name nor an address",
             ));
         };
-        let connector = TlsConnector::from(Arc::clone(&self.config));
-        let connect = connector.connect_with(name, Metered::new(tcp, HANDSHAKE_ALLOWANCE), |session| {
-            session.set_buffer_limit(Some(BUFFER_LIMIT));
-        });
-        let connected = timeout(self.handshake_timeout, Box::pin(connect)).await;
-        let tls = connected
+        let connect = async {
+            let engine = UnbufferedClientConnection::new(Arc::clone(&self.config), name)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            let mut session = Box::new(Session::new(Engine::Client(engine), tcp, HANDSHAKE_ALLOWANCE));
+            session.handshake(Vec::new()).await?;
+            Ok(session)
+        };
+        let connected = timeout(self.handshake_timeout, connect).await;
+        let session = connected
             .map_err(|_| HandshakeError::Timeout)?
-            .map_err(|error| HandshakeError::from_io(&error))?;
-        let info = TlsInfo::of(tls.get_ref().1, None, false)
+            .map_err(|error: io::Error| HandshakeError::from_io(&error))?;
+        let info = TlsInfo::of(session.state(), None, false)
             .ok_or_else(|| HandshakeError::failed("nothing was agreed on"))?;
-        Ok((
-            Stream::Client(Box::new(Session::new(TlsStream::Client(tls)))),
-            info,
-        ))
+        Ok((Stream::Client(session), info))
     }
 }
 

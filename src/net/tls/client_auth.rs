@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::CommonState;
 use rustls::RootCertStore;
-use rustls::ServerConnection;
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::UnixTime as EngineTime;
 use rustls::server::WebPkiClientVerifier;
@@ -103,7 +103,7 @@ impl ClientAuth {
 
     /// A resumed session brings its certificate in the ticket, and the engine does not verify it again: in the meantime it may
     /// have expired, or its authority's list may have run out.
-    pub(super) fn check_resumed(&self, session: &ServerConnection) -> Result<(), HandshakeError> {
+    pub(super) fn check_resumed(&self, session: &CommonState) -> Result<(), HandshakeError> {
         match session.peer_certificates() {
             Some([certificate, intermediates @ ..]) => self
                 .verifier

@@ -7,10 +7,13 @@ use std::fmt;
 use std::fmt::Write;
 
 use aws_lc_rs::digest;
+use rustls::pki_types::DnsName;
 
 use crate::net::tls::hex;
 
 const SERVER_NAME: u16 = 0x0000;
+/// The only type of server name there is (RFC 6066, section 3).
+const HOST_NAME: u8 = 0;
 const SIGNATURE_ALGORITHMS: u16 = 0x000d;
 const ALPN: u16 = 0x0010;
 const SUPPORTED_VERSIONS: u16 = 0x002b;
@@ -56,12 +59,38 @@ impl fmt::Debug for Ja4 {
 /// incomplete or malformed.
 #[must_use]
 pub fn ja4(client_hello: &[u8]) -> Option<Ja4> {
+    examine(client_hello).map(|examined| examined.ja4)
+}
+
+/// What is to be known of a ClientHello that the engine does not tell.
+pub(super) struct Examined {
+    pub(super) ja4: Ja4,
+    /// The host name that is asked for (RFC 6066, section 3), in lower case.
+    pub(super) server_name: Option<String>,
+}
+
+/// The same as [`ja4`], and the name of the host.
+pub(super) fn examine(client_hello: &[u8]) -> Option<Examined> {
     let message = message_in(client_hello)?;
     let hello = Hello::read(&message)?;
-    Some(Ja4 {
-        text: hello.fingerprint(&[]).into(),
-        stable: hello.fingerprint(&OF_RESUMPTION).into(),
+    Some(Examined {
+        ja4: Ja4 {
+            text: hello.fingerprint(&[]).into(),
+            stable: hello.fingerprint(&OF_RESUMPTION).into(),
+        },
+        server_name: hello
+            .server_name
+            .map(|name| name.to_lowercase_owned().as_ref().to_owned()),
     })
+}
+
+/// The first host name in a list of server names; anything else in there is passed over.
+fn host_name(mut extension: Fields<'_>) -> Option<DnsName<'_>> {
+    let mut names = extension.vector16()?;
+    while names.number8()? != HOST_NAME {
+        names.vector16()?;
+    }
+    DnsName::try_from(names.vector16()?.0).ok()
 }
 
 /// The body of the ClientHello that the records begin with (RFC 8446, sections 4 and 5.1).
@@ -102,6 +131,7 @@ struct Hello<'a> {
     extensions: Vec<u16>,
     signatures: Vec<u16>,
     alpn: &'a [u8],
+    server_name: Option<DnsName<'a>>,
 }
 
 impl<'a> Hello<'a> {
@@ -118,6 +148,7 @@ impl<'a> Hello<'a> {
             extensions: Vec::new(),
             signatures: Vec::new(),
             alpn: &[],
+            server_name: None,
         };
         if fields.0.is_empty() {
             return Some(hello);
@@ -136,6 +167,7 @@ impl<'a> Hello<'a> {
         }
         self.extensions.push(kind);
         match kind {
+            SERVER_NAME => self.server_name = host_name(content),
             SIGNATURE_ALGORITHMS => self.signatures = content.vector16()?.numbers(),
             SUPPORTED_VERSIONS => {
                 let versions = content.vector8()?.numbers();

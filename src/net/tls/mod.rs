@@ -5,12 +5,16 @@
 
 mod client;
 mod client_auth;
+mod engine;
 mod hello;
 mod info;
 mod ja4;
+mod meter;
 mod pin;
 mod resolver;
+mod scratch;
 mod server;
+mod session;
 
 use std::error::Error;
 use std::fmt::Write;
@@ -39,9 +43,9 @@ pub use pin::PinError;
 pub use server::Prepared;
 pub use server::Server;
 pub use server::ServerOptions;
+pub use session::Session;
 
-/// What rustls holds back while the other side does not read: one batch of the relay, four full records.
-const BUFFER_LIMIT: usize = 64 * 1024;
+pub(super) use meter::ALLOWANCE;
 
 /// The protocol's name in ALPN (RFC 7301 registry).
 const ALPN_IMAP: &[u8] = b"imap";

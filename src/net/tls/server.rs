@@ -10,31 +10,29 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls::server::ProducesTickets;
+use rustls::server::UnbufferedServerConnection;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::TlsStream;
-use tokio_rustls::server::TlsStream as ServerStream;
 
 use crate::net::certificate;
 use crate::net::certificate::CertificateFiles;
 use crate::net::certificate::CertificateSummary;
 use crate::net::certificate::Identity;
-use crate::net::metered::ALLOWANCE;
-use crate::net::metered::Metered;
-use crate::net::stream::Session;
 use crate::net::stream::Stream;
+use crate::net::tls::ALLOWANCE;
 use crate::net::tls::ALPN_IMAP;
-use crate::net::tls::BUFFER_LIMIT;
 use crate::net::tls::ClientCertificates;
 use crate::net::tls::HandshakeError;
+use crate::net::tls::Session;
 use crate::net::tls::TlsError;
 use crate::net::tls::TlsInfo;
 use crate::net::tls::client_auth::ClientAuth;
+use crate::net::tls::engine::Engine;
 use crate::net::tls::hello;
-use crate::net::tls::ja4::ja4;
+use crate::net::tls::ja4;
+use crate::net::tls::ja4::Examined;
 use crate::net::tls::provider;
 use crate::net::tls::resolver::Resolver;
 use crate::net::tls::setup;
@@ -130,7 +128,6 @@ impl Server {
     /// See [`HandshakeError`]; the client has been sent its alert where there is one.
     pub async fn handshake(&self, tcp: TcpStream) -> Result<(Stream, TlsInfo), HandshakeError> {
         let state = self.state.load_full();
-        let acceptor = TlsAcceptor::from(Arc::clone(&state.config));
         let allowance = match state.client_auth.verifier.offer_client_auth() {
             // Its chain comes as well, and again in its ticket.
             true => ALLOWANCE,
@@ -138,25 +135,19 @@ impl Server {
         };
         let accept = async {
             let first = hello::read(&tcp, allowance).await?;
-            let ja4 = ja4(&first);
-            let metered = Metered::behind(first, tcp, allowance);
-            let accept = acceptor.accept_with(metered, |session| {
-                session.set_buffer_limit(Some(BUFFER_LIMIT));
-            });
-            Ok((accept.await?, ja4))
+            let hello = ja4::examine(&first);
+            let engine =
+                UnbufferedServerConnection::new(Arc::clone(&state.config)).map_err(io::Error::other)?;
+            let mut session = Box::new(Session::new(Engine::Server(engine), tcp, allowance));
+            session.handshake(first).await?;
+            Ok((session, hello))
         };
-        let accepted = timeout(state.handshake_timeout, Box::pin(accept)).await;
-        let (tls, ja4) = accepted
+        let accepted = timeout(state.handshake_timeout, accept).await;
+        let (session, hello) = accepted
             .map_err(|_| HandshakeError::Timeout)?
             .map_err(|error: io::Error| HandshakeError::from_io(&error))?;
-        let info = TlsInfo {
-            ja4,
-            ..state.examine(&tls)?
-        };
-        Ok((
-            Stream::Server(Box::new(Session::new(TlsStream::Server(tls)))),
-            info,
-        ))
+        let info = state.examine(&session, hello)?;
+        Ok((Stream::Server(session), info))
     }
 }
 
@@ -180,13 +171,15 @@ impl State {
         })
     }
 
-    fn examine(&self, tls: &ServerStream<Metered>) -> Result<TlsInfo, HandshakeError> {
-        let (_, session) = tls.get_ref();
-        if session.handshake_kind() == Some(HandshakeKind::Resumed) {
-            self.client_auth.check_resumed(session)?;
+    fn examine(&self, session: &Session, hello: Option<Examined>) -> Result<TlsInfo, HandshakeError> {
+        let engine = session.state();
+        if engine.handshake_kind() == Some(HandshakeKind::Resumed) {
+            self.client_auth.check_resumed(engine)?;
         }
-        TlsInfo::of(session, session.server_name(), true)
-            .ok_or_else(|| HandshakeError::failed("the client's certificate cannot be read"))
+        let (ja4, sni) = hello.map(|hello| (hello.ja4, hello.server_name)).unzip();
+        let info = TlsInfo::of(engine, sni.flatten().as_deref(), true)
+            .ok_or_else(|| HandshakeError::failed("the client's certificate cannot be read"))?;
+        Ok(TlsInfo { ja4, ..info })
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) struct Driver<C, B> {
     pub(super) ruled: Ruled,
     pub(super) orders: oneshot::Receiver<Order>,
     pub(super) ordered: bool,
+    /// Nothing was at hand when this side was asked in the current poll, and the task is woken when there is.
+    pub(super) client_is_dry: bool,
+    pub(super) backend_is_dry: bool,
     pub(super) drain: Option<Instant>,
     pub(super) to_client: Pending,
     pub(super) to_backend: Pending,
@@ -82,6 +85,8 @@ where
             deadlines,
             orders,
             ordered: false,
+            client_is_dry: false,
+            backend_is_dry: false,
             drain: None,
             to_client: Pending::default(),
             to_backend: Pending::default(),
@@ -141,6 +146,8 @@ where
         let now = Instant::now();
         self.tell_time(now);
         self.take_order(cx, now);
+        self.client_is_dry = false;
+        self.backend_is_dry = false;
         loop {
             let mut moved = self.write_client(cx, now);
             if let Some((reason, deadline)) = self.ending {
@@ -195,7 +202,8 @@ where
     }
 
     fn read_backend(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if self.to_client.len() > 0 || self.ending.is_some() {
+        let is_stuck = self.to_client.len() > 0 || self.to_client.needs_flush;
+        if is_stuck || self.backend_is_dry || self.ending.is_some() {
             return false;
         }
         let allowed = self.allowed(CHUNK);
@@ -206,7 +214,10 @@ where
             let Scratch { input, output } = scratch;
             let input = input.get_mut(..allowed).unwrap_or_default();
             let filled = match fill(&mut self.backend, input, cx) {
-                Ok(None) => return false,
+                Ok(None) => {
+                    self.backend_is_dry = true;
+                    return false;
+                }
                 Ok(Some(filled)) => filled,
                 Err(_) => {
                     self.end(EndReason::BackendIo, now);
@@ -240,13 +251,16 @@ where
             return self.offer_unread(cx, now);
         }
         let quiet_drain = self.drain.is_some() && self.relay.is_quiet();
-        if self.client_closed.is_some() || quiet_drain {
+        if self.client_closed.is_some() || self.client_is_dry || quiet_drain {
             return false;
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { input, output } = scratch;
             let filled = match fill(&mut self.client, input, cx) {
-                Ok(None) => return false,
+                Ok(None) => {
+                    self.client_is_dry = true;
+                    return false;
+                }
                 Ok(Some(filled)) => filled,
                 // Many clients leave TLS without a goodbye: that is a close like any other.
                 Err(error) if is_close(&error) => 0,

@@ -1,6 +1,7 @@
 //! Reading and writing without waiting: as much as a side takes or has at hand.
 
 use std::io;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
@@ -11,6 +12,9 @@ use tokio::io::ReadBuf;
 
 use crate::session::relay::Flow;
 use crate::types::EndReason;
+
+/// Pieces that are written at once: answers that we change have few.
+const PIECES: usize = 16;
 
 /// One direction's unwritten bytes.
 #[derive(Debug, Default)]
@@ -40,28 +44,17 @@ impl Pending {
     }
 }
 
-/// Reads until the buffer is full, the peer has no more at hand, or has closed: `Some(0)` for the last, `None` for nothing
-/// at hand.
+/// Reads once: `Some(0)` where the peer has closed, `None` where it has nothing at hand. A read that does not fill the buffer has
+/// taken all there was.
 pub(super) fn fill<S: AsyncRead + Unpin>(
     side: &mut S,
     buffer: &mut [u8],
     cx: &mut Context<'_>,
 ) -> io::Result<Option<usize>> {
-    let mut filled = 0;
-    loop {
-        let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) else {
-            return Ok(Some(filled));
-        };
-        let mut read = ReadBuf::new(room);
-        match Pin::new(&mut *side).poll_read(cx, &mut read) {
-            Poll::Pending if filled == 0 => return Ok(None),
-            Poll::Pending => return Ok(Some(filled)),
-            Poll::Ready(Err(error)) if filled == 0 => return Err(error),
-            // The error comes again at the next read; what was read before it is handled first.
-            Poll::Ready(Err(_)) => return Ok(Some(filled)),
-            Poll::Ready(Ok(())) if read.filled().is_empty() => return Ok(Some(filled)),
-            Poll::Ready(Ok(())) => filled += read.filled().len(),
-        }
+    let mut read = ReadBuf::new(buffer);
+    match Pin::new(side).poll_read(cx, &mut read) {
+        Poll::Pending => Ok(None),
+        Poll::Ready(result) => result.map(|()| Some(read.filled().len())),
     }
 }
 
@@ -93,22 +86,38 @@ pub(super) fn send<S: AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
 ) -> usize {
     let mut total = 0;
-    for slice in flow.slices(input) {
-        total += slice.len();
-        let mut rest = slice;
+    let mut slices = flow.slices(input).filter(|slice| !slice.is_empty());
+    loop {
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let mut count = 0;
+        for (piece, slice) in pieces.iter_mut().zip(slices.by_ref()) {
+            *piece = IoSlice::new(slice);
+            count += 1;
+            total += slice.len();
+        }
+        if count == 0 {
+            break;
+        }
+        let mut rest = pieces.get_mut(..count).unwrap_or_default();
         while pending.len() == 0 && !rest.is_empty() {
-            match Pin::new(&mut *side).poll_write(cx, rest) {
+            let written = match rest {
+                [piece] => Pin::new(&mut *side).poll_write(cx, piece),
+                _ => Pin::new(&mut *side).poll_write_vectored(cx, rest),
+            };
+            match written {
                 Poll::Ready(Ok(written)) if written > 0 => {
                     pending.needs_flush = true;
-                    rest = rest.get(written..).unwrap_or_default();
+                    IoSlice::advance_slices(&mut rest, written);
                 }
                 // An error shows again when what is kept is written.
                 _ => break,
             }
         }
-        if !rest.is_empty() {
-            pending.push(rest);
-        }
+        rest.iter().for_each(|piece| pending.push(piece));
+    }
+    if pending.len() == 0 && pending.needs_flush {
+        // An error shows again at the next write or read.
+        pending.needs_flush = !matches!(Pin::new(side).poll_flush(cx), Poll::Ready(Ok(())));
     }
     total
 }
