@@ -16,6 +16,7 @@ use crate::imap::literal;
 use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_in_tail;
 use crate::imap::tally::Counter;
+use crate::imap::tally::MAX_DIGITS;
 use crate::imap::tally::Tally;
 
 use watched::Fate;
@@ -171,6 +172,13 @@ impl Scanner {
             if rest.is_empty() {
                 return Item::Data(passed);
             }
+            if self.at == At::Start && self.held.is_empty() && !to_boundary {
+                let taken = self.pass_fetches(rest);
+                if taken > 0 {
+                    passed += taken;
+                    continue;
+                }
+            }
             match self.at {
                 At::Start if passed > 0 && (to_boundary || !matches!(self.classify(rest), Class::Data)) => {
                     return Item::Data(passed);
@@ -191,6 +199,24 @@ impl Scanner {
                 },
             }
         }
+    }
+
+    /// Passes responses that are one line each, complete, and about messages' data: what a listing is made of. Anything else
+    /// is left to those who look at it more closely.
+    fn pass_fetches(&mut self, input: &[u8]) -> usize {
+        let mut taken = 0;
+        loop {
+            let rest = input.get(taken..).unwrap_or_default();
+            if !begins_fetch(rest) {
+                break;
+            }
+            match line_end(rest, self.max_line) {
+                Ok(Some(end)) if ends_plainly(rest.get(..end).unwrap_or_default()) => taken += end,
+                _ => break,
+            }
+        }
+        self.counter.fetches(taken);
+        taken
     }
 
     /// Passes more of a response, up to the end of a line or of a literal.
@@ -352,6 +378,25 @@ fn line_end(bytes: &[u8], room: usize) -> Result<Option<usize>, ResponseError> {
         Some(at) if near.get(at) == Some(&b'\n') => Ok(Some(at + 1)),
         Some(_) => Err(ResponseError::Nul),
     }
+}
+
+/// True where a line begins as servers write it, `* 12 FETCH (`, in capitals.
+fn begins_fetch(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"* ") else {
+        return false;
+    };
+    let digits = rest
+        .iter()
+        .take(MAX_DIGITS)
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let word = rest.get(digits..).unwrap_or_default();
+    digits > 0 && word.starts_with(b" FETCH ")
+}
+
+/// True where a line's end is that of a response: no literal follows.
+fn ends_plainly(line: &[u8]) -> bool {
+    matches!(line, [.., before, b'\r', b'\n'] if *before != b'}')
 }
 
 /// Tells data from what the session must see. Only untagged status responses and CAPABILITY are not data; what begins with

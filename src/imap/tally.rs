@@ -7,7 +7,7 @@
 const HEAD: usize = 24;
 
 /// Digits of the largest number that IMAP has, 4294967295.
-const MAX_DIGITS: usize = 10;
+pub(super) const MAX_DIGITS: usize = 10;
 
 /// Enough of a line before a literal's announcement to tell a header from a body.
 const SECTION: usize = 8;
@@ -95,6 +95,12 @@ impl Counter {
         if self.about == About::Fetch {
             self.fetched(bytes);
         }
+    }
+
+    /// Responses of one line each, with data of messages.
+    pub(super) fn fetches(&mut self, bytes: usize) {
+        self.has_body = false;
+        self.fetched(bytes);
     }
 
     /// Another mailbox is selected, or none.

@@ -169,6 +169,7 @@ impl<'a> Attempt<'a> {
             authenticated,
             pending,
             lease,
+            groups,
             monitored: _,
         } = verified;
         let user = authenticated.user().clone();
@@ -186,6 +187,7 @@ impl<'a> Attempt<'a> {
                     factor: opened.logged_in.factor(),
                     mechanism: credentials.mechanism.as_str(),
                     is_service: opened.logged_in.restrictions().service,
+                    groups: &groups,
                 };
                 let watched = self.watch(won, presented).await;
                 watched.map(|watched| (opened, watched))

@@ -75,7 +75,8 @@ pub(super) async fn serve(
         began: Instant::now(),
         counters: Mutex::new(SessionCounters::new(session)),
     };
-    let reason = match conversation.greet(tcp).await {
+    // Each phase in a box of its own: what it holds is gone when it is over, and the session lasts.
+    let reason = match Box::pin(conversation.greet(tcp)).await {
         Ok((session, seat)) => conversation.relay(session, seat).await,
         Err(reason) => conversation.ended_without_login(reason),
     };
@@ -121,7 +122,8 @@ impl Conversation {
 
     /// The TLS hand-shake: straight after the connection, or after STARTTLS.
     pub(super) async fn start_tls(&mut self, tcp: TcpStream) -> Result<Stream, EndReason> {
-        match self.shared.unless_stopped(self.shared.tls.handshake(tcp)).await? {
+        let handshake = Box::pin(self.shared.tls.handshake(tcp));
+        match self.shared.unless_stopped(handshake).await? {
             Ok((stream, info)) => {
                 self.shared
                     .metrics
@@ -173,7 +175,7 @@ impl Conversation {
         let (outcome, client) = Box::pin(relaying).await;
         drop((place, permit, slot));
         self.ended(&outcome, began.elapsed());
-        client.close(GOODBYE).await;
+        Box::pin(client.close(GOODBYE)).await;
         drop(seat);
         outcome.reason
     }
@@ -239,5 +241,20 @@ fn tls_facts(info: &TlsInfo) -> Tls {
         ja4: info.ja4.as_ref().map(|ja4| ja4.as_str().into()),
         server_name: info.sni.as_deref().map(Into::into),
         subject: certificate.map(|certificate| certificate.subject.as_str().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The task of a connection: each phase has its state in a box of its own, which is gone when it is over.
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        fn future<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = future(serve);
+        assert!(size <= 1100, "{size}");
     }
 }

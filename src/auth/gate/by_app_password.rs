@@ -80,6 +80,7 @@ impl Gate {
         };
         Ok(Verified {
             lease: Lease::new(owner, row.account.clone(), Some(row.id), source.ip),
+            groups: owner.groups.clone(),
             authenticated: Authenticated::vouch(row.user.clone(), row.account.clone(), factor, password)
                 .restricted(row.restrictions.clone()),
             pending: Pending {

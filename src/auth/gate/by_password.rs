@@ -220,6 +220,11 @@ fn password_login(
             Some(known) => Lease::new(known, user.clone(), None, attempt.source.ip),
             None => Lease::unknown(user.clone(), attempt.source.ip),
         },
+        groups: found
+            .user
+            .as_ref()
+            .map(|user| user.groups.clone())
+            .unwrap_or_default(),
         authenticated: Authenticated::vouch(
             user.clone(),
             user.clone(),

@@ -38,6 +38,7 @@ use crate::store::User;
 use crate::store::WindowState;
 use crate::types::Authenticated;
 use crate::types::Credentials;
+use crate::types::Groups;
 use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::UnixTime;
@@ -105,6 +106,8 @@ pub struct Verified {
     pub pending: Pending,
     /// What the session stands on, for [`Gate::recheck`].
     pub lease: Lease,
+    /// The groups that the user is in, for rules.
+    pub groups: Groups,
     /// In monitor mode: for what it would have been refused.
     pub monitored: Option<Refusal>,
 }

@@ -83,19 +83,23 @@ pub(in crate::server) struct Outcome {
 
 /// Relays until one side, an order or a limit ends it. `unread` is what the client sent behind its login, `early` what the
 /// backend sent behind its answer, `welcome` the tagged OK that the client waits for; `report` hears what rules decide.
-pub(in crate::server) async fn run<C, B>(
+///
+/// What comes in is moved into the session's state at once: the future is that state and little else.
+pub(in crate::server) fn run<C, B>(
     (client, unread): (C, Vec<u8>),
     (backend, early): (B, Vec<u8>),
     (relay, welcome, report): (Relay, Vec<u8>, Report),
     orders: oneshot::Receiver<Order>,
     deadlines: Deadlines,
-) -> (Outcome, C)
+) -> impl Future<Output = (Outcome, C)>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let mut driver = Driver::new((client, unread), backend, (relay, report), orders, deadlines);
     driver.begin(&welcome, &early);
-    let reason = poll_fn(|cx| driver.poll(cx)).await;
-    driver.finish(reason)
+    async move {
+        let reason = poll_fn(|cx| driver.poll(cx)).await;
+        driver.finish(reason)
+    }
 }

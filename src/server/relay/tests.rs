@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::net::stream::Stream;
 use crate::session::relay::Options;
 
 struct Session {
@@ -194,4 +195,16 @@ async fn a_backend_that_dies_in_the_middle_of_a_response_ends_the_session_withou
     session.client.read_to_string(&mut all).await.unwrap();
     assert_eq!(all, "* 1 FETCH (BODY[] {10}\r\nab");
     assert_eq!(session.task.await.unwrap(), EndReason::BackendClosed);
+}
+
+/// What a session costs while it waits, beside its sockets and what TLS needs: the goal is 2 KiB.
+#[test]
+fn the_state_of_a_relayed_session_is_small() {
+    fn future<A, B, C, O, D, F>(_: impl FnOnce(A, B, C, O, D) -> F) -> usize {
+        size_of::<F>()
+    }
+    let size = future(run::<Stream, Stream>);
+    assert!(size <= 1152, "{size}");
+    let driver = size_of::<Driver<Stream, Stream>>();
+    assert!(size <= driver + 64, "{size} for {driver}");
 }

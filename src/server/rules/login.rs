@@ -34,6 +34,8 @@ use crate::telemetry;
 use crate::telemetry::event::Connection;
 use crate::types::Credentials;
 use crate::types::EndReason;
+use crate::types::Group;
+use crate::types::Groups;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
 use crate::types::UserName;
@@ -67,6 +69,7 @@ pub(in crate::server) struct Won<'a> {
     pub(in crate::server) factor: &'a SecondFactor,
     pub(in crate::server) mechanism: &'static str,
     pub(in crate::server) is_service: bool,
+    pub(in crate::server) groups: &'a Groups,
 }
 
 impl Shared {
@@ -172,12 +175,10 @@ impl Shared {
         let visitor = visitor(&source, won.user, &client, app_password);
         let habits = self.policy.memory.recall(&visitor, now).await?;
         facts::remember(&mut source, &mut client, &habits);
-        let groups = self.store.user(won.user).await?.map(|user| user.groups);
-        let groups = groups.iter().flat_map(|groups| groups.iter());
         let entered = Entered {
             user: won.user,
             account: won.account,
-            groups: groups.map(crate::types::Group::shared).collect(),
+            groups: won.groups.iter().map(Group::shared).collect(),
             factor: won.factor,
             is_service: won.is_service,
             sessions: self.limits.sessions.of(won.user),

@@ -1,15 +1,14 @@
 //! A thread that owns one connection and does one piece of work after the other, so that no query ever blocks the runtime.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
-use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+use crossbeam_channel::bounded;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
@@ -21,14 +20,14 @@ use crate::store::StoreError;
 pub(super) type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The receiving end, for the thread.
-pub(super) type Jobs = std::sync::mpsc::Receiver<Job>;
+pub(super) type Jobs = Receiver<Job>;
 
 /// True while the file at the store's path is not the one that is open.
 pub(super) type Lost = Arc<AtomicBool>;
 
 /// The asking end of a lane: bounded, with a deadline.
 pub(super) struct Lane {
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
     /// As many permits as the queue has places, so that `try_send` always finds one.
     room: Arc<Semaphore>,
     deadline: Duration,
@@ -38,7 +37,7 @@ pub(super) struct Lane {
 impl Lane {
     /// A lane whose queue holds `places` jobs; whoever waits longer than `deadline` is told `Unavailable`.
     pub(super) fn new(places: usize, deadline: Duration, lost: Lost) -> (Self, Jobs) {
-        let (jobs, receiver) = sync_channel(places);
+        let (jobs, receiver) = bounded(places);
         let lane = Self {
             jobs,
             room: Arc::new(Semaphore::new(places)),
@@ -102,13 +101,9 @@ pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
         .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))
 }
 
-/// A reader thread's life: one of them waits for the next question, the others for their turn to wait.
-pub(super) fn answer(mut connection: Connection, questions: &Mutex<Jobs>) {
-    loop {
-        let question = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match question {
-            Ok(work) => work(&mut connection),
-            Err(_) => return,
-        }
+/// A reader thread's life. A question wakes one of them.
+pub(super) fn answer(mut connection: Connection, questions: &Jobs) {
+    while let Ok(work) = questions.recv() {
+        work(&mut connection);
     }
 }

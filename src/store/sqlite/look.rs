@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::watch;
@@ -25,7 +24,6 @@ impl SqliteStore {
         let connection = open::connect_to_look(path, options)?;
         let lost = Arc::new(AtomicBool::new(false));
         let (readers, questions) = Lane::new(options.queue, options.deadline, Arc::clone(&lost));
-        let questions = Mutex::new(questions);
         lane::spawn("store-reader", move || lane::answer(connection, &questions))?;
         // Nobody is at the writer's end.
         let (writer, _) = Lane::new(1, options.deadline, lost);

@@ -118,10 +118,9 @@ impl SqliteStore {
         let changes = Changes::new(watch::Sender::new(0));
 
         let (readers, questions) = Lane::new(options.queue, options.deadline, Arc::clone(&lost));
-        let questions = Arc::new(Mutex::new(questions));
         for _ in 0..READERS {
             let connection = open::connect_to_read(path, options)?;
-            let questions = Arc::clone(&questions);
+            let questions = questions.clone();
             lane::spawn("store-reader", move || lane::answer(connection, &questions))?;
         }
 
@@ -148,14 +147,10 @@ impl SqliteStore {
     fn read<T, F>(&self, work: F) -> Answer<'_, T>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.readers.ask(move |connection| {
-            let transaction = connection.transaction().map_err(unavailable)?;
-            let answer = work(&transaction).map_err(unavailable)?;
-            transaction.commit().map_err(unavailable)?;
-            Ok(answer)
-        })
+        self.readers
+            .ask(move |connection| read(connection, work).map_err(unavailable))
     }
 
     /// One write transaction, all or nothing.
@@ -181,6 +176,18 @@ impl SqliteStore {
             Ok(answer)
         })
     }
+}
+
+/// Reads in one transaction, which is begun and ended by statements that are compiled once.
+fn read<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let answer = work(connection);
+    let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    connection.prepare_cached(end)?.execute([])?;
+    answer
 }
 
 fn in_transaction<T>(

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 
 use crate::store::StoreError;
 use crate::store::sqlite::Options;
@@ -88,6 +89,8 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
     // No rows in temporary files elsewhere.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // A plan holds whatever is asked for: without this a statement is compiled anew each time other values are bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
