@@ -106,7 +106,7 @@ facts! {
     SessionMailboxRole "session.mailbox_role" Text Events::IN_SESSION, "What the selected mailbox is for: `inbox`, `sent`, `drafts`, `trash`, `junk`, `archive`, `all`.", "inbox", |f| Some(Value::Text(f.session?.mailbox_role?));
     SessionMailboxIsShared "session.mailbox_is_shared" Truth Events::IN_SESSION, "The selected mailbox is another user's, or shared.", "false", |f| truth(f.session?.mailbox_is_shared);
     SessionExists "session.exists" Number Events::IN_SESSION, "Messages in the selected mailbox.", "20000", |f| number(f.session?.exists?);
-    SessionMailboxFetched "session.mailbox_fetched" Number Events::IN_SESSION, "Messages whose body went to the client since the selected mailbox was opened; opening it again changes nothing.", "80", |f| count(f.session?.mailbox_fetched);
+    SessionMailboxFetched "session.mailbox_fetched" Number Events::IN_SESSION, "Messages of the selected mailbox so far whose body went to the client, however often it was opened.", "80", |f| count(f.session?.mailbox_fetched);
     SessionMailboxesSelected "session.mailboxes_selected" Number Events::IN_SESSION, "Different mailboxes selected so far.", "3", |f| number(f.session?.mailboxes_selected);
     SessionCommands "session.commands" Number Events::IN_SESSION, "Commands so far.", "42", |f| count(f.session?.commands);
     SessionBadCommands "session.bad_commands" Number Events::IN_SESSION, "Commands so far that were answered BAD.", "0", |f| count(f.session?.bad_commands);
@@ -130,7 +130,7 @@ facts! {
     CommandDestination "command.destination" Text Events::only(Event::Command), "Where COPY, MOVE or RENAME leads.", "Trash", |f| Some(Value::Text(f.command?.destination?));
     CommandDestinationRole "command.destination_role" Text Events::only(Event::Command), "What the destination is for.", "trash", |f| Some(Value::Text(f.command?.destination_role?));
     CommandPattern "command.pattern" Text Events::only(Event::Command), "Pattern of LIST, LSUB or XLIST.", "*", |f| Some(Value::Text(f.command?.pattern?));
-    CommandSetSize "command.set_size" Number Events::only(Event::Command), "How many messages it is about, as far as can be told beforehand.", "20000", |f| count(f.command?.set_size?);
+    CommandSetSize "command.set_size" Number Events::only(Event::Command), "How many messages it is about, as far as can be told beforehand; of DELETE, how many were moved into the mailbox within a day.", "20000", |f| count(f.command?.set_size?);
     CommandSetIsAll "command.set_is_all" Truth Events::only(Event::Command), "It is about the whole mailbox.", "true", |f| truth(f.command?.set_is_all);
     CommandFetchBody "command.fetch_body" Truth Events::only(Event::Command), "FETCH asks for bodies, or parts of them.", "true", |f| truth(f.command?.fetch_body);
     CommandFetchHeaders "command.fetch_headers" Truth Events::only(Event::Command), "FETCH asks for headers or envelopes.", "true", |f| truth(f.command?.fetch_headers);

@@ -8,6 +8,7 @@ mod command;
 mod explained;
 mod hold;
 mod identity;
+mod moves;
 mod role;
 mod stats;
 mod words;
@@ -32,6 +33,7 @@ use crate::policy::facts::Client;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fetched;
 use crate::policy::facts::Record;
+use crate::policy::facts::Source;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::hold::Holds;
@@ -62,6 +64,8 @@ pub struct Inspector {
     rules: Rules,
     parties: Arc<Parties>,
     ledger: Box<dyn Ledger>,
+    /// Where it comes from, where a reload has changed the sets of networks that the address is in.
+    source: Option<Box<Source>>,
     /// What the client said after the login, which replaces what it said before.
     client: Option<Box<Client>>,
     counters: SessionCounters,
@@ -105,6 +109,7 @@ impl Inspector {
             rules,
             parties,
             ledger,
+            source: None,
             client: None,
             counters,
             stats: Stats::new(now_ms),
@@ -178,7 +183,7 @@ impl Inspector {
             uid_next: self.uid_next,
             arrived: tally.arrived,
         };
-        let read = Read::of(command, bytes, mailbox.as_deref(), of);
+        let read = Read::of(command, bytes, mailbox.as_deref(), of).with(self.goes_with(command));
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
         let marks = read.sets_seen() && !self.stats.is_examined();
@@ -189,6 +194,7 @@ impl Inspector {
         if command.verb == Verb::Id {
             self.identify(command, bytes);
         }
+        self.follow(command, &read);
         self.stats.command(self.now_ms);
         self.ledger.count(Measure::Commands, 1);
         self.stats.seen_set |= read.sets_seen();
@@ -226,7 +232,7 @@ impl Inspector {
         };
         self.judge(&Moment::Command(&facts), tally)?;
         if self.is_read_only() {
-            return Err(Objection::End);
+            return Err(Objection::Deny(CommandRefusal::ReadOnly, String::new()));
         }
         Ok(())
     }
@@ -241,6 +247,10 @@ impl Inspector {
             }
             Deed::Moved(messages) => {
                 self.stats.moved = self.stats.moved.saturating_add(messages);
+                Ok(())
+            }
+            Deed::Dropped(mailbox) => {
+                self.ledger.deleted(&mailbox);
                 Ok(())
             }
             Deed::Appended {
@@ -337,6 +347,7 @@ impl Inspector {
         }
         let mut session = self.stats.facts(tally, self.ledger.is_first_sync(), self.now_ms);
         let mut facts = self.parties.facts(event);
+        facts.source = self.source.as_deref().unwrap_or(facts.source);
         facts.client = self.client.as_deref().or(facts.client);
         match moment {
             Moment::Command(command) => facts.command = Some(command),

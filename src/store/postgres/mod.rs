@@ -94,6 +94,7 @@ impl PostgresStore {
         let changes = Arc::new(watch::Sender::new(0));
         let listener = Listener {
             config,
+            pool: pool.clone(),
             tls,
             changes: Arc::clone(&changes),
             patience: options.wait,
@@ -110,6 +111,12 @@ impl PostgresStore {
             changes,
             listener: tokio::spawn(listener.run()),
         })
+    }
+
+    /// Asks the server for nothing but an answer.
+    async fn ask(&self) -> Result<(), StoreError> {
+        let ask = async |db: &Reader<'_>| db.row("SELECT 1", &[]).await;
+        self.pool.read(ask).await.map(drop)
     }
 
     /// A write after which live sessions must be looked at again, here and at every replica.
@@ -345,8 +352,14 @@ impl Store for PostgresStore {
         Box::pin(async move {
             self.waiting.flush(&self.pool).await?;
             // Where nothing waited nobody has asked the server, and whoever asks us wants to know.
-            let ask = async |db: &Reader<'_>| db.row("SELECT 1", &[]).await;
-            self.pool.read(ask).await.map(drop)
+            self.ask().await
+        })
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.waiting.probe(&self.pool).await?;
+            self.ask().await
         })
     }
 

@@ -1,4 +1,7 @@
 //! Connections: bounded in number, every use of them bounded in time. Whatever does not answer is not used again.
+//!
+//! A connection that was cut while nobody used it is noticed by whoever uses it next: what only reads, and what had not asked
+//! for a commit yet, is then done on a new one. A commit whose answer is lost is never asked for again.
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use deadpool_postgres::Timeouts;
 use deadpool_postgres::Transaction;
 use tokio::time::Instant;
 use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tokio_postgres::Config;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::NoTls;
@@ -25,7 +29,7 @@ use crate::store::postgres::error::Trouble;
 use crate::store::postgres::error::no_connection;
 use crate::store::postgres::listener::TELL;
 
-/// How often a transaction that lost a race with another one is tried.
+/// How often something is tried that lost a race with another transaction, or its connection.
 const TRIES: u32 = 4;
 
 /// Parameters of a statement.
@@ -85,12 +89,38 @@ impl Pool {
     /// Statements that only read, each seeing what is committed.
     pub(super) async fn read<T>(
         &self,
-        work: impl AsyncFnOnce(&Reader<'_>) -> Result<T, Trouble>,
+        work: impl AsyncFn(&Reader<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        let connection = self.connection().await?;
-        let reader = Reader(&connection);
-        let answer = timeout(self.deadline, work(&reader)).await;
-        self.settled(answer, connection).map_err(|trouble| trouble.error)
+        self.repeat(async |until| {
+            let connection = self.connection().await?;
+            let reader = Reader(&connection);
+            let answer = timeout_at(self.end(until), work(&reader)).await;
+            self.settled(answer, connection)
+        })
+        .await
+    }
+
+    /// Tries something again where nothing of it was done; the time for all tries is that for one.
+    async fn repeat<T>(&self, attempt: impl AsyncFn(Instant) -> Result<T, Trouble>) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let mut tried = 1;
+        loop {
+            match attempt(begun + self.patience()).await {
+                Err(trouble) if trouble.may_retry && tried < TRIES && begun.elapsed() < self.deadline => {
+                    tried += 1;
+                    if !trouble.connection_is_fine {
+                        // Those that idle beside one that was cut were cut with it, as far as anybody knows.
+                        self.pool.retain(|_, _| false);
+                    }
+                }
+                answer => return answer.map_err(|trouble| trouble.error),
+            }
+        }
+    }
+
+    /// When the answer must be there to something that is asked now.
+    fn end(&self, until: Instant) -> Instant {
+        until.min(Instant::now() + self.deadline)
     }
 
     /// One transaction, all or nothing; tried again where it lost a race with another one.
@@ -114,16 +144,12 @@ impl Pool {
         last: Option<&str>,
         work: impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        let begun = Instant::now();
-        let mut tried = 1;
-        loop {
-            match self.try_write(&work, last, self.deadline).await {
-                Err(trouble) if trouble.may_retry && tried < TRIES && begun.elapsed() < self.deadline => {
-                    tried += 1;
-                }
-                answer => return answer.map_err(|trouble| trouble.error),
-            }
-        }
+        self.repeat(async |until| {
+            let mut connection = self.connection().await?;
+            let answer = timeout_at(self.end(until), transact(&mut connection, &work, last)).await;
+            self.settled(answer, connection)
+        })
+        .await
     }
 
     /// As `write`, for work that takes longer: a new schema, a copy of everything.
@@ -132,20 +158,9 @@ impl Pool {
         deadline: Duration,
         work: impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        self.try_write(&work, None, deadline)
-            .await
-            .map_err(|trouble| trouble.error)
-    }
-
-    async fn try_write<T>(
-        &self,
-        work: &impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
-        last: Option<&str>,
-        deadline: Duration,
-    ) -> Result<T, Trouble> {
         let mut connection = self.connection().await?;
-        let answer = timeout(deadline, transact(&mut connection, work, last)).await;
-        self.settled(answer, connection)
+        let answer = timeout(deadline, transact(&mut connection, &work, None)).await;
+        self.settled(answer, connection).map_err(|trouble| trouble.error)
     }
 
     /// Takes a connection that failed, or still works on what nobody waits for, out of the pool.
@@ -185,7 +200,7 @@ async fn transact<T>(
             if let Some(statement) = last {
                 writer.execute(statement, &[]).await?;
             }
-            writer.0.commit().await?;
+            writer.0.commit().await.map_err(Trouble::at_commit)?;
             Ok(answer)
         }
         Err(trouble) => {

@@ -1,5 +1,9 @@
 //! What is particular to this engine: replicas, a server that is away, databases that are not ours.
 
+mod backlog;
+mod cuts;
+mod deaf;
+
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
