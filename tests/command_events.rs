@@ -183,7 +183,9 @@ async fn a_command_that_is_cut_off_behind_a_message_is_told_as_refused() {
         let events = proxy.stop().await.all();
         let told: Vec<_> = commands(&events)
             .into_iter()
-            .map(|event| ["event.code", "imap.command", "imap.mailbox", "event.reason"].map(|path| text(event, path)))
+            .map(|event| {
+                ["event.code", "imap.command", "imap.mailbox", "event.reason"].map(|path| text(event, path))
+            })
             .collect();
         assert_eq!(told, [["IW4003", "APPEND", "Trash", why]], "{more} {tail}");
     }

@@ -165,7 +165,10 @@ async fn a_certificate_that_is_renewed_in_another_directory_is_read_where_its_li
         fs::create_dir_all(root.join(directory)).unwrap();
     }
     let renew = |number: u32| {
-        let (certs, keys) = (root.join(format!("certs/{number}")), root.join(format!("keys/{number}")));
+        let (certs, keys) = (
+            root.join(format!("certs/{number}")),
+            root.join(format!("keys/{number}")),
+        );
         let made = certificate::self_signed(&certs, &["localhost".to_owned()], clock::unix()).unwrap();
         fs::rename(made.files.key, keys.join("privkey")).unwrap();
         symlink(format!("../../keys/{number}/privkey"), certs.join("privkey")).unwrap();

@@ -315,7 +315,10 @@ async fn sets_of_networks_that_a_reload_changes_hold_for_open_sessions() {
     let mut client = program.logged_in("alice", &password).await;
     client.command("s", "SELECT INBOX").await.unwrap();
     let asks = [("c NOOP", "c OK"), ("d STORE 1 +FLAGS (\\Seen)", "d OK")];
-    let denied = [("c NOOP", "c NO [NOPERM]"), ("d STORE 1 +FLAGS (\\Seen)", "d NO [NOPERM]")];
+    let denied = [
+        ("c NOOP", "c NO [NOPERM]"),
+        ("d STORE 1 +FLAGS (\\Seen)", "d NO [NOPERM]"),
+    ];
     for (office, lab, expected) in [
         (elsewhere, elsewhere, [asks[0], asks[1]]),
         (here, elsewhere, [denied[0], asks[1]]),
@@ -345,7 +348,9 @@ async fn a_login_that_old_rules_let_in_while_new_ones_came_is_judged_again() {
     .await
     .unwrap();
     let rule = |then: &str| {
-        format!("name: a-rule\ndescription: Of the test.\non: login\nwhen: login.outcome == 'success'\nthen: [{then}]\n")
+        format!(
+            "name: a-rule\ndescription: Of the test.\non: login\nwhen: login.outcome == 'success'\nthen: [{then}]\n"
+        )
     };
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("rules.yaml"), rule("log")).unwrap();

@@ -467,7 +467,10 @@ async fn messages_that_were_moved_into_a_mailbox_are_deleted_with_it_whoever_doe
     client.command("s", "SELECT INBOX").await.unwrap();
     for command in ["MOVE 1:3 x", "RENAME x y", "MOVE 1 few"] {
         let answer = client.command("m", command).await.unwrap();
-        assert!(answer.last().unwrap().starts_with("m OK"), "{command}: {answer:?}");
+        assert!(
+            answer.last().unwrap().starts_with("m OK"),
+            "{command}: {answer:?}"
+        );
     }
     // One packet: nothing is answered before the next command is judged.
     client.send("n MOVE 1:3 z\r\nd DELETE z\r\n").await.unwrap();
@@ -475,7 +478,10 @@ async fn messages_that_were_moved_into_a_mailbox_are_deleted_with_it_whoever_doe
     while !answers.iter().any(|line: &String| line.starts_with("d ")) {
         answers.push(client.response().await.unwrap());
     }
-    assert!(answers.last().unwrap().starts_with("d NO [NOPERM]"), "{answers:?}");
+    assert!(
+        answers.last().unwrap().starts_with("d NO [NOPERM]"),
+        "{answers:?}"
+    );
     let (_, other_password) = proxy.app_password("alice", MAIL_PASSWORD).await;
     let mut other = proxy.logged_in("alice", &other_password).await;
     for (name, answer) in [("y", "NO [NOPERM]"), ("few", "OK"), ("empty", "OK")] {
@@ -483,7 +489,11 @@ async fn messages_that_were_moved_into_a_mailbox_are_deleted_with_it_whoever_doe
         assert!(said[0].starts_with(&format!("d {answer}")), "{name}: {said:?}");
     }
     let transcript = backend.mail.transcript();
-    let reached = |name: &str| transcript.iter().any(|line| line.contains(&format!("DELETE {name}")));
+    let reached = |name: &str| {
+        transcript
+            .iter()
+            .any(|line| line.contains(&format!("DELETE {name}")))
+    };
     assert!(!reached("y") && !reached("z") && reached("few"), "{transcript:?}");
     proxy.stop().await;
 }

@@ -7,6 +7,7 @@
 //! Where a session may see some mailboxes only, responses that may name one are handed out too, before any of their bytes
 //! has passed: [`Scanner::watch_names`].
 
+mod line;
 mod watched;
 
 use memchr::memchr2;
@@ -16,9 +17,12 @@ use crate::imap::literal;
 use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_in_tail;
 use crate::imap::tally::Counter;
-use crate::imap::tally::MAX_DIGITS;
 use crate::imap::tally::Tally;
 
+use line::Class;
+use line::begins_fetch;
+use line::classify;
+use line::ends_plainly;
 use watched::Fate;
 
 /// Longest line that has to be held whole: status, CAPABILITY, tagged, `+`.
@@ -26,9 +30,6 @@ const MAX_HELD: usize = 64 * 1024;
 
 /// How much is kept of a line's end: what it announces, and of what, `HEADER]<4294967295>`.
 const TAIL: usize = literal::TAIL + 24;
-
-/// Longest first word that must be told from others: `CAPABILITY`.
-const LONGEST_WORD: usize = 10;
 
 /// What the scanner came to; `usize` is how many bytes of the input it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,15 +80,6 @@ enum At {
     Line,
     /// Inside a literal.
     Literal(u32),
-}
-
-/// What the beginning of a line says about it.
-enum Class {
-    Data,
-    Special,
-    /// Data that may name a mailbox, where such names are watched.
-    Named,
-    Unclear,
 }
 
 /// Follows one backend's responses.
@@ -378,55 +370,6 @@ fn line_end(bytes: &[u8], room: usize) -> Result<Option<usize>, ResponseError> {
         Some(at) if near.get(at) == Some(&b'\n') => Ok(Some(at + 1)),
         Some(_) => Err(ResponseError::Nul),
     }
-}
-
-/// True where a line begins as servers write it, `* 12 FETCH (`, in capitals.
-fn begins_fetch(line: &[u8]) -> bool {
-    let Some(rest) = line.strip_prefix(b"* ") else {
-        return false;
-    };
-    let digits = rest
-        .iter()
-        .take(MAX_DIGITS)
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    let word = rest.get(digits..).unwrap_or_default();
-    digits > 0 && word.starts_with(b" FETCH ")
-}
-
-/// True where a line's end is that of a response: no literal follows.
-fn ends_plainly(line: &[u8]) -> bool {
-    matches!(line, [.., before, b'\r', b'\n'] if *before != b'}')
-}
-
-/// Tells data from what the session must see. Only untagged status responses and CAPABILITY are not data; what begins with
-/// a number is about a message of the selected mailbox, all other data may name one.
-fn classify(line: &[u8], watches_names: bool) -> Class {
-    let data = || if watches_names { Class::Named } else { Class::Data };
-    match line {
-        [b'*', b' ', b'0'..=b'9', ..] => Class::Data,
-        [b'*', b' ', first, ..]
-            if !matches!(first.to_ascii_uppercase(), b'O' | b'N' | b'B' | b'P' | b'C') =>
-        {
-            data()
-        }
-        [b'*', b' ', word @ ..] => {
-            let end = word.iter().position(|byte| matches!(byte, b' ' | b'\r' | b'\n'));
-            match end {
-                Some(end) if is_special(word.get(..end).unwrap_or_default()) => Class::Special,
-                Some(_) => data(),
-                None if word.len() > LONGEST_WORD => data(),
-                None => Class::Unclear,
-            }
-        }
-        [b'*'] => Class::Unclear,
-        _ => Class::Special,
-    }
-}
-
-fn is_special(word: &[u8]) -> bool {
-    let special: [&[u8]; 6] = [b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH", b"CAPABILITY"];
-    special.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]

@@ -80,7 +80,10 @@ impl Moved {
     pub fn of(&self, account: &str, mailbox: &str, now_ms: u64) -> Option<u64> {
         let accounts = self.lock();
         let mailbox = key(mailbox);
-        let found = accounts.get(account)?.iter().find(|into| into.mailbox == mailbox)?;
+        let found = accounts
+            .get(account)?
+            .iter()
+            .find(|into| into.mailbox == mailbox)?;
         (!found.is_over(now_ms)).then_some(found.messages)
     }
 
@@ -135,7 +138,9 @@ fn forget_stalest(accounts: &mut HashMap<Box<str>, Vec<Filled>>) {
 /// A mailbox's name, whichever of its spellings it comes in: some servers know `INBOX.x` as `x`, and `x/` as well.
 fn key(mailbox: &str) -> String {
     let lower = mailbox.trim_end_matches(DELIMITERS).to_lowercase();
-    let below_inbox = lower.strip_prefix("inbox").and_then(|rest| rest.strip_prefix(DELIMITERS));
+    let below_inbox = lower
+        .strip_prefix("inbox")
+        .and_then(|rest| rest.strip_prefix(DELIMITERS));
     cut(below_inbox.map_or(lower.clone(), ToOwned::to_owned))
 }
 
@@ -177,7 +182,11 @@ mod tests {
         }
         moved.rename("alice", "Old", "New", 0);
         assert_eq!(moved.of("alice", "New/Post", 0), Some(300));
-        assert_eq!(moved.of("alice", "Old/Post", 0), Some(300), "the server may have refused");
+        assert_eq!(
+            moved.of("alice", "Old/Post", 0),
+            Some(300),
+            "the server may have refused"
+        );
         moved.add("alice", "older", 5, 0);
         moved.rename("alice", "old", "z", 0);
         assert_eq!(moved.of("alice", "zer", 0), None, "another name that begins so");
@@ -191,7 +200,12 @@ mod tests {
             moved.add("alice", &format!("{number}"), number, number);
         }
         moved.add("alice", &"x".repeat(100_000), 9_000, 1_000);
-        let names = |account: &str| moved.lock()[account].iter().map(|into| into.mailbox.len()).collect::<Vec<_>>();
+        let names = |account: &str| {
+            moved.lock()[account]
+                .iter()
+                .map(|into| into.mailbox.len())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names("alice").len(), MOST_MAILBOXES);
         assert!(names("alice").iter().all(|len| *len <= MAX_NAME));
         assert_eq!(moved.of("alice", "much", 1_000), Some(5_000));

@@ -374,9 +374,7 @@ impl Shared {
             let admitted = settings.still_admit(facts, lease, now);
             !(admitted && self.policy.allows(facts.session, facts.parties.as_deref()))
         };
-        let ended = self
-            .sessions
-            .end_judged(EndReason::PolicyChanged, which, is_out);
+        let ended = self.sessions.end_judged(EndReason::PolicyChanged, which, is_out);
         for facts in &ended {
             self.session_killed(facts, EndReason::PolicyChanged);
         }

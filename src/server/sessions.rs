@@ -133,7 +133,9 @@ impl Sessions {
         let listed: Vec<(Facts, Lease)> = {
             let list = self.lock();
             let among = list.open.values().filter(|open| among(&open.facts));
-            among.map(|open| (open.facts.clone(), open.lease.clone())).collect()
+            among
+                .map(|open| (open.facts.clone(), open.lease.clone()))
+                .collect()
         };
         let found = listed.into_iter().filter(|(facts, lease)| test(facts, lease));
         let found: Vec<SessionId> = found.map(|(facts, _)| facts.session).collect();
@@ -191,7 +193,9 @@ mod tests {
     #[test]
     fn nobody_waits_while_sessions_are_judged_and_those_alone_end_that_were() {
         let sessions = Arc::new(Sessions::default());
-        let mut open: Vec<_> = (0..3).map(|number| sessions.enter(facts(number), lease())).collect();
+        let mut open: Vec<_> = (0..3)
+            .map(|number| sessions.enter(facts(number), lease()))
+            .collect();
         let judged = |facts: &Facts, _: &Lease| {
             assert!(sessions.list.try_lock().is_ok(), "others may come and go");
             facts.session == SessionId::new(1)
@@ -199,7 +203,10 @@ mod tests {
         let among = |facts: &Facts| facts.session != SessionId::new(2);
         let ended = sessions.end_judged(EndReason::PolicyChanged, among, judged);
         assert_eq!(ended.len(), 1);
-        let ordered: Vec<bool> = open.iter_mut().map(|(_, orders)| orders.try_recv().is_ok()).collect();
+        let ordered: Vec<bool> = open
+            .iter_mut()
+            .map(|(_, orders)| orders.try_recv().is_ok())
+            .collect();
         assert_eq!(ordered, [false, true, false]);
         // Whoever has gone meanwhile is not ended.
         drop(open.remove(0));

@@ -228,7 +228,11 @@ impl Shared {
         let mut down = self.backends_down.lock().unwrap_or_else(PoisonError::into_inner);
         // A reload may have taken it away since; asked under the lock under which it forgets backends.
         let settings = self.settings();
-        if !settings.backends.iter().any(|known| known.name() == backend.name()) {
+        if !settings
+            .backends
+            .iter()
+            .any(|known| known.name() == backend.name())
+        {
             return;
         }
         // It is there, and its name is a text: nothing can go wrong.

@@ -112,7 +112,11 @@ fn behind_links(directory: &Path) -> BTreeSet<PathBuf> {
         found.extend(links::leads_into(&link.path()));
         let target = link.path().canonicalize().ok();
         let directory = target.as_deref().and_then(Path::parent);
-        found.extend(directory.filter(|directory| *directory != Path::new("/")).map(Path::to_owned));
+        found.extend(
+            directory
+                .filter(|directory| *directory != Path::new("/"))
+                .map(Path::to_owned),
+        );
     }
     found
 }

@@ -48,7 +48,10 @@ pub(super) fn leads_into(path: &Path) -> BTreeSet<PathBuf> {
             Leads::Here => (Some(&*at), None),
             Leads::Beside => (Some(&*at), at.parent()),
         };
-        let directories = here.into_iter().chain(beside).filter(|directory| is_deep(directory));
+        let directories = here
+            .into_iter()
+            .chain(beside)
+            .filter(|directory| is_deep(directory));
         found.extend(directories.map(Path::to_owned));
         if name == ".." {
             at.pop();
@@ -150,7 +153,10 @@ mod tests {
     fn a_directory_behind_a_link_may_be_replaced_with_the_links_in_it() {
         let (_dir, root) = tree(
             &["certs/A/cert", "keys/A/privkey"],
-            &[("live/host", "../certs/A"), ("certs/A/privkey", "../../keys/A/privkey")],
+            &[
+                ("live/host", "../certs/A"),
+                ("certs/A/privkey", "../../keys/A/privkey"),
+            ],
         );
         leads(&root, "live/host/cert", &["certs"]);
         leads(&root, "live/host/privkey", &["certs", "keys/A", "keys"]);
@@ -167,10 +173,16 @@ mod tests {
 
     #[test]
     fn links_in_a_circle_and_links_to_the_root_open_nothing_more() {
-        let (_dir, root) = tree(&[], &[("a", "b"), ("b", "a"), ("c", "/tmp"), ("d", "/"), ("e", "..")]);
+        let (_dir, root) = tree(
+            &[],
+            &[("a", "b"), ("b", "a"), ("c", "/tmp"), ("d", "/"), ("e", "..")],
+        );
         for path in ["a", "c", "d", "c/x", "d/x", "e"] {
             let found = leads_into(&root.join(path));
-            assert!(found.is_subset(&BTreeSet::from([root.clone()])), "{path}: {found:?}");
+            assert!(
+                found.is_subset(&BTreeSet::from([root.clone()])),
+                "{path}: {found:?}"
+            );
         }
     }
 }

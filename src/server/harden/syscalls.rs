@@ -131,7 +131,12 @@ fn program(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     error: libc::c_int,
 ) -> Result<BpfProgram, seccompiler::BackendError> {
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, fails_with(error), std::env::consts::ARCH.try_into()?)?;
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        fails_with(error),
+        std::env::consts::ARCH.try_into()?,
+    )?;
     filter.try_into()
 }
 
@@ -191,7 +196,9 @@ mod tests {
             let run = Command::new("/bin/true").spawn().map(|_| ());
             let odd = Socket::new(Domain::PACKET, Type::RAW, None).map(|_| ());
             // By `clone`, since there is no `clone3` here.
-            let thread = thread::Builder::new().spawn(|| ()).map(|thread| thread.join().unwrap());
+            let thread = thread::Builder::new()
+                .spawn(|| ())
+                .map(|thread| thread.join().unwrap());
             thread.unwrap();
             (run, odd, TcpListener::bind("127.0.0.1:0").map(|_| ()))
         });
@@ -250,7 +257,16 @@ mod tests {
     #[test]
     fn no_namespace_is_made_by_whichever_call_and_processes_and_threads_are() {
         // Together with this flag the kernel would not make it either, and say EINVAL.
-        let clone = |flag: &libc::c_int| vec![libc::SYS_clone, i64::from(*flag | libc::CLONE_SIGHAND), 0, 0, 0, 0];
+        let clone = |flag: &libc::c_int| {
+            vec![
+                libc::SYS_clone,
+                i64::from(*flag | libc::CLONE_SIGHAND),
+                0,
+                0,
+                0,
+                0,
+            ]
+        };
         let mut calls: Vec<_> = NAMESPACES.iter().map(clone).collect();
         calls.push(clone(&0));
         calls.push(vec![libc::SYS_clone3, 0, 0]);

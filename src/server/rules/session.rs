@@ -66,10 +66,7 @@ impl Ledger for Kept {
     }
 
     fn moved(&self, to: &str, messages: u64, now_ms: u64) {
-        self.shared
-            .policy
-            .moved
-            .add(&self.account, to, messages, now_ms);
+        self.shared.policy.moved.add(&self.account, to, messages, now_ms);
     }
 
     fn renamed(&self, from: &str, to: &str, now_ms: u64) {

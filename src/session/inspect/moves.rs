@@ -9,7 +9,10 @@ use crate::session::inspect::command::Read;
 impl Inspector {
     /// How many messages were moved lately into a mailbox that is to be deleted.
     pub(super) fn goes_with(&self, command: &Command<'_>) -> Option<u64> {
-        let mailbox = command.mailbox.as_ref().filter(|_| command.verb == Verb::Delete)?;
+        let mailbox = command
+            .mailbox
+            .as_ref()
+            .filter(|_| command.verb == Verb::Delete)?;
         self.ledger.moved_into(mailbox.as_str(), self.now_ms)
     }
 

@@ -349,7 +349,12 @@ fn one_answer_to_one_done_is_let_go_and_nothing_else() {
             Backend(said.as_bytes()),
         ];
         let client = format!("+ ok|{passed}");
-        check(&script, &client, "a IDLE|DONE|b NOOP|", Some(EndReason::BackendProtocol));
+        check(
+            &script,
+            &client,
+            "a IDLE|DONE|b NOOP|",
+            Some(EndReason::BackendProtocol),
+        );
     }
     // Without a DONE that was passed on there is nothing to let go.
     check(

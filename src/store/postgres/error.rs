@@ -68,9 +68,7 @@ impl Trouble {
 /// The connection is no more, or leads to a server that takes no writes any more: another connection may be better.
 fn was_cut(error: &Error) -> bool {
     match error.code() {
-        Some(state) => {
-            *state == SqlState::READ_ONLY_SQL_TRANSACTION || matches!(class(state), "08" | "57")
-        }
+        Some(state) => *state == SqlState::READ_ONLY_SQL_TRANSACTION || matches!(class(state), "08" | "57"),
         None => error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>()),
     }
 }

@@ -85,7 +85,9 @@ impl Listener {
                     self.move_on(DEAF).await;
                 }
                 Ok(Ended::Silent) => {}
-                Err(error) => tracing::debug!(error = %sorted(&error), "not told of changes by other replicas"),
+                Err(error) => {
+                    tracing::debug!(error = %sorted(&error), "not told of changes by other replicas")
+                }
             }
             self.move_on(RETRY).await;
         }

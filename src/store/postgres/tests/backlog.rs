@@ -20,7 +20,10 @@ async fn a_backlog_is_written_piece_by_piece_and_nothing_of_it_twice() {
     let Some(cluster) = Cluster::shared() else { return };
     let database = cluster.database();
     let store = with_a_backlog(&cluster.url(&database), 2_500).await;
-    cluster.sql(&database, "ALTER TABLE usage ADD CONSTRAINT none CHECK (false) NOT VALID");
+    cluster.sql(
+        &database,
+        "ALTER TABLE usage ADD CONSTRAINT none CHECK (false) NOT VALID",
+    );
     assert!(store.flush().await.is_err());
     assert_eq!(cluster.sql(&database, "SELECT count(*) FROM logins"), "2000");
     assert!(store.probe().await.is_err(), "nothing can be written");

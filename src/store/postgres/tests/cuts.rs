@@ -85,7 +85,12 @@ fn deafen(sent: &mut [u8]) {
 }
 
 /// Passes bytes on until the connection ends or is cut.
-async fn pass(number: usize, mut client: UnixStream, mut server: UnixStream, cuts: Arc<Cuts>) -> io::Result<()> {
+async fn pass(
+    number: usize,
+    mut client: UnixStream,
+    mut server: UnixStream,
+    cuts: Arc<Cuts>,
+) -> io::Result<()> {
     let (mut asked, mut answered) = ([0; 16_384], [0; 16_384]);
     loop {
         tokio::select! {
