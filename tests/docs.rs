@@ -72,7 +72,7 @@ fn every_reason_has_its_row_in_the_docs() {
 #[test]
 fn every_metric_has_its_row_in_the_docs() {
     let metrics = Metrics::new().unwrap();
-    metrics.backends.named("main").unwrap();
+    metrics.backends.configured(["main"]).unwrap();
     metrics.sinks.named("stdout").unwrap();
     let text = metrics.render().unwrap();
     let labels = labels(&text);

@@ -29,8 +29,12 @@ use support::program::Place;
 use support::program::Program;
 use support::program::until;
 use support::proxy::yaml;
+use support::scripted::Move;
+use support::scripted::Scripted;
+use support::scripted::say;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const MAIL_PASSWORD: &str = "right horse";
@@ -352,6 +356,46 @@ async fn new_sessions_go_to_the_new_backend_and_open_ones_stay_where_they_are() 
     reload(&place).await;
     assert!(program.connect_from([127, 0, 0, 2]).await.is_err());
     program.logged("connection refused").await;
+}
+
+/// Also where somebody is on the way in by it, and is told so only once it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_a_reload_takes_away_is_neither_up_nor_down() {
+    let backend = backend().await;
+    let (let_in, gate) = watch::channel(false);
+    let slow = Scripted::start(vec![vec![
+        say("* OK [CAPABILITY IMAP4rev1] ready"),
+        Move::Expect("LOGIN"),
+        Move::Gate(gate),
+        say("{tag} OK [CAPABILITY IMAP4rev1] in"),
+        Move::Drain,
+    ]])
+    .await
+    .unwrap();
+    let place = Place::new(slow.addr, "");
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    assert_eq!(program.metric("imapwarden_backend_up{backend=\"mail\"}").await, 1);
+    let mut late = program.connect().await;
+    late.send(format!("l LOGIN alice {password}\r\n")).await.unwrap();
+    until("the backend is asked", || async {
+        slow.lines().iter().any(|line| line.contains("LOGIN"))
+    })
+    .await;
+    rewrite(
+        &place,
+        &yaml(backend.addr, "").replace("name: mail", "name: other"),
+    );
+    reload(&place).await;
+    let_in.send(true).unwrap();
+    let answer = late.response().await.unwrap();
+    assert!(answer.starts_with("l OK"), "{answer}");
+    let (_, metrics) = program.get("/metrics").await;
+    let up: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.starts_with("imapwarden_backend_up"))
+        .collect();
+    assert_eq!(up, ["imapwarden_backend_up{backend=\"other\"} 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

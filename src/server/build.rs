@@ -95,10 +95,9 @@ pub(super) async fn server(
         slowest_refusal_ms: AtomicU64::new(0),
         backends_down: Mutex::default(),
     });
-    for backend in shared.settings().backends.iter() {
-        let known = shared.metrics.backends.named(backend.name())?;
-        known.up(true);
-    }
+    let settings = shared.settings();
+    let names = settings.backends.iter().map(|backend| backend.name());
+    shared.metrics.backends.configured(names)?;
     let given = config.clone();
     let control = config.state.control_socket();
     Ok(Server {

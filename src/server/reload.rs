@@ -252,8 +252,9 @@ impl Reloader {
         shared.policy.memory.set_options(config.rules.first_sync.clone());
         shared.policy.put(prepared.rules, rules::sets(&config));
         set_limits(shared, &before.config, &config);
-        known_backends(shared, &before, &prepared.settings);
-        shared.settings.store(Arc::new(prepared.settings));
+        let settings = Arc::new(prepared.settings);
+        shared.settings.store(Arc::clone(&settings));
+        known_backends(shared, &before, &settings);
         shared.next_generation();
         if let Some(log) = &self.log {
             log.set_level(config.log.level);
@@ -330,12 +331,19 @@ fn set_limits(shared: &Shared, before: &Config, config: &Config) {
     limits.bans.set_options(config.ban_options());
 }
 
-/// A backend that is new counts as usable until somebody has tried.
+/// A backend that is new counts as usable until somebody has tried; of one that is gone nobody can say.
 fn known_backends(shared: &Shared, before: &Settings, after: &Settings) {
-    let was_there = |name: &str| before.backends.iter().any(|backend| backend.name() == name);
-    for backend in after.backends.iter().filter(|backend| !was_there(backend.name())) {
-        if let Ok(known) = shared.metrics.backends.named(backend.name()) {
-            known.up(true);
+    let is_in =
+        |settings: &Settings, name: &str| settings.backends.iter().any(|backend| backend.name() == name);
+    for backend in after.backends.iter() {
+        if !is_in(before, backend.name()) {
+            // The series of its name were made when it was read.
+            let _ = shared.metrics.backends.up(backend.name(), true);
+        }
+    }
+    for backend in before.backends.iter() {
+        if !is_in(after, backend.name()) {
+            shared.forget_backend(backend.name());
         }
     }
 }

@@ -225,8 +225,18 @@ impl Shared {
         };
         counted.login(outcome, took);
         let is_down = backend.health().is_open;
-        counted.up(!is_down);
         let mut down = self.backends_down.lock().unwrap_or_else(PoisonError::into_inner);
+        // A reload may have taken it away since; asked under the lock under which it forgets backends.
+        let settings = self.settings();
+        if !settings
+            .backends
+            .iter()
+            .any(|known| known.name() == backend.name())
+        {
+            return;
+        }
+        // It is there, and its name is a text: nothing can go wrong.
+        let _ = self.metrics.backends.up(backend.name(), !is_down);
         let was_down = down.contains(backend.name());
         match (was_down, is_down) {
             (false, true) => {
@@ -246,6 +256,13 @@ impl Shared {
             }
             _ => {}
         }
+    }
+
+    /// A backend is configured no more: it is neither up nor down.
+    pub(super) fn forget_backend(&self, name: &str) {
+        let mut down = self.backends_down.lock().unwrap_or_else(PoisonError::into_inner);
+        down.remove(name);
+        self.metrics.backends.removed(name);
     }
 
     /// Bans a network that guessed too often, where that is configured. In memory only: it is a brake on a running attack,

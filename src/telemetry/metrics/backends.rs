@@ -6,7 +6,6 @@ use prometheus::Histogram;
 use prometheus::HistogramVec;
 use prometheus::IntCounter;
 use prometheus::IntCounterVec;
-use prometheus::IntGauge;
 use prometheus::IntGaugeVec;
 
 use crate::telemetry::metrics::MetricsError;
@@ -49,12 +48,29 @@ impl Backends {
     /// As [`Backends::named`].
     pub fn configured<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), MetricsError> {
         for name in names {
-            self.named(name)?.up(true);
+            self.named(name)?;
+            self.up(name, true)?;
         }
         Ok(())
     }
 
-    /// The metrics of one backend. Names must come from the configuration: each is kept for ever.
+    /// The backend is used, or left alone after failures.
+    ///
+    /// # Errors
+    /// As [`Backends::named`].
+    pub fn up(&self, name: &str, up: bool) -> Result<(), MetricsError> {
+        let gauge = self.up.get_metric_with_label_values(&[name])?;
+        gauge.set(i64::from(up));
+        Ok(())
+    }
+
+    /// A backend is configured no more: nobody can say whether it is up. What it counted stays.
+    pub fn removed(&self, name: &str) {
+        // An error means that there is no such series.
+        let _ = self.up.remove_label_values(&[name]);
+    }
+
+    /// What is counted of one backend. Names must come from the configuration: each is kept for ever.
     ///
     /// # Errors
     /// Never for a name that is text; the library's signature says otherwise.
@@ -68,19 +84,17 @@ impl Backends {
             refused: login(Outcome::Refused)?,
             unavailable: login(Outcome::Unavailable)?,
             seconds: self.seconds.get_metric_with_label_values(&[name])?,
-            up: self.up.get_metric_with_label_values(&[name])?,
         })
     }
 }
 
-/// The metrics of one backend; cheap to clone.
+/// What is counted of one backend; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Backend {
     success: IntCounter,
     refused: IntCounter,
     unavailable: IntCounter,
     seconds: Histogram,
-    up: IntGauge,
 }
 
 impl Backend {
@@ -93,10 +107,5 @@ impl Backend {
         }
         .inc();
         self.seconds.observe(took.as_secs_f64());
-    }
-
-    /// The backend is used, or left alone after failures.
-    pub fn up(&self, up: bool) {
-        self.up.set(i64::from(up));
     }
 }

@@ -232,7 +232,7 @@ mod tests {
             value(&metrics, "imapwarden_backend_up{backend=\"main\"}").unwrap(),
             "1"
         );
-        backend.up(false);
+        metrics.backends.up("main", false).unwrap();
         backend.login(Outcome::Unavailable, Duration::ZERO);
         metrics.connections.tls_succeeded("1.3", true);
         metrics.connections.tls_failed();
@@ -259,6 +259,21 @@ mod tests {
         ] {
             assert_eq!(value(&metrics, series).as_deref(), Some(expected), "{series}");
         }
+    }
+
+    #[test]
+    fn a_backend_that_is_gone_is_neither_up_nor_down_and_what_it_counted_stays() {
+        let metrics = Metrics::new().unwrap();
+        metrics.backends.configured(["old", "new"]).unwrap();
+        let late = metrics.backends.named("old").unwrap();
+        metrics.backends.removed("old");
+        metrics.backends.removed("old");
+        late.login(Outcome::Success, Duration::ZERO);
+        metrics.backends.named("old").unwrap();
+        let up = |name: &str| value(&metrics, &format!("imapwarden_backend_up{{backend=\"{name}\"}}"));
+        assert_eq!((up("old"), up("new").as_deref()), (None, Some("1")));
+        let counted = "imapwarden_backend_logins_total{backend=\"old\",outcome=\"success\"}";
+        assert_eq!(value(&metrics, counted).as_deref(), Some("1"));
     }
 
     #[test]
