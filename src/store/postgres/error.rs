@@ -13,7 +13,8 @@ use crate::store::StoreError;
 pub(super) struct Trouble {
     /// For the caller.
     pub(super) error: StoreError,
-    /// The transaction lost a race with another one, and may be tried again.
+    /// Nothing of it was done, and it may go well at the next try: a race with another transaction was lost, or the connection
+    /// was cut before a commit was asked for.
     pub(super) may_retry: bool,
     /// The connection answers properly; one that does not is not used again.
     pub(super) connection_is_fine: bool,
@@ -43,11 +44,32 @@ impl From<Error> for Trouble {
         };
         // The server cancels a statement at its time limit, and is fine after it.
         let cancelled = state.as_ref() == Some(&SqlState::QUERY_CANCELED);
+        let raced = state.as_ref().is_some_and(|state| lost_race.contains(state));
         Self {
-            may_retry: state.as_ref().is_some_and(|state| lost_race.contains(state)),
+            may_retry: raced || (!cancelled && was_cut(&error)),
             connection_is_fine: cancelled || state.as_ref().is_some_and(|state| !gone(state)),
             error: sorted(&error),
         }
+    }
+}
+
+impl Trouble {
+    /// The same, met when a commit was asked for: where the connection was cut, nobody knows whether it was done.
+    pub(super) fn at_commit(error: Error) -> Self {
+        let unknown = was_cut(&error);
+        let trouble = Self::from(error);
+        Self {
+            may_retry: trouble.may_retry && !unknown,
+            ..trouble
+        }
+    }
+}
+
+/// The connection is no more, or leads to a server that takes no writes any more: another connection may be better.
+fn was_cut(error: &Error) -> bool {
+    match error.code() {
+        Some(state) => *state == SqlState::READ_ONLY_SQL_TRANSACTION || matches!(class(state), "08" | "57"),
+        None => error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>()),
     }
 }
 

@@ -1,4 +1,7 @@
 //! Connections: bounded in number, every use of them bounded in time. Whatever does not answer is not used again.
+//!
+//! A connection that was cut while nobody used it is noticed by whoever uses it next: what only reads, and what had not asked
+//! for a commit yet, is then done on a new one. A commit whose answer is lost is never asked for again.
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use deadpool_postgres::Timeouts;
 use deadpool_postgres::Transaction;
 use tokio::time::Instant;
 use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tokio_postgres::Config;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::NoTls;
@@ -25,11 +29,26 @@ use crate::store::postgres::error::Trouble;
 use crate::store::postgres::error::no_connection;
 use crate::store::postgres::listener::TELL;
 
-/// How often a transaction that lost a race with another one is tried.
+/// How often something is tried that lost a race with another transaction, or its connection.
 const TRIES: u32 = 4;
 
 /// Parameters of a statement.
 pub(super) type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
+
+/// How often something was tried, and since when.
+struct Tries {
+    begun: Instant,
+    count: u32,
+}
+
+impl Tries {
+    fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+            count: 1,
+        }
+    }
+}
 
 /// The connections.
 #[derive(Clone)]
@@ -85,12 +104,49 @@ impl Pool {
     /// Statements that only read, each seeing what is committed.
     pub(super) async fn read<T>(
         &self,
-        work: impl AsyncFnOnce(&Reader<'_>) -> Result<T, Trouble>,
+        work: impl AsyncFn(&Reader<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
+        let mut tries = Tries::begin();
+        loop {
+            match self.try_read(&work, self.until(&tries)).await {
+                Err(trouble) if self.tries_again(&mut tries, &trouble) => {}
+                answer => return answer.map_err(|trouble| trouble.error),
+            }
+        }
+    }
+
+    async fn try_read<T>(
+        &self,
+        work: &impl AsyncFn(&Reader<'_>) -> Result<T, Trouble>,
+        until: Instant,
+    ) -> Result<T, Trouble> {
         let connection = self.connection().await?;
         let reader = Reader(&connection);
-        let answer = timeout(self.deadline, work(&reader)).await;
-        self.settled(answer, connection).map_err(|trouble| trouble.error)
+        let answer = timeout_at(self.end(until), work(&reader)).await;
+        self.settled(answer, connection)
+    }
+
+    /// When all tries are over: together they take no longer than one may.
+    fn until(&self, tries: &Tries) -> Instant {
+        tries.begun + self.patience()
+    }
+
+    /// When the answer must be there to something that is asked now.
+    fn end(&self, until: Instant) -> Instant {
+        until.min(Instant::now() + self.deadline)
+    }
+
+    /// Whether something is tried again: nothing of it was done, and there is time.
+    fn tries_again(&self, tries: &mut Tries, trouble: &Trouble) -> bool {
+        if !trouble.may_retry || tries.count >= TRIES || tries.begun.elapsed() >= self.deadline {
+            return false;
+        }
+        tries.count += 1;
+        if !trouble.connection_is_fine {
+            // Those that idle beside one that was cut were cut with it, as far as anybody knows.
+            self.pool.retain(|_, _| false);
+        }
+        true
     }
 
     /// One transaction, all or nothing; tried again where it lost a race with another one.
@@ -114,16 +170,24 @@ impl Pool {
         last: Option<&str>,
         work: impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        let begun = Instant::now();
-        let mut tried = 1;
+        let mut tries = Tries::begin();
         loop {
-            match self.try_write(&work, last, self.deadline).await {
-                Err(trouble) if trouble.may_retry && tried < TRIES && begun.elapsed() < self.deadline => {
-                    tried += 1;
-                }
+            match self.try_write(&work, last, self.until(&tries)).await {
+                Err(trouble) if self.tries_again(&mut tries, &trouble) => {}
                 answer => return answer.map_err(|trouble| trouble.error),
             }
         }
+    }
+
+    async fn try_write<T>(
+        &self,
+        work: &impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
+        last: Option<&str>,
+        until: Instant,
+    ) -> Result<T, Trouble> {
+        let mut connection = self.connection().await?;
+        let answer = timeout_at(self.end(until), transact(&mut connection, work, last)).await;
+        self.settled(answer, connection)
     }
 
     /// As `write`, for work that takes longer: a new schema, a copy of everything.
@@ -132,20 +196,9 @@ impl Pool {
         deadline: Duration,
         work: impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        self.try_write(&work, None, deadline)
-            .await
-            .map_err(|trouble| trouble.error)
-    }
-
-    async fn try_write<T>(
-        &self,
-        work: &impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
-        last: Option<&str>,
-        deadline: Duration,
-    ) -> Result<T, Trouble> {
         let mut connection = self.connection().await?;
-        let answer = timeout(deadline, transact(&mut connection, work, last)).await;
-        self.settled(answer, connection)
+        let answer = timeout(deadline, transact(&mut connection, &work, None)).await;
+        self.settled(answer, connection).map_err(|trouble| trouble.error)
     }
 
     /// Takes a connection that failed, or still works on what nobody waits for, out of the pool.
@@ -185,7 +238,7 @@ async fn transact<T>(
             if let Some(statement) = last {
                 writer.execute(statement, &[]).await?;
             }
-            writer.0.commit().await?;
+            writer.0.commit().await.map_err(Trouble::at_commit)?;
             Ok(answer)
         }
         Err(trouble) => {

@@ -1,5 +1,7 @@
 //! What is particular to this engine: replicas, a server that is away, databases that are not ours.
 
+mod cuts;
+
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
