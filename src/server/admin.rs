@@ -37,7 +37,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if *shared.shutdown.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
-    match shared.store.flush().await {
+    match shared.store.probe().await {
         Ok(()) => "ready\n".into_response(),
         Err(error) => {
             shared.store_failed(&error);

@@ -167,6 +167,10 @@ pub trait Store: Send + Sync {
     fn note(&self, note: Note);
     /// Writes all notes now: at shutdown, and before an exact answer is needed.
     fn flush(&self) -> Answer<'_, ()>;
+    /// Whether the store answers and takes what waits to be written; how much of it there is makes no difference.
+    fn probe(&self) -> Answer<'_, ()> {
+        self.flush()
+    }
     /// Deletes what is over: windows, bans, abandoned enrolments; what users did more than 90 days ago; what they have not
     /// come with for a year; app passwords that ended a year ago. To be called every few minutes.
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()>;

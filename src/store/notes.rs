@@ -94,6 +94,20 @@ impl Notes {
             && self.allowances.is_empty()
     }
 
+    /// Takes so many of them at most, kind by kind.
+    pub(super) fn piece(&mut self, most: usize) -> Self {
+        let mut room = most;
+        Self {
+            windows: part(&mut self.windows, &mut room),
+            habits: part(&mut self.habits, &mut room),
+            logins: part(&mut self.logins, &mut room),
+            usage: part(&mut self.usage, &mut room),
+            networks: part(&mut self.networks, &mut room),
+            uses: part(&mut self.uses, &mut room),
+            allowances: part(&mut self.allowances, &mut room),
+        }
+    }
+
     /// Puts back what could not be written, as if it had come before what came since.
     pub(super) fn put_back(&mut self, older: Self) {
         put_back(&mut self.uses, older.uses, newer_use);
@@ -118,6 +132,20 @@ fn newer_use(kept: &mut LastUse, later: LastUse) {
 
 fn sum(kept: &mut Amounts, later: Amounts) {
     kept.add_all(&later);
+}
+
+/// Takes notes of one kind, as many as there is room for.
+fn part<K, V>(kept: &mut HashMap<K, V>, room: &mut usize) -> HashMap<K, V>
+where
+    K: Eq + std::hash::Hash,
+{
+    let part = if kept.len() <= *room {
+        std::mem::take(kept)
+    } else {
+        kept.extract_if(|_, _| true).take(*room).collect()
+    };
+    *room -= part.len();
+    part
 }
 
 /// Keeps a note, or joins it to the one about the same thing.
@@ -243,6 +271,29 @@ mod tests {
         assert_eq!(kept.spent, Some((15, UnixTime(4))));
         assert_eq!(kept.family.as_deref(), Some("k9"));
         assert_eq!(kept.ended, Some(UnixTime(5)));
+    }
+
+    #[test]
+    fn pieces_are_as_large_as_asked_for_and_together_they_are_everything() {
+        let mut notes = Notes::default();
+        for number in 0..25 {
+            notes.add(used(number, 1));
+            notes.add(Note::LoggedIn(user(&number.to_string()), UnixTime(1)));
+        }
+        let mut sizes = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        loop {
+            let piece = notes.piece(20);
+            if piece.is_empty() {
+                break;
+            }
+            sizes.push(piece.uses.len() + piece.logins.len());
+            seen.extend(piece.uses.keys().map(ToString::to_string));
+            seen.extend(piece.logins.keys().map(|user| format!("login {}", user.as_str())));
+        }
+        assert_eq!(sizes, [20, 20, 10]);
+        assert_eq!(seen.len(), 50);
+        assert!(notes.is_empty());
     }
 
     #[test]

@@ -112,6 +112,12 @@ impl PostgresStore {
         })
     }
 
+    /// Asks the server for nothing but an answer.
+    async fn ask(&self) -> Result<(), StoreError> {
+        let ask = async |db: &Reader<'_>| db.row("SELECT 1", &[]).await;
+        self.pool.read(ask).await.map(drop)
+    }
+
     /// A write after which live sessions must be looked at again, here and at every replica.
     async fn write_and_tell<T>(
         &self,
@@ -345,8 +351,14 @@ impl Store for PostgresStore {
         Box::pin(async move {
             self.waiting.flush(&self.pool).await?;
             // Where nothing waited nobody has asked the server, and whoever asks us wants to know.
-            let ask = async |db: &Reader<'_>| db.row("SELECT 1", &[]).await;
-            self.pool.read(ask).await.map(drop)
+            self.ask().await
+        })
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.waiting.probe(&self.pool).await?;
+            self.ask().await
         })
     }
 

@@ -1,4 +1,4 @@
-//! Writes the notes that wait: a few statements over many rows each, in one transaction. What replicas note adds up, or the
+//! Writes a piece of the notes that wait: a few statements over many rows each, in one transaction. What replicas note adds up, or the
 //! newest of it stays; nothing is replaced by what is older.
 
 use crate::store::Habit;
@@ -18,7 +18,7 @@ use crate::types::Measure;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
-/// Writes everything, or nothing. Replicas write one after the other, so that they never wait for each other in a circle.
+/// Writes all of the piece, or nothing. Replicas write one after the other, so that they never wait for each other in a circle.
 pub(super) async fn write(db: &Writer<'_>, notes: &Notes) -> Result<(), Trouble> {
     Lock::Notes.take(db).await?;
     // In the order in which a reset goes through the tables: the two wait for each other in one direction only.

@@ -1,5 +1,6 @@
 //! What is particular to this engine: replicas, a server that is away, databases that are not ours.
 
+mod backlog;
 mod cuts;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tokio::sync::MutexGuard;
 use tokio::sync::Notify;
 
 use crate::store::Note;
@@ -14,11 +15,17 @@ use crate::store::postgres::notes;
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::pool::Writer;
 
+/// Most notes that are written in one transaction: a long one would keep other replicas waiting, and might not end in time.
+const PIECE: usize = 1_000;
+
+/// Most pieces that one flush writes; more than can wait at once.
+const MOST_PIECES: usize = 500;
+
 /// Notes that wait.
 #[derive(Default)]
 pub(super) struct Waiting {
     notes: Mutex<Notes>,
-    /// One at a time: who asks for a flush waits for the one under way.
+    /// One piece at a time: who asks for a flush waits for the piece under way.
     writing: tokio::sync::Mutex<()>,
     closed: Notify,
 }
@@ -37,24 +44,42 @@ impl Waiting {
         self.closed.notify_one();
     }
 
-    /// Writes what waits; on failure, and where the caller gives up, it waits on. Where the answer to a commit was lost, what
-    /// adds up may count twice: that is better than not at all.
+    /// Writes what waits, piece by piece; on failure, and where the caller gives up, what is left waits on. Where the answer to
+    /// a commit was lost, what adds up may count twice: that is better than not at all.
     pub(super) async fn flush(&self, pool: &Pool) -> Result<(), StoreError> {
-        let Ok(_turn) = tokio::time::timeout(pool.patience(), self.writing.lock()).await else {
-            return Err(StoreError::Unavailable("notes are being written".to_owned()));
-        };
+        for _ in 0..MOST_PIECES {
+            let Ok(turn) = tokio::time::timeout(pool.patience(), self.writing.lock()).await else {
+                return Err(StoreError::Unavailable("notes are being written".to_owned()));
+            };
+            if !self.write_piece(pool, turn).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one piece, unless somebody is at it: says whether writing goes well, however much waits.
+    pub(super) async fn probe(&self, pool: &Pool) -> Result<(), StoreError> {
+        match self.writing.try_lock() {
+            Ok(turn) => self.write_piece(pool, turn).await.map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// False where nothing waits.
+    async fn write_piece(&self, pool: &Pool, _turn: MutexGuard<'_, ()>) -> Result<bool, StoreError> {
         let mut taken = Taken {
-            notes: Arc::new(self.with(std::mem::take)),
+            notes: Arc::new(self.with(|notes| notes.piece(PIECE))),
             of: self,
         };
         if taken.notes.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let on_their_way = Arc::clone(&taken.notes);
         pool.write(async move |db: &Writer<'_>| notes::write(db, &on_their_way).await)
             .await?;
         taken.notes = Arc::default();
-        Ok(())
+        Ok(true)
     }
 }
 
