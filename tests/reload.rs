@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use imapwarden::auth::accounts::Accounts;
+use imapwarden::auth::totp;
 use imapwarden::server::clock;
 use imapwarden::store::MfaSetting;
 use imapwarden::store::User;
@@ -32,6 +33,7 @@ use support::proxy::yaml;
 use support::scripted::Move;
 use support::scripted::Scripted;
 use support::scripted::say;
+use tempfile::TempDir;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
@@ -96,7 +98,7 @@ async fn twenty_reloads_under_two_hundred_busy_sessions_drop_none_and_change_no_
             ),
         )
     };
-    let dir = tempfile::TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let rule = |verb: &str| {
         format!(
             "name: a-rule\ndescription: Of the test.\non: command\nwhen: command.verb == '{verb}'\nthen: [deny]\n"
@@ -291,6 +293,91 @@ async fn sessions_from_a_network_that_is_no_longer_allowed_end_and_others_do_not
     assert_eq!(text(&killed, "event.reason"), "policy_changed");
     assert!(program.connect_from([127, 0, 0, 2]).await.is_err());
     works(&mut here).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sets_of_networks_that_a_reload_changes_hold_for_open_sessions() {
+    let backend = backend().await;
+    let dir = TempDir::new().unwrap();
+    let rules = "rules:
+  - {name: not-here, description: Of the test., on: command, when: command.verb == 'NOOP' && 'office' in source.networks, then: [deny]}
+  - {name: look-only, description: Of the test., on: login, when: login.outcome == 'success' && 'lab' in source.networks, then: [read_only]}
+";
+    fs::write(dir.path().join("rules.yaml"), rules).unwrap();
+    let version = |office: &str, lab: &str| {
+        let more = format!("networks: {{office: [{office}], lab: [{lab}]}}\nrules: {{files: [rules.yaml]}}");
+        yaml(backend.addr, &more)
+    };
+    let (here, elsewhere) = ("127.0.0.0/8", "192.0.2.0/24");
+    let place = Place::in_directory(dir, &version(elsewhere, elsewhere));
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let mut client = program.logged_in("alice", &password).await;
+    client.command("s", "SELECT INBOX").await.unwrap();
+    let asks = [("c NOOP", "c OK"), ("d STORE 1 +FLAGS (\\Seen)", "d OK")];
+    let denied = [
+        ("c NOOP", "c NO [NOPERM]"),
+        ("d STORE 1 +FLAGS (\\Seen)", "d NO [NOPERM]"),
+    ];
+    for (office, lab, expected) in [
+        (elsewhere, elsewhere, [asks[0], asks[1]]),
+        (here, elsewhere, [denied[0], asks[1]]),
+        (elsewhere, here, [asks[0], denied[1]]),
+    ] {
+        rewrite(&place, &version(office, lab));
+        assert_eq!(reload(&place).await["ended"], 0);
+        for (line, answer) in expected {
+            let (tag, command) = line.split_once(' ').unwrap();
+            let answers = client.command(tag, command).await.unwrap();
+            assert!(answers.last().unwrap().starts_with(answer), "{line}: {answers:?}");
+        }
+    }
+}
+
+/// It was judged, and is not listed yet: whoever asks which sessions there are does not find it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_old_rules_let_in_while_new_ones_came_is_judged_again() {
+    let (let_in, gate) = watch::channel(false);
+    let slow = Scripted::start(vec![vec![
+        say("* OK [CAPABILITY IMAP4rev1] ready"),
+        Move::Expect("LOGIN"),
+        Move::Gate(gate),
+        say("{tag} OK [CAPABILITY IMAP4rev1] in"),
+        Move::Drain,
+    ]])
+    .await
+    .unwrap();
+    let rule = |then: &str| {
+        format!(
+            "name: a-rule\ndescription: Of the test.\non: login\nwhen: login.outcome == 'success'\nthen: [{then}]\n"
+        )
+    };
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("rules.yaml"), rule("log")).unwrap();
+    let more = "rules: {files: [rules.yaml], packs: []}";
+    let place = Place::in_directory(dir, &yaml(slow.addr, more));
+    let secret = place.one_time_codes("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let mut client = program.connect().await;
+    let code = totp::code_at(&secret, clock::unix()).unwrap();
+    let login = format!("l LOGIN alice \"{MAIL_PASSWORD};{code}\"\r\n");
+    client.send(login).await.unwrap();
+    until("the backend is asked", || async {
+        slow.lines().iter().any(|line| line.contains("LOGIN"))
+    })
+    .await;
+    // The trusted window cannot be opened for now, and the session does not begin before that.
+    let store = rusqlite::Connection::open(place.path("data/imapwarden.db")).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let_in.send(true).unwrap();
+    program.events.wait(0, "rule_matched").await.unwrap();
+    fs::write(place.path("rules.yaml"), rule("deny")).unwrap();
+    assert_eq!(reload(&place).await["ended"], 0);
+    store.execute_batch("ROLLBACK").unwrap();
+    let (_, killed) = program.events.wait(0, "session_killed").await.unwrap();
+    assert_eq!(text(&killed, "event.reason"), "policy_changed");
+    let rest = String::from_utf8(client.rest().await.unwrap()).unwrap();
+    assert!(rest.contains("* BYE"), "{rest}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,13 +12,8 @@ mod support;
 use std::time::Duration;
 use std::time::Instant;
 
-use imapwarden::auth::accounts::Accounts;
 use imapwarden::auth::totp;
 use imapwarden::server::clock;
-use imapwarden::types::Secret;
-use imapwarden::types::UnixTime;
-use imapwarden::types::UserName;
-use support::base32;
 use support::client::TlsClient;
 use support::events::text;
 use support::memory::Mail;
@@ -91,28 +86,13 @@ async fn try_login(program: &Program, arguments: &str) -> String {
     answer.last().unwrap().clone()
 }
 
-/// A user with one-time codes; the secret.
-async fn enrol(place: &Place, name: &str) -> Secret {
-    let user = UserName::parse(name.as_bytes()).unwrap();
-    place.app_password(name, MAIL_PASSWORD).await;
-    let (store, keys) = place.open().await;
-    let accounts = Accounts::new(&*store, &keys);
-    let begun = accounts.begin_totp(&user, "test", clock::unix()).await.unwrap();
-    let secret = base32::decode(std::str::from_utf8(begun.typed.expose()).unwrap());
-    // The code of the step before: the present one stays unused.
-    let code = totp::code_at(&secret, UnixTime(clock::unix().0 - 30)).unwrap();
-    let code = Secret::from(code.as_str());
-    accounts.confirm_totp(&user, &code, clock::unix()).await.unwrap();
-    secret
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_enters_once_through_whichever_replica() {
     let Some(cluster) = Cluster::start("") else { return };
     let backend = backend().await;
     let more = "second_factor: {totp: {window: 0s, window_idle: 0s}}";
     let replicas = Replicas::start(&cluster, &backend, more).await;
-    let secret = enrol(&replicas.places[0], "bob").await;
+    let secret = replicas.places[0].one_time_codes("bob", MAIL_PASSWORD).await;
     let code = totp::code_at(&secret, clock::unix()).unwrap();
     let login = format!("bob \"{MAIL_PASSWORD};{code}\"");
     let [one, two, three] = [0, 1, 2].map(|at| try_login(&replicas.programs[at], &login));
@@ -133,7 +113,7 @@ async fn a_clients_other_connections_need_no_new_code_at_whichever_replica() {
     let Some(cluster) = Cluster::start("") else { return };
     let backend = backend().await;
     let replicas = Replicas::start(&cluster, &backend, "").await;
-    let secret = enrol(&replicas.places[0], "bob").await;
+    let secret = replicas.places[0].one_time_codes("bob", MAIL_PASSWORD).await;
     let code = totp::code_at(&secret, clock::unix()).unwrap();
     let login = format!("bob \"{MAIL_PASSWORD};{code}\"");
     for program in &replicas.programs {

@@ -40,7 +40,7 @@ impl Lease {
         }
     }
 
-    pub(super) fn unknown(user: UserName, ip: IpAddr) -> Self {
+    pub(crate) fn unknown(user: UserName, ip: IpAddr) -> Self {
         Self {
             account: user.clone(),
             user,

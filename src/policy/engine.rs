@@ -30,6 +30,7 @@ use crate::policy::rules::Mode;
 use crate::policy::rules::Rule;
 use crate::policy::rules::RuleSet;
 use crate::policy::rules::Threshold;
+use crate::policy::sets::NetworkSets;
 use crate::policy::window::Scale;
 use crate::types::Prefix;
 use crate::types::SessionId;
@@ -71,6 +72,7 @@ impl SessionCounters {
 #[derive(Debug)]
 pub struct Engine {
     rules: Vec<Ready>,
+    sets: NetworkSets,
     index: Index,
     revision: Arc<str>,
     shadow: bool,
@@ -104,10 +106,22 @@ impl Engine {
         Self {
             index: Index::new(rules.iter().map(|ready| &*ready.rule)),
             rules,
+            sets: NetworkSets::default(),
             revision: set.revision,
             shadow,
             counters,
         }
+    }
+
+    /// The same, with sets of networks.
+    #[must_use]
+    pub fn with_networks(self, sets: NetworkSets) -> Self {
+        Self { sets, ..self }
+    }
+
+    /// The names of the sets that an address is in.
+    pub fn networks_of(&self, ip: IpAddr) -> Vec<Arc<str>> {
+        self.sets.of(ip)
     }
 
     /// Judges a moment. `now_ms` may come from any clock that does not step back, the same for all sessions.

@@ -14,6 +14,7 @@ pub mod family;
 pub mod first_sync;
 mod index;
 pub mod rules;
+pub mod sets;
 pub mod table;
 mod units;
 mod window;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::auth::gate::Gate;
+use crate::auth::lease::Lease;
 use crate::config::Config;
 use crate::config::ConfigProblems;
 use crate::net::geo;
@@ -369,11 +370,11 @@ impl Shared {
     /// Ends those of some sessions that would not be let in by what is in force; says how many.
     fn rejudge(&self, which: impl Fn(&Facts) -> bool, now: UnixTime) -> usize {
         let settings = self.settings();
-        let ended = self.sessions.end_by(EndReason::PolicyChanged, |facts, lease| {
-            which(facts)
-                && !(settings.still_admit(facts, lease, now)
-                    && self.policy.allows(facts.session, facts.parties.as_deref()))
-        });
+        let is_out = |facts: &Facts, lease: &Lease| {
+            let admitted = settings.still_admit(facts, lease, now);
+            !(admitted && self.policy.allows(facts.session, facts.parties.as_deref()))
+        };
+        let ended = self.sessions.end_judged(EndReason::PolicyChanged, which, is_out);
         for facts in &ended {
             self.session_killed(facts, EndReason::PolicyChanged);
         }

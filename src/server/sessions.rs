@@ -42,6 +42,15 @@ struct Open {
     order: Option<oneshot::Sender<Order>>,
 }
 
+impl Open {
+    /// Orders its end, and says what it was; nothing where it ends already.
+    fn end(&mut self, reason: EndReason) -> Option<Facts> {
+        let order = self.order.take()?;
+        let sent = order.send(Order::End(reason));
+        sent.ok().map(|()| self.facts.clone())
+    }
+}
+
 /// The open sessions of this process.
 #[derive(Default)]
 pub(super) struct Sessions {
@@ -108,21 +117,33 @@ impl Sessions {
 
     /// Ends the sessions that the test says, and returns what they were.
     pub(super) fn end_where(&self, reason: EndReason, test: impl Fn(&Facts) -> bool) -> Vec<Facts> {
-        self.end_by(reason, |facts, _| test(facts))
+        let mut list = self.lock();
+        let found = list.open.values_mut().filter(|open| test(&open.facts));
+        found.filter_map(|open| open.end(reason)).collect()
     }
 
-    /// The same, for a test that looks at what the session stands on.
-    pub(super) fn end_by(&self, reason: EndReason, test: impl Fn(&Facts, &Lease) -> bool) -> Vec<Facts> {
-        let mut ended = Vec::new();
-        for open in self.lock().open.values_mut() {
-            if test(&open.facts, &open.lease)
-                && let Some(order) = open.order.take()
-                && order.send(Order::End(reason)).is_ok()
-            {
-                ended.push(open.facts.clone());
-            }
-        }
-        ended
+    /// The same among some sessions, for a test that takes its time: nothing waits for it. A session that is listed meanwhile is
+    /// not tested.
+    pub(super) fn end_judged(
+        &self,
+        reason: EndReason,
+        among: impl Fn(&Facts) -> bool,
+        test: impl Fn(&Facts, &Lease) -> bool,
+    ) -> Vec<Facts> {
+        let listed: Vec<(Facts, Lease)> = {
+            let list = self.lock();
+            let among = list.open.values().filter(|open| among(&open.facts));
+            among
+                .map(|open| (open.facts.clone(), open.lease.clone()))
+                .collect()
+        };
+        let found = listed.into_iter().filter(|(facts, lease)| test(facts, lease));
+        let found: Vec<SessionId> = found.map(|(facts, _)| facts.session).collect();
+        let mut list = self.lock();
+        found
+            .iter()
+            .filter_map(|session| list.open.get_mut(session)?.end(reason))
+            .collect()
     }
 
     /// From now on sessions end as soon as they begin; returns how to reach those that are open.
@@ -142,5 +163,54 @@ impl Sessions {
 
     fn lock(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(number: u64) -> Facts {
+        let user = UserName::parse(b"alice").unwrap();
+        Facts {
+            session: SessionId::new(number),
+            listener: 0,
+            account: user.clone(),
+            user,
+            client: "192.0.2.1:1".parse().unwrap(),
+            since: UnixTime(0),
+            factor: SecondFactor::Exempt,
+            backend: "main".into(),
+            program: None,
+            parties: None,
+        }
+    }
+
+    fn lease() -> Lease {
+        Lease::unknown(UserName::parse(b"alice").unwrap(), "192.0.2.1".parse().unwrap())
+    }
+
+    #[test]
+    fn nobody_waits_while_sessions_are_judged_and_those_alone_end_that_were() {
+        let sessions = Arc::new(Sessions::default());
+        let mut open: Vec<_> = (0..3)
+            .map(|number| sessions.enter(facts(number), lease()))
+            .collect();
+        let judged = |facts: &Facts, _: &Lease| {
+            assert!(sessions.list.try_lock().is_ok(), "others may come and go");
+            facts.session == SessionId::new(1)
+        };
+        let among = |facts: &Facts| facts.session != SessionId::new(2);
+        let ended = sessions.end_judged(EndReason::PolicyChanged, among, judged);
+        assert_eq!(ended.len(), 1);
+        let ordered: Vec<bool> = open
+            .iter_mut()
+            .map(|(_, orders)| orders.try_recv().is_ok())
+            .collect();
+        assert_eq!(ordered, [false, true, false]);
+        // Whoever has gone meanwhile is not ended.
+        drop(open.remove(0));
+        let ended = sessions.end_judged(EndReason::PolicyChanged, |_| true, |_, _| true);
+        assert_eq!(ended.len(), 1, "one is gone, one ends already");
     }
 }

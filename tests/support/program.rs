@@ -21,6 +21,7 @@ use std::time::Duration;
 use imapwarden::auth::accounts::Accounts;
 use imapwarden::auth::accounts::NewAppPassword;
 use imapwarden::auth::keys::Keys;
+use imapwarden::auth::totp;
 use imapwarden::config::Config;
 use imapwarden::server::clock;
 use imapwarden::server::open_store;
@@ -28,6 +29,7 @@ use imapwarden::store::Store;
 use imapwarden::store::User;
 use imapwarden::types::Restrictions;
 use imapwarden::types::Secret;
+use imapwarden::types::UnixTime;
 use imapwarden::types::UserName;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -40,6 +42,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::base32;
 use super::client::Client;
 use super::client::TlsClient;
 use super::client::start_tls;
@@ -164,6 +167,20 @@ impl Place {
         store.flush().await.unwrap();
         let printed = String::from_utf8(created.printed.expose().to_vec()).unwrap();
         (imapwarden::auth::app_password::id_text(created.id), printed)
+    }
+
+    /// A user with one-time codes, of which the present one is unused; the secret.
+    pub async fn one_time_codes(&self, name: &str, mail_password: &str) -> Secret {
+        let user = UserName::parse(name.as_bytes()).unwrap();
+        self.app_password(name, mail_password).await;
+        let (store, keys) = self.open().await;
+        let accounts = Accounts::new(&*store, &keys);
+        let begun = accounts.begin_totp(&user, "test", clock::unix()).await.unwrap();
+        let secret = base32::decode(std::str::from_utf8(begun.typed.expose()).unwrap());
+        let code = totp::code_at(&secret, UnixTime(clock::unix().0 - 30)).unwrap();
+        let code = Secret::from(code.as_str());
+        accounts.confirm_totp(&user, &code, clock::unix()).await.unwrap();
+        secret
     }
 
     /// Starts the program and waits until it serves.

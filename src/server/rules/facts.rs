@@ -1,6 +1,5 @@
 //! What the process knows of a connection and a login, as rules see it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::app_password;
@@ -13,7 +12,6 @@ use crate::policy::facts::User;
 use crate::policy::family::Family;
 use crate::policy::family::Identity;
 use crate::server::rules::Policy;
-use crate::server::rules::Sets;
 use crate::session::preauth::ClientId;
 use crate::store::Averages;
 use crate::store::Habits;
@@ -32,18 +30,12 @@ impl Policy {
     pub(super) fn source(&self, connection: &Connection) -> Source {
         let ip = connection.addr.ip();
         Source {
-            networks: inside(&self.sets.load(), ip),
+            networks: self.rules.load().networks_of(ip),
             country: connection.origin.country.as_deref().map(Arc::from),
             asn: connection.origin.as_number,
             ..Source::new(ip)
         }
     }
-}
-
-/// The sets that an address is in.
-pub(super) fn inside(sets: &Sets, ip: IpAddr) -> Vec<Arc<str>> {
-    let inside = sets.iter().filter(|(_, networks)| networks.contains(ip));
-    inside.map(|(name, _)| Arc::clone(name)).collect()
 }
 
 /// The TLS session.

@@ -12,6 +12,7 @@ use crate::auth::meter::Meter;
 use crate::limits::attempts::Tried;
 use crate::policy::decision::Decisions;
 use crate::policy::decision::Effect;
+use crate::policy::engine::Engine;
 use crate::policy::engine::SessionCounters;
 use crate::policy::facts::Client;
 use crate::policy::facts::Event;
@@ -25,6 +26,7 @@ use crate::server::rules::act::Subject;
 use crate::server::rules::facts;
 use crate::server::rules::facts::Entered;
 use crate::server::rules::facts::Usual;
+use crate::server::rules::judge_by;
 use crate::server::shared::Shared;
 use crate::session::inspect::Parties;
 use crate::session::preauth::ClientId;
@@ -184,6 +186,9 @@ impl Shared {
             networks: self.limits.sessions.networks_of(won.user),
         };
         let family = first_family(&habits);
+        // One set of rules with its networks, for all that follows: what a reload puts in force meanwhile judges again.
+        let rules = self.policy.rules.load_full();
+        source.networks = rules.networks_of(source.ip);
         let parties = Parties {
             user: facts::user(entered, &habits, family, now),
             source,
@@ -193,8 +198,7 @@ impl Shared {
             credential: facts::credential_of(won.factor),
             baselines: Some(Box::new(Usual(habits.averages.clone()))),
         };
-        let revision = self.policy.revision();
-        let (decisions, known) = self.decide_login(&parties, &won, presented, counters);
+        let (decisions, known) = self.decide_login(&rules, &parties, &won, (presented, counters));
         let subject = Subject {
             connection: Connection {
                 user: Some(won.user.clone()),
@@ -217,17 +221,17 @@ impl Shared {
             meter: self.policy.memory.begin(&visitor, &habits, now),
             parties: Arc::new(parties),
             decisions,
-            revision,
+            revision: Arc::clone(rules.revision()),
             known,
         }))
     }
 
     fn decide_login(
         &self,
+        rules: &Engine,
         parties: &Parties,
         won: &Won<'_>,
-        presented: &Presented,
-        counters: &mut SessionCounters,
+        (presented, counters): (&Presented, &mut SessionCounters),
     ) -> (Decisions, Option<Record>) {
         let login = Login {
             succeeded: true,
@@ -240,7 +244,7 @@ impl Shared {
         };
         let mut facts = parties.facts(Event::Login);
         facts.login = Some(&login);
-        let decisions = self.policy.judge(&facts, counters, monotonic_ms(Instant::now()));
+        let decisions = judge_by(rules, &facts, counters, monotonic_ms(Instant::now()));
         (decisions, self.policy.known(&facts))
     }
 }

@@ -32,10 +32,10 @@ use crate::policy::facts::Facts;
 use crate::policy::facts::Record;
 use crate::policy::facts::Source;
 use crate::policy::rules::RuleSet;
+use crate::policy::sets::NetworkSets;
 use crate::session::inspect::Parties;
 use crate::session::inspect::Rules;
 use crate::session::recorder::Recording;
-use crate::types::Networks;
 use crate::types::SessionId;
 
 pub(super) use act::Subject;
@@ -57,15 +57,11 @@ const MAX_COUNTERS: usize = 1_000_000;
 #[error("the rules have mistakes:\n{}", .0.iter().map(|problems| problems.render(100, false)).collect::<Vec<_>>().join("\n"))]
 pub struct RulesError(Vec<ConfigProblems>);
 
-/// The named sets of networks.
-pub(super) type Sets = Vec<(Arc<str>, Networks)>;
-
 /// What the process judges by.
 pub(super) struct Policy {
     pub(super) rules: Rules,
     /// What rules know is told, whether there are rules or not.
     tells_facts: bool,
-    sets: ArcSwap<Sets>,
     pub(super) memory: Memory,
     /// When counters were last swept.
     swept_ms: AtomicU64,
@@ -83,9 +79,10 @@ impl Policy {
         let counters = Arc::new(Counters::new(MAX_COUNTERS, u64::from_ne_bytes(seed)));
         let set = read(&config.rules)?;
         Ok(Self {
-            rules: Arc::new(ArcSwap::from_pointee(Engine::new(set, counters))),
+            rules: Arc::new(ArcSwap::from_pointee(
+                Engine::new(set, counters).with_networks(sets(config)),
+            )),
             tells_facts: config.events.commands == Recording::All,
-            sets: ArcSwap::from_pointee(sets(config)),
             memory,
             swept_ms: AtomicU64::new(0),
         })
@@ -93,10 +90,10 @@ impl Policy {
 
     /// Puts rules in force, and the sets of networks that they speak of, for everybody at once. Counts go on where a rule
     /// counts the same.
-    pub(super) fn put(&self, set: RuleSet, sets: Sets) {
+    pub(super) fn put(&self, set: RuleSet, sets: NetworkSets) {
         let counters = Arc::clone(self.rules.load().counters());
-        self.sets.store(Arc::new(sets));
-        self.rules.store(Arc::new(Engine::new(set, counters)));
+        let rules = Engine::new(set, counters).with_networks(sets);
+        self.rules.store(Arc::new(rules));
     }
 
     /// True where there are rules at all, or what they would know is told.
@@ -112,38 +109,27 @@ impl Policy {
 
     /// Judges a moment outside a session.
     pub(super) fn judge(&self, facts: &Facts<'_>, counters: &mut SessionCounters, now_ms: u64) -> Decisions {
-        let rules = self.rules.load();
-        if rules.looks_at(facts.event) {
-            rules.judge(facts, counters, now_ms)
-        } else {
-            Decisions::default()
-        }
+        judge_by(&self.rules.load(), facts, counters, now_ms)
     }
 
     /// Whether an open session would be let in now, without a trace. One that began while there were no rules cannot be
     /// judged by any: it may go on only as long as none acts.
     pub(super) fn allows(&self, session: SessionId, parties: Option<&Parties>) -> bool {
+        let rules = self.rules.load();
         let Some(parties) = parties else {
-            let rules = self.rules.load();
             return !rules.acts();
         };
         let login = parties.login();
         // The sets that the address is in may have changed as well.
         let source = Source {
-            networks: facts::inside(&self.sets.load(), parties.source.ip),
+            networks: rules.networks_of(parties.source.ip),
             ..parties.source.clone()
         };
         let mut facts = parties.facts(Event::Login);
         facts.source = &source;
         facts.login = Some(&login);
-        let rules = self.rules.load();
         let decisions = rules.judge_again(&facts, &mut SessionCounters::new(session));
         decisions.verdict().effect < Effect::Deny
-    }
-
-    /// What tells the rules in force from others.
-    pub(super) fn revision(&self) -> Arc<str> {
-        Arc::clone(self.rules.load().revision())
     }
 
     /// Forgets what no longer counts, from time to time.
@@ -158,10 +144,19 @@ impl Policy {
     }
 }
 
+/// Judges a moment outside a session by the rules given.
+fn judge_by(rules: &Engine, facts: &Facts<'_>, counters: &mut SessionCounters, now_ms: u64) -> Decisions {
+    if rules.looks_at(facts.event) {
+        rules.judge(facts, counters, now_ms)
+    } else {
+        Decisions::default()
+    }
+}
+
 /// The sets of networks that rules may name.
-pub(super) fn sets(config: &Config) -> Sets {
+pub(super) fn sets(config: &Config) -> NetworkSets {
     let named = config.networks.iter();
-    named.map(|(name, set)| (name.into(), set.clone())).collect()
+    NetworkSets::new(named.map(|(name, set)| (name.into(), set.clone())).collect())
 }
 
 /// Reads the rules that a configuration asks for.

@@ -9,6 +9,7 @@ use crate::policy::decision::Decisions;
 use crate::policy::decision::Hold;
 use crate::policy::engine::Engine;
 use crate::policy::facts::Event;
+use crate::policy::facts::Source;
 use crate::session::inspect::Inspector;
 
 /// Most holds with an end that are kept; further ones last as long as the one that ends last.
@@ -67,20 +68,34 @@ impl Inspector {
         if Arc::ptr_eq(rules.revision(), &self.revision) {
             return;
         }
-        // The same texts, read again.
-        if *rules.revision() == self.revision {
-            self.revision = Arc::clone(rules.revision());
+        let same_texts = *rules.revision() == self.revision;
+        self.revision = Arc::clone(rules.revision());
+        if !self.locate(rules) && same_texts {
             return;
         }
-        self.revision = Arc::clone(rules.revision());
         let login = self.parties.login();
         let mut facts = self.parties.facts(Event::Login);
+        facts.source = self.source.as_deref().unwrap_or(facts.source);
         facts.login = Some(&login);
         let decisions = rules.judge_again(&facts, &mut self.counters).holds();
         if !decisions.is_empty() {
             self.hold(&decisions);
             self.told.push(decisions);
         }
+    }
+
+    /// Looks in which sets of networks the session is by now; false where those are the same.
+    fn locate(&mut self, rules: &Engine) -> bool {
+        let known = self.source.as_deref().unwrap_or(&self.parties.source);
+        let networks = rules.networks_of(known.ip);
+        if networks == known.networks {
+            return false;
+        }
+        self.source = Some(Box::new(Source {
+            networks,
+            ..known.clone()
+        }));
+        true
     }
 
     /// Whether the session may change nothing now.

@@ -32,6 +32,7 @@ use crate::policy::facts::Client;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fetched;
 use crate::policy::facts::Record;
+use crate::policy::facts::Source;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::hold::Holds;
@@ -62,6 +63,8 @@ pub struct Inspector {
     rules: Rules,
     parties: Arc<Parties>,
     ledger: Box<dyn Ledger>,
+    /// Where it comes from, where a reload has changed the sets of networks that the address is in.
+    source: Option<Box<Source>>,
     /// What the client said after the login, which replaces what it said before.
     client: Option<Box<Client>>,
     counters: SessionCounters,
@@ -105,6 +108,7 @@ impl Inspector {
             rules,
             parties,
             ledger,
+            source: None,
             client: None,
             counters,
             stats: Stats::new(now_ms),
@@ -337,6 +341,7 @@ impl Inspector {
         }
         let mut session = self.stats.facts(tally, self.ledger.is_first_sync(), self.now_ms);
         let mut facts = self.parties.facts(event);
+        facts.source = self.source.as_deref().unwrap_or(facts.source);
         facts.client = self.client.as_deref().or(facts.client);
         match moment {
             Moment::Command(command) => facts.command = Some(command),
