@@ -165,6 +165,32 @@ async fn a_flood_of_commands_is_told_in_part_and_the_rest_is_counted() {
     assert_eq!(told + untold, SENT + 1, "LOGOUT included");
 }
 
+/// The backend has the beginning, so that nothing can be answered any more: the session ends, and it is told why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_cut_off_behind_a_message_is_told_as_refused() {
+    for (more, tail, why) in [
+        ("", ")\r\n", "invalid"),
+        ("events: {commands: all}", " \"open\r\n", "invalid"),
+        ("relay: {literal_limit: 1MiB}", " {1048577+}\r\n", "too_large"),
+    ] {
+        let (_backend, proxy) = start(more).await;
+        let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+        let mut client = proxy.logged_in("alice", &password).await;
+        let command = format!("a APPEND Trash {{10+}}\r\n0123456789{tail}");
+        client.send(command).await.unwrap();
+        client.rest().await.unwrap();
+        proxy.events.wait(0, "session_ended").await.unwrap();
+        let events = proxy.stop().await.all();
+        let told: Vec<_> = commands(&events)
+            .into_iter()
+            .map(|event| {
+                ["event.code", "imap.command", "imap.mailbox", "event.reason"].map(|path| text(event, path))
+            })
+            .collect();
+        assert_eq!(told, [["IW4003", "APPEND", "Trash", why]], "{more} {tail}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_app_password_may_not_and_what_nobody_answered_is_told_as_such() {
     let (_backend, proxy) = start("events: {commands: all}").await;

@@ -230,7 +230,7 @@ impl Inspector {
         };
         self.judge(&Moment::Command(&facts), tally)?;
         if self.is_read_only() {
-            return Err(Objection::End);
+            return Err(Objection::Deny(CommandRefusal::ReadOnly, String::new()));
         }
         Ok(())
     }

@@ -364,10 +364,11 @@ fn is_done(line: &[u8]) -> bool {
 /// What to remember of a command until it is answered.
 fn sent(command: &Command<'_>, deed: Deed) -> Sent {
     let selects = matches!(command.verb, Verb::Select | Verb::Examine);
+    let appends = matches!(command.awaits, Some(Awaited::Message(_)));
     Sent {
         tag: command.tag.into(),
         verb: command.verb,
-        mailbox: command.mailbox.clone().filter(|_| selects),
+        mailbox: command.mailbox.clone().filter(|_| selects || appends),
         for_reading: command.verb == Verb::Examine,
         deed,
         begun: None,

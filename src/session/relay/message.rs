@@ -6,9 +6,13 @@ use super::Awaits;
 use super::InFlight;
 use super::Output;
 use super::Relay;
+use super::record::refused;
 use crate::imap::command::read_tail;
 use crate::imap::facts::date_behind;
 use crate::imap::literal::Announcement;
+use crate::session::inspect::Objection;
+use crate::session::recorder::Recording;
+use crate::types::CommandRefusal;
 use crate::types::EndReason;
 
 impl Relay {
@@ -27,10 +31,12 @@ impl Relay {
     pub(super) fn tail(&mut self, depth: usize, output: &mut Output) -> Result<(), EndReason> {
         match read_tail(self.collector.bytes(), depth) {
             Ok((Some(literal), _)) if literal.size > self.options.max_message => {
+                self.refused_inside(CommandRefusal::TooLarge);
                 self.farewell("Message is too large", output);
                 Err(EndReason::ClientLimit)
             }
             Ok(_) if !self.guard.passes_tail(self.collector.bytes()) => {
+                self.refused_inside(CommandRefusal::Restricted);
                 self.farewell("Not allowed with this app password", output);
                 Err(EndReason::ClientProtocol)
             }
@@ -42,9 +48,23 @@ impl Relay {
                 Ok(())
             }
             Err(_) => {
+                self.refused_inside(CommandRefusal::Invalid);
                 self.farewell("Invalid end of a command", output);
                 Err(EndReason::ClientProtocol)
             }
+        }
+    }
+
+    /// The rest of a command does not go on: the command is told as refused, since the backend never gets all of it.
+    fn refused_inside(&mut self, why: CommandRefusal) {
+        let Some(InFlight::Command(sent)) = self.in_flight.pop_back() else {
+            return;
+        };
+        match sent.begun {
+            Some(begun) => self.recorder.refused(*begun, why),
+            // It was left out when it began, and counted.
+            None if self.recorder.recording == Recording::All => {}
+            None => refused(&mut self.recorder, None, Some((sent.verb, sent.mailbox)), why),
         }
     }
 
@@ -60,6 +80,12 @@ impl Relay {
         };
         let date = date_behind(self.collector.bytes());
         let judged = inspector.another_message(&mut sent.deed, (literal.size, date), &tally);
-        judged.map_err(|_| EndReason::PolicyDenied)
+        judged.map_err(|objection| {
+            self.refused_inside(match objection {
+                Objection::Deny(why, _) => why,
+                Objection::End => CommandRefusal::PolicyDenied,
+            });
+            EndReason::PolicyDenied
+        })
     }
 }

@@ -121,7 +121,7 @@ enum InFlight {
 struct Sent {
     tag: Box<[u8]>,
     verb: Verb,
-    /// What SELECT asked for.
+    /// What SELECT asked for, or where a message goes.
     mailbox: Option<MailboxName>,
     /// It goes on as EXAMINE.
     for_reading: bool,
