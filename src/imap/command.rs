@@ -87,6 +87,10 @@ impl<'a> Command<'a> {
         let behind = bytes.get(tag.len()..).unwrap_or_default();
         let Lexed { tokens, depth } = tokens(behind, 0)?;
         let (verb, arguments) = verb_of(&tokens, extra)?;
+        // What a server says to a DONE that came too late must be no answer to a command.
+        if tag.eq_ignore_ascii_case(b"DONE") {
+            return Err(CommandError::Tag);
+        }
         let mut command = Self {
             tag,
             verb,

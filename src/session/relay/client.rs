@@ -6,6 +6,7 @@ use memchr::memchr;
 
 use super::Awaits;
 use super::InFlight;
+use super::LateDone;
 use super::Output;
 use super::Relay;
 use super::Sent;
@@ -318,6 +319,7 @@ impl Relay {
         output.backend.put(self.collector.bytes());
         self.collector.reset();
         self.awaits = Awaits::Command;
+        self.late_done = LateDone::Passed;
         Ok(())
     }
 

@@ -109,6 +109,17 @@ enum Awaits {
     Logout,
 }
 
+/// A DONE that went to the backend, which may have ended IDLE by itself before it came: then the backend takes it for a
+/// command without a verb, and says BAD to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LateDone {
+    None,
+    /// IDLE is not answered yet.
+    Passed,
+    /// IDLE is answered: of the DONE, or without it. Until another command is answered its own answer may come, once.
+    MayBeAnswered,
+}
+
 /// A command on its way, or an answer of ours that waits its turn.
 #[derive(Debug)]
 enum InFlight {
@@ -161,6 +172,7 @@ pub struct Relay {
     go_ahead: bool,
     /// The backend ended IDLE by itself; the client's DONE may still come, and means nothing.
     stray_done: bool,
+    late_done: LateDone,
     mailbox: Option<MailboxName>,
     said_bye: bool,
     logged_out: bool,
@@ -182,6 +194,7 @@ impl Relay {
             in_flight: VecDeque::new(),
             go_ahead: false,
             stray_done: false,
+            late_done: LateDone::None,
             mailbox: None,
             said_bye: false,
             logged_out: false,

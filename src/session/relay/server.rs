@@ -2,6 +2,7 @@
 
 use super::Awaits;
 use super::InFlight;
+use super::LateDone;
 use super::Output;
 use super::Relay;
 use super::Sent;
@@ -162,6 +163,9 @@ impl Relay {
         let end = response.iter().position(|byte| matches!(byte, b' ' | b'\r'));
         let word = response.get(..end.unwrap_or(0)).unwrap_or_default();
         let behind = 2 + word.len() + 1;
+        if word.eq_ignore_ascii_case(b"BAD") && self.answers_late_done() {
+            return Ok(Fate::Swallow);
+        }
         let extra = &self.options.extra_capabilities;
         if word.eq_ignore_ascii_case(b"CAPABILITY") {
             let words = line.get(behind..).unwrap_or_default();
@@ -185,6 +189,10 @@ impl Relay {
     fn tagged(&mut self, line: &[u8]) -> Result<Fate, EndReason> {
         let (tag, status, behind) = status_of(line).ok_or(EndReason::BackendProtocol)?;
         let is_it = |entry: &InFlight| matches!(entry, InFlight::Command(sent) if *sent.tag == *tag);
+        // No command of the client's has this tag.
+        if tag.eq_ignore_ascii_case(b"DONE") && status == Status::Bad && self.answers_late_done() {
+            return Ok(Fate::Swallow);
+        }
         let at = self
             .in_flight
             .iter()
@@ -197,8 +205,22 @@ impl Relay {
         if was_last {
             self.current_answered(status)?;
         }
+        self.late_done = match (sent.verb.kind(), self.late_done) {
+            (Kind::Idle, LateDone::Passed) => LateDone::MayBeAnswered,
+            (_, LateDone::Passed) => LateDone::Passed,
+            _ => LateDone::None,
+        };
         self.take_effect(sent, status)?;
         Ok(filtered_code(line, behind, &self.options.extra_capabilities).map_or(Fate::Pass, Fate::Replace))
+    }
+
+    /// True for the one answer to a DONE that came when IDLE was over; the client has its answer already.
+    fn answers_late_done(&mut self) -> bool {
+        let may_be = self.late_done == LateDone::MayBeAnswered;
+        if may_be {
+            self.late_done = LateDone::None;
+        }
+        may_be
     }
 
     /// The answer to the command that the client's side is waiting with.

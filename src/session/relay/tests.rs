@@ -313,6 +313,74 @@ fn a_done_that_crosses_the_end_of_idle_means_nothing() {
 }
 
 #[test]
+fn a_done_that_reaches_a_backend_whose_idle_is_over_is_answered_to_us_alone() {
+    for answer in ["DONE BAD Missing command\r\n", "done bad\r\n", "* BAD what?\r\n"] {
+        let late = format!("a OK timed out\r\n{answer}b OK\r\n");
+        let relay = check(
+            &[
+                Client(b"a IDLE\r\n"),
+                Backend(b"+ ok\r\n"),
+                Client(b"DONE\r\nb NOOP\r\n"),
+                Backend(late.as_bytes()),
+            ],
+            "+ ok|a OK timed out|b OK|",
+            "a IDLE|DONE|b NOOP|",
+            None,
+        );
+        assert!(relay.is_quiet());
+    }
+}
+
+#[test]
+fn one_answer_to_one_done_is_let_go_and_nothing_else() {
+    for (said, passed) in [
+        // A second one, one that says something else, one before IDLE is answered, one after the next answer.
+        ("a OK\r\nDONE BAD\r\nDONE BAD\r\n", "a OK|"),
+        ("a OK\r\nDONE OK\r\n", "a OK|"),
+        ("a OK\r\nDONE NO\r\n", "a OK|"),
+        ("a OK\r\nc BAD\r\n", "a OK|"),
+        ("DONE BAD\r\n", ""),
+        ("a OK\r\nb OK\r\nDONE BAD\r\n", "a OK|b OK|"),
+    ] {
+        let script = [
+            Client(b"a IDLE\r\n"),
+            Backend(b"+ ok\r\n"),
+            Client(b"DONE\r\nb NOOP\r\n"),
+            Backend(said.as_bytes()),
+        ];
+        let client = format!("+ ok|{passed}");
+        check(
+            &script,
+            &client,
+            "a IDLE|DONE|b NOOP|",
+            Some(EndReason::BackendProtocol),
+        );
+    }
+    // Without a DONE that was passed on there is nothing to let go.
+    check(
+        &[Client(b"a IDLE\r\n"), Backend(b"+ ok\r\na OK\r\nDONE BAD\r\n")],
+        "+ ok|a OK|",
+        "a IDLE|",
+        Some(EndReason::BackendProtocol),
+    );
+}
+
+#[test]
+fn no_command_has_the_tag_that_an_answer_to_done_may_have() {
+    check(
+        &[
+            Client(b"a IDLE\r\n"),
+            Backend(b"+ ok\r\n"),
+            Client(b"DONE\r\nDone SELECT x\r\ndone DELETE {1+}\r\nx\r\n"),
+            Backend(b"a OK\r\nDONE BAD\r\n"),
+        ],
+        "+ ok|a OK|Done BAD Invalid tag|done BAD Invalid tag|",
+        "a IDLE|DONE|",
+        None,
+    );
+}
+
+#[test]
 fn our_answers_stand_between_responses_and_in_order() {
     check(
         &[
