@@ -13,9 +13,15 @@ use std::fs;
 use std::fs::Permissions;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use imapwarden::net::certificate;
+use imapwarden::server::clock;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use support::client::Client;
 use support::events::text;
 use support::memory::Mail;
 use support::memory::Server;
@@ -147,6 +153,42 @@ async fn a_file_that_the_start_did_not_name_is_not_opened_and_named_ones_are_rea
     let _program = place.start().await;
     rewrite(&place, &config(&elsewhere.path().join("rules.yaml"), "off"));
     place.json("", &["reload"]).await;
+}
+
+/// As acmetool has it: a link in the middle of the path moves, and what the link to the key says with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_renewed_in_another_directory_is_read_where_its_links_lead() {
+    let backend = backend().await;
+    let acme = TempDir::new().unwrap();
+    let root = acme.path();
+    for directory in ["live", "certs/1", "certs/2", "keys/1", "keys/2"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    let renew = |number: u32| {
+        let (certs, keys) = (
+            root.join(format!("certs/{number}")),
+            root.join(format!("keys/{number}")),
+        );
+        let made = certificate::self_signed(&certs, &["localhost".to_owned()], clock::unix()).unwrap();
+        fs::rename(made.files.key, keys.join("privkey")).unwrap();
+        symlink(format!("../../keys/{number}/privkey"), certs.join("privkey")).unwrap();
+        symlink(format!("../certs/{number}"), root.join("live/new")).unwrap();
+        fs::rename(root.join("live/new"), root.join("live/mail")).unwrap();
+        CertificateDer::from_pem_file(made.files.certificate).unwrap()
+    };
+    let old = renew(1);
+    let more = format!(
+        "tls: {{certificates: [{{certificate_file: '{live}/cert.pem', key_file: '{live}/privkey'}}]}}\n\
+         hardening: {{landlock: required}}",
+        live = root.join("live/mail").display()
+    );
+    let place = Place::new(backend.addr, &more);
+    let program = place.start().await;
+    Client::tls(program.addrs[0], &old, "localhost").await.unwrap();
+    let new = renew(2);
+    place.json("", &["reload"]).await;
+    Client::tls(program.addrs[0], &new, "localhost").await.unwrap();
+    assert!(Client::tls(program.addrs[0], &old, "localhost").await.is_err());
 }
 
 /// The program as root becomes somebody else, with everything that it opens later still within reach.

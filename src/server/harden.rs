@@ -6,6 +6,7 @@
 
 mod files;
 mod identity;
+mod links;
 mod syscalls;
 
 use std::io;

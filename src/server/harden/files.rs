@@ -1,7 +1,8 @@
 //! Landlock: no file but those that the configuration names, what the name service needs, and what tells of this process;
 //! nothing is executed; no further address is listened on.
 //!
-//! Certificates and rules are replaced by renaming, and by links that move: so the directories are named, not the files.
+//! Certificates and rules are replaced by renaming, and by links that move: so the directories are named, not the files, and
+//! with each link the directory that it leads into.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,6 +25,7 @@ use landlock::path_beneath_rules;
 
 use crate::config::Config;
 use crate::server::build;
+use crate::server::harden::links;
 
 /// The newest that we know the meaning of: Linux 6.10.
 const KNOWN: ABI = ABI::V5;
@@ -79,37 +81,44 @@ fn allowed(config: &Config, file: Option<&Path>) -> (BTreeSet<PathBuf>, BTreeSet
 }
 
 /// A file's directory as it is named, and as it is behind links; of a directory, itself as well.
-fn around(path: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+fn around(path: &Path) -> BTreeSet<PathBuf> {
+    let mut found = links::leads_into(path);
     let real = path.canonicalize().ok();
     for path in [Some(path.to_owned()), real].into_iter().flatten() {
         if path.is_dir() {
             found.extend(behind_links(&path));
-            found.push(path.clone());
+            found.insert(path.clone());
         }
         match path.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => found.push(PathBuf::from(".")),
+            Some(parent) if parent.as_os_str().is_empty() => found.insert(PathBuf::from(".")),
             // Everything would be everything.
-            Some(parent) if parent == Path::new("/") => found.push(path),
-            Some(parent) => found.push(parent.to_owned()),
-            None => {}
-        }
+            Some(parent) if parent == Path::new("/") => found.insert(path),
+            Some(parent) => found.insert(parent.to_owned()),
+            None => false,
+        };
     }
     found
 }
 
 /// Where links in a directory lead to.
-fn behind_links(directory: &Path) -> Vec<PathBuf> {
+fn behind_links(directory: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let links = entries.take(MOST_ENTRIES).filter(|entry| {
         let kind = entry.file_type();
         kind.is_ok_and(|kind| kind.is_symlink())
     });
-    let targets = links.filter_map(|entry| entry.path().canonicalize().ok());
-    let directories = targets.filter_map(|target| target.parent().map(Path::to_owned));
-    directories
-        .filter(|directory| directory != Path::new("/"))
-        .collect()
+    let mut found = BTreeSet::new();
+    for link in links {
+        found.extend(links::leads_into(&link.path()));
+        let target = link.path().canonicalize().ok();
+        let directory = target.as_deref().and_then(Path::parent);
+        found.extend(
+            directory
+                .filter(|directory| *directory != Path::new("/"))
+                .map(Path::to_owned),
+        );
+    }
+    found
 }
 
 fn restrict(read: &BTreeSet<PathBuf>, write: &BTreeSet<PathBuf>) -> Result<RulesetStatus, RulesetError> {
@@ -180,7 +189,7 @@ mod tests {
         fs::write(root.join("archive/1.pem"), "x").unwrap();
         symlink(root.join("archive/1.pem"), root.join("live/cert.pem")).unwrap();
         let found = around(&root.join("live/cert.pem"));
-        assert_eq!(found, [root.join("live"), root.join("archive")]);
+        assert_eq!(found, BTreeSet::from([root.join("live"), root.join("archive")]));
         let of_directory = around(&root.join("live"));
         assert!(of_directory.contains(&root.join("live")));
     }
@@ -207,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_file_at_the_root_does_not_open_everything() {
-        assert_eq!(around(Path::new("/cert.pem")), [PathBuf::from("/cert.pem")]);
-        assert_eq!(around(Path::new("cert.pem")), [PathBuf::from(".")]);
+        let only = |path: &str| BTreeSet::from([PathBuf::from(path)]);
+        assert_eq!(around(Path::new("/cert.pem")), only("/cert.pem"));
+        assert_eq!(around(Path::new("cert.pem")), only("."));
     }
 }
