@@ -94,6 +94,7 @@ impl PostgresStore {
         let changes = Arc::new(watch::Sender::new(0));
         let listener = Listener {
             config,
+            pool: pool.clone(),
             tls,
             changes: Arc::clone(&changes),
             patience: options.wait,

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod cuts;
+mod deaf;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -15,14 +16,16 @@ use tokio::net::UnixStream;
 use super::*;
 
 /// Stands between the store and the server, and cuts connections when a test says so.
-struct Between {
+pub(super) struct Between {
     dir: TempDir,
-    cuts: Arc<Cuts>,
+    pub(super) cuts: Arc<Cuts>,
     accept: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Cuts {
+pub(super) struct Cuts {
+    /// LISTEN is answered, and does not arrive.
+    pub(super) deaf: AtomicBool,
     opened: AtomicUsize,
     /// Connections opened before this many are cut once something is sent on them, and nothing of it arrives.
     stale: AtomicUsize,
@@ -31,7 +34,7 @@ struct Cuts {
 }
 
 impl Between {
-    fn start(cluster: &Cluster) -> Self {
+    pub(super) fn start(cluster: &Cluster) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join(".s.PGSQL.5432")).unwrap();
         let server = cluster.path(&format!(".s.PGSQL.{}", cluster.port));
@@ -40,7 +43,7 @@ impl Between {
         Self { dir, cuts, accept }
     }
 
-    fn url(&self, database: &str) -> String {
+    pub(super) fn url(&self, database: &str) -> String {
         let dir = self.dir.path().display().to_string().replace('/', "%2F");
         format!("postgres://warden@{dir}:5432/{database}")
     }
@@ -71,13 +74,31 @@ async fn accept(listener: UnixListener, server: PathBuf, cuts: Arc<Cuts>) {
     }
 }
 
+/// Another query in the place of LISTEN, as long as that.
+fn deafen(sent: &mut [u8]) {
+    const OTHER: &[u8] = b"SELECT 1";
+    if let Some(at) = sent.windows(7).position(|part| part == b"LISTEN ") {
+        let query = sent[at..].split_mut(|byte| *byte == 0).next().unwrap();
+        query.fill(b' ');
+        query[..OTHER.len()].copy_from_slice(OTHER);
+    }
+}
+
 /// Passes bytes on until the connection ends or is cut.
-async fn pass(number: usize, mut client: UnixStream, mut server: UnixStream, cuts: Arc<Cuts>) -> io::Result<()> {
+async fn pass(
+    number: usize,
+    mut client: UnixStream,
+    mut server: UnixStream,
+    cuts: Arc<Cuts>,
+) -> io::Result<()> {
     let (mut asked, mut answered) = ([0; 16_384], [0; 16_384]);
     loop {
         tokio::select! {
             read = client.read(&mut asked) => {
-                let sent = &asked[..read?];
+                let sent = &mut asked[..read?];
+                if cuts.deaf.load(Ordering::SeqCst) {
+                    deafen(sent);
+                }
                 if sent.is_empty() || number < cuts.stale.load(Ordering::SeqCst) {
                     return Ok(());
                 }
