@@ -32,7 +32,7 @@ pub struct Session<'a> {
     pub mailbox_is_shared: bool,
     /// How many messages the selected mailbox has.
     pub exists: Option<u32>,
-    /// Messages of the selected mailbox whose body was sent to the client.
+    /// Messages of the selected mailbox whose body was sent to the client, however often it was opened.
     pub mailbox_fetched: u64,
     /// How many different mailboxes have been selected.
     pub mailboxes_selected: u32,

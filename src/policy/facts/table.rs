@@ -106,7 +106,7 @@ facts! {
     SessionMailboxRole "session.mailbox_role" Text Events::IN_SESSION, "What the selected mailbox is for: `inbox`, `sent`, `drafts`, `trash`, `junk`, `archive`, `all`.", "inbox", |f| Some(Value::Text(f.session?.mailbox_role?));
     SessionMailboxIsShared "session.mailbox_is_shared" Truth Events::IN_SESSION, "The selected mailbox is another user's, or shared.", "false", |f| truth(f.session?.mailbox_is_shared);
     SessionExists "session.exists" Number Events::IN_SESSION, "Messages in the selected mailbox.", "20000", |f| number(f.session?.exists?);
-    SessionMailboxFetched "session.mailbox_fetched" Number Events::IN_SESSION, "Messages whose body went to the client since the selected mailbox was opened; opening it again changes nothing.", "80", |f| count(f.session?.mailbox_fetched);
+    SessionMailboxFetched "session.mailbox_fetched" Number Events::IN_SESSION, "Messages of the selected mailbox so far whose body went to the client, however often it was opened.", "80", |f| count(f.session?.mailbox_fetched);
     SessionMailboxesSelected "session.mailboxes_selected" Number Events::IN_SESSION, "Different mailboxes selected so far.", "3", |f| number(f.session?.mailboxes_selected);
     SessionCommands "session.commands" Number Events::IN_SESSION, "Commands so far.", "42", |f| count(f.session?.commands);
     SessionBadCommands "session.bad_commands" Number Events::IN_SESSION, "Commands so far that were answered BAD.", "0", |f| count(f.session?.bad_commands);

@@ -2,7 +2,7 @@
 //!
 //! All of it is bounded whatever the client does.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
@@ -27,9 +27,10 @@ pub(super) struct Stats {
     began_ms: u64,
     mailbox: Option<MailboxName>,
     examined: bool,
-    /// The mailbox that was opened last, and how many bodies had been sent then.
+    /// The mailbox that is open, and how many bodies had been sent when it was opened.
     opened: Option<(u64, u64)>,
-    seen: HashSet<u64>,
+    /// Mailboxes that were opened, and how many bodies of each had been sent when it was left.
+    seen: HashMap<u64, u64>,
     hasher: RandomState,
     pub(super) mailboxes_selected: u32,
     pub(super) commands: u64,
@@ -49,7 +50,7 @@ impl Stats {
             mailbox: None,
             examined: false,
             opened: None,
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             hasher: RandomState::new(),
             mailboxes_selected: 0,
             commands: 0,
@@ -65,21 +66,23 @@ impl Stats {
 
     /// Another mailbox is selected, or none; `bodies` have been sent so far.
     pub(super) fn selected(&mut self, mailbox: Option<&MailboxName>, for_reading: bool, bodies: u64) {
+        if let Some((left, before)) = self.opened.take()
+            && let Some(fetched) = self.seen.get_mut(&left)
+        {
+            // Who comes back to a mailbox does not begin anew.
+            *fetched = fetched.saturating_add(bodies.saturating_sub(before));
+        }
         self.mailbox = mailbox.cloned();
         self.examined = for_reading && mailbox.is_some();
         let Some(mailbox) = mailbox else {
             return;
         };
         let hash = self.hasher.hash_one(mailbox);
-        let is_new = if self.seen.len() < MAX_MAILBOXES {
-            self.seen.insert(hash)
-        } else {
-            !self.seen.contains(&hash)
-        };
-        // Who opens a mailbox again does not begin anew.
-        if self.opened.is_none_or(|(last, _)| last != hash) {
-            self.opened = Some((hash, bodies));
+        let is_new = !self.seen.contains_key(&hash);
+        if is_new && self.seen.len() < MAX_MAILBOXES {
+            self.seen.insert(hash, 0);
         }
+        self.opened = Some((hash, bodies));
         self.mailboxes_selected = self.mailboxes_selected.saturating_add(u32::from(is_new));
     }
 
@@ -94,8 +97,12 @@ impl Stats {
     }
 
     fn mailbox_fetched(&self, tally: &Tally) -> u64 {
-        let before = self.opened.filter(|_| self.mailbox.is_some());
-        before.map_or(0, |(_, before)| tally.bodies.saturating_sub(before))
+        let Some((mailbox, before)) = self.opened else {
+            return 0;
+        };
+        let now = tally.bodies.saturating_sub(before);
+        let earlier = self.seen.get(&mailbox).copied().unwrap_or_default();
+        earlier.saturating_add(now)
     }
 
     /// A command goes to the backend.
@@ -193,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_counted_from_the_opening_of_a_mailbox_and_not_from_its_second() {
+    fn bodies_are_counted_by_mailbox_however_often_it_is_opened_and_what_is_between() {
         let name = |name: &str| MailboxName::from_wire(name.as_bytes());
         let fetched = |stats: &Stats, bodies| {
             let tally = Tally {
@@ -212,6 +219,10 @@ mod tests {
         assert_eq!(fetched(&stats, 60), 60, "the same again");
         stats.selected(Some(&name("b")), false, 60);
         assert_eq!(fetched(&stats, 65), 5);
+        stats.selected(Some(&name("a")), false, 65);
+        assert_eq!(fetched(&stats, 66), 61, "back again");
+        stats.selected(Some(&name("b")), false, 66);
+        assert_eq!(fetched(&stats, 66), 5);
     }
 
     #[test]
