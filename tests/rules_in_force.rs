@@ -11,6 +11,7 @@ use std::fs;
 use std::time::Duration;
 use std::time::Instant;
 
+use imapwarden::types::UserName;
 use support::events::text;
 use support::memory::Mail;
 use support::memory::Server;
@@ -444,6 +445,63 @@ async fn a_command_behind_a_select_in_one_packet_is_judged_in_the_new_mailbox() 
         !transcript.iter().any(|line| line.contains("STORE")),
         "{transcript:?}"
     );
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_were_moved_into_a_mailbox_are_deleted_with_it_whoever_does_it_and_by_whichever_name() {
+    let (backend, proxy, _folder) = start(
+        "rules:
+  - name: gone
+    description: Messages go with their mailbox.
+    on: command
+    when: command.verb == 'DELETE' && command.set_size > 2
+    then: [deny]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    for _ in 0..10 {
+        backend
+            .mail
+            .deliver("alice", "INBOX", b"Subject: one of many\r\n\r\n");
+    }
+    for name in ["x", "z", "few", "empty"] {
+        client.command("c", &format!("CREATE {name}")).await.unwrap();
+    }
+    client.command("s", "SELECT INBOX").await.unwrap();
+    for command in ["MOVE 1:3 x", "RENAME x y", "MOVE 1 few"] {
+        let answer = client.command("m", command).await.unwrap();
+        assert!(
+            answer.last().unwrap().starts_with("m OK"),
+            "{command}: {answer:?}"
+        );
+    }
+    // One packet: nothing is answered before the next command is judged.
+    client.send("n MOVE 1:3 z\r\nd DELETE z\r\n").await.unwrap();
+    let mut answers = Vec::new();
+    while !answers.iter().any(|line: &String| line.starts_with("d ")) {
+        answers.push(client.response().await.unwrap());
+    }
+    assert!(
+        answers.last().unwrap().starts_with("d NO [NOPERM]"),
+        "{answers:?}"
+    );
+    let alice = UserName::parse(b"alice").unwrap();
+    let (_, other_password) = proxy.another_app_password(&alice, MAIL_PASSWORD).await;
+    let mut other = proxy.logged_in("alice", &other_password).await;
+    for (name, answer) in [("y", "NO [NOPERM]"), ("few", "OK"), ("empty", "OK")] {
+        let said = other.command("d", &format!("DELETE {name}")).await.unwrap();
+        assert!(said[0].starts_with(&format!("d {answer}")), "{name}: {said:?}");
+    }
+    let transcript = backend.mail.transcript();
+    let reached = |name: &str| {
+        transcript
+            .iter()
+            .any(|line| line.contains(&format!("DELETE {name}")))
+    };
+    assert!(!reached("y") && !reached("z") && reached("few"), "{transcript:?}");
     proxy.stop().await;
 }
 

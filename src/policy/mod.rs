@@ -13,6 +13,7 @@ pub mod facts;
 pub mod family;
 pub mod first_sync;
 mod index;
+pub mod moved;
 pub mod rules;
 pub mod sets;
 pub mod table;

@@ -85,7 +85,7 @@ pub struct Command<'a> {
     pub destination_role: Option<&'a str>,
     /// The pattern of LIST and its kin.
     pub pattern: Option<&'a str>,
-    /// How many messages its set means, as far as can be told.
+    /// How many messages its set means, as far as can be told; of DELETE, how many were moved into the mailbox lately.
     pub set_size: Option<u64>,
     /// Whether its set means the whole mailbox.
     pub set_is_all: bool,

@@ -130,7 +130,7 @@ facts! {
     CommandDestination "command.destination" Text Events::only(Event::Command), "Where COPY, MOVE or RENAME leads.", "Trash", |f| Some(Value::Text(f.command?.destination?));
     CommandDestinationRole "command.destination_role" Text Events::only(Event::Command), "What the destination is for.", "trash", |f| Some(Value::Text(f.command?.destination_role?));
     CommandPattern "command.pattern" Text Events::only(Event::Command), "Pattern of LIST, LSUB or XLIST.", "*", |f| Some(Value::Text(f.command?.pattern?));
-    CommandSetSize "command.set_size" Number Events::only(Event::Command), "How many messages it is about, as far as can be told beforehand.", "20000", |f| count(f.command?.set_size?);
+    CommandSetSize "command.set_size" Number Events::only(Event::Command), "How many messages it is about, as far as can be told beforehand; of DELETE, how many were moved into the mailbox within a day.", "20000", |f| count(f.command?.set_size?);
     CommandSetIsAll "command.set_is_all" Truth Events::only(Event::Command), "It is about the whole mailbox.", "true", |f| truth(f.command?.set_is_all);
     CommandFetchBody "command.fetch_body" Truth Events::only(Event::Command), "FETCH asks for bodies, or parts of them.", "true", |f| truth(f.command?.fetch_body);
     CommandFetchHeaders "command.fetch_headers" Truth Events::only(Event::Command), "FETCH asks for headers or envelopes.", "true", |f| truth(f.command?.fetch_headers);

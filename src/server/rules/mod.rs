@@ -31,6 +31,7 @@ use crate::policy::facts::Fact;
 use crate::policy::facts::Facts;
 use crate::policy::facts::Record;
 use crate::policy::facts::Source;
+use crate::policy::moved::Moved;
 use crate::policy::rules::RuleSet;
 use crate::policy::sets::NetworkSets;
 use crate::session::inspect::Parties;
@@ -63,6 +64,8 @@ pub(super) struct Policy {
     /// What rules know is told, whether there are rules or not.
     tells_facts: bool,
     pub(super) memory: Memory,
+    /// Into which mailboxes messages were moved lately.
+    pub(super) moved: Moved,
     /// When counters were last swept.
     swept_ms: AtomicU64,
 }
@@ -84,6 +87,7 @@ impl Policy {
             )),
             tells_facts: config.events.commands == Recording::All,
             memory,
+            moved: Moved::default(),
             swept_ms: AtomicU64::new(0),
         })
     }
@@ -140,6 +144,7 @@ impl Policy {
         if now_ms.saturating_sub(before) >= pause {
             self.swept_ms.store(now_ms, Ordering::Relaxed);
             self.rules.load().counters().sweep(now_ms);
+            self.moved.sweep(now_ms);
         }
     }
 }

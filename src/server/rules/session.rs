@@ -34,6 +34,7 @@ const COLLECT: Duration = Duration::from_secs(2);
 struct Kept {
     meter: Arc<Meter>,
     user: UserName,
+    account: Arc<str>,
     shared: Arc<Shared>,
 }
 
@@ -63,6 +64,22 @@ impl Ledger for Kept {
     fn count(&self, measure: Measure, amount: u64) {
         self.meter.count(measure, amount);
     }
+
+    fn moved(&self, to: &str, messages: u64, now_ms: u64) {
+        self.shared.policy.moved.add(&self.account, to, messages, now_ms);
+    }
+
+    fn renamed(&self, from: &str, to: &str, now_ms: u64) {
+        self.shared.policy.moved.rename(&self.account, from, to, now_ms);
+    }
+
+    fn deleted(&self, mailbox: &str) {
+        self.shared.policy.moved.forget(&self.account, mailbox);
+    }
+
+    fn moved_into(&self, mailbox: &str, now_ms: u64) -> Option<u64> {
+        self.shared.policy.moved.of(&self.account, mailbox, now_ms)
+    }
 }
 
 impl Watched {
@@ -76,6 +93,7 @@ impl Watched {
         let ledger = Box::new(Kept {
             meter: self.meter,
             user: self.user,
+            account: Arc::clone(&self.parties.user.account),
             shared: Arc::clone(shared),
         });
         let now_ms = monotonic_ms(Instant::now());

@@ -28,6 +28,8 @@ pub(super) struct Read<'a> {
     extent: Option<Extent>,
     categories: Vec<&'static str>,
     size: u64,
+    /// Messages that go with a mailbox, as far as that is known.
+    goes_with: Option<u64>,
 }
 
 impl<'a> Read<'a> {
@@ -60,7 +62,18 @@ impl<'a> Read<'a> {
             categories: searched.map(Category::as_str).collect(),
             facts,
             size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            goes_with: None,
         }
+    }
+
+    /// The same, of a command that deletes a mailbox with so many messages, as far as that is known.
+    pub(super) fn with(self, goes_with: Option<u64>) -> Self {
+        Self { goes_with, ..self }
+    }
+
+    /// How many messages it is about, as far as that is known.
+    pub(super) fn messages(&self) -> Option<u64> {
+        self.extent.and_then(|extent| extent.count).or(self.goes_with)
     }
 
     /// The facts.
@@ -78,7 +91,7 @@ impl<'a> Read<'a> {
             destination: self.destination,
             destination_role: self.destination.and_then(role_of),
             pattern: self.pattern.as_deref(),
-            set_size: self.extent.and_then(|extent| extent.count),
+            set_size: self.messages(),
             set_is_all: self.extent.is_some_and(|extent| extent.is_all),
             fetch_body: fetch.is_some_and(|fetch| fetch.body),
             fetch_headers: fetch.is_some_and(|fetch| fetch.headers || fetch.structure),
@@ -115,6 +128,7 @@ impl<'a> Read<'a> {
                 Deed::Deleted(messages)
             }
             "MOVE" => Deed::Moved(messages),
+            "DELETE" => self.mailbox.map_or(Deed::None, |name| Deed::Dropped(name.into())),
             "APPEND" | "REPLACE" => Deed::Appended {
                 messages: 1,
                 size: self.facts.literal_bytes,

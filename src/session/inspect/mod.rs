@@ -8,6 +8,7 @@ mod command;
 mod explained;
 mod hold;
 mod identity;
+mod moves;
 mod role;
 mod stats;
 mod words;
@@ -182,7 +183,7 @@ impl Inspector {
             uid_next: self.uid_next,
             arrived: tally.arrived,
         };
-        let read = Read::of(command, bytes, mailbox.as_deref(), of);
+        let read = Read::of(command, bytes, mailbox.as_deref(), of).with(self.goes_with(command));
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
         let marks = read.sets_seen() && !self.stats.is_examined();
@@ -193,6 +194,7 @@ impl Inspector {
         if command.verb == Verb::Id {
             self.identify(command, bytes);
         }
+        self.follow(command, &read);
         self.stats.command(self.now_ms);
         self.ledger.count(Measure::Commands, 1);
         self.stats.seen_set |= read.sets_seen();
@@ -245,6 +247,10 @@ impl Inspector {
             }
             Deed::Moved(messages) => {
                 self.stats.moved = self.stats.moved.saturating_add(messages);
+                Ok(())
+            }
+            Deed::Dropped(mailbox) => {
+                self.ledger.deleted(&mailbox);
                 Ok(())
             }
             Deed::Appended {

@@ -52,6 +52,14 @@ pub trait Ledger: Send + Sync {
     fn pace(&self, bytes: u64, rate: NonZeroU64, now_ms: u64) -> u64;
     /// Something else was done.
     fn count(&self, measure: Measure, amount: u64);
+    /// So many messages of the account go to a mailbox, at so many milliseconds of the inspector's.
+    fn moved(&self, to: &str, messages: u64, now_ms: u64);
+    /// A mailbox of the account gets another name.
+    fn renamed(&self, from: &str, to: &str, now_ms: u64);
+    /// A mailbox of the account is gone.
+    fn deleted(&self, mailbox: &str);
+    /// How many messages were moved into a mailbox of the account lately, in whichever session; `None` where nobody knows of any.
+    fn moved_into(&self, mailbox: &str, now_ms: u64) -> Option<u64>;
 }
 
 impl Parties {
@@ -100,6 +108,8 @@ pub(in crate::session) enum Deed {
     Deleted(u64),
     /// So many are in another mailbox.
     Moved(u64),
+    /// A mailbox is gone.
+    Dropped(Box<str>),
     /// Messages are in a mailbox.
     Appended {
         /// How many.
