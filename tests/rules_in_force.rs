@@ -11,6 +11,7 @@ use std::fs;
 use std::time::Duration;
 use std::time::Instant;
 
+use imapwarden::types::UserName;
 use support::events::text;
 use support::memory::Mail;
 use support::memory::Server;
@@ -461,6 +462,11 @@ async fn messages_that_were_moved_into_a_mailbox_are_deleted_with_it_whoever_doe
     .await;
     let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
     let mut client = proxy.logged_in("alice", &password).await;
+    for _ in 0..10 {
+        backend
+            .mail
+            .deliver("alice", "INBOX", b"Subject: one of many\r\n\r\n");
+    }
     for name in ["x", "z", "few", "empty"] {
         client.command("c", &format!("CREATE {name}")).await.unwrap();
     }
@@ -482,7 +488,8 @@ async fn messages_that_were_moved_into_a_mailbox_are_deleted_with_it_whoever_doe
         answers.last().unwrap().starts_with("d NO [NOPERM]"),
         "{answers:?}"
     );
-    let (_, other_password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let alice = UserName::parse(b"alice").unwrap();
+    let (_, other_password) = proxy.another_app_password(&alice, MAIL_PASSWORD).await;
     let mut other = proxy.logged_in("alice", &other_password).await;
     for (name, answer) in [("y", "NO [NOPERM]"), ("few", "OK"), ("empty", "OK")] {
         let said = other.command("d", &format!("DELETE {name}")).await.unwrap();

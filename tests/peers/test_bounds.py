@@ -6,6 +6,7 @@ Bytes are counted where the client takes them, commands in the server's own log,
 import contextlib
 import itertools
 import re
+import shutil
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +99,18 @@ class Thief:
                     wire.ok(f"SELECT {mailbox}")
                     for command in commands(MAILBOXES[mailbox]):
                         self._one(wire, command)
+            except (Closed, TimeoutError):
+                pass
+
+    def hop(self, mailboxes, step: int) -> None:
+        """Takes so many messages of each mailbox in turn, over and over."""
+        with self.session() as wire:
+            wire.timeout = 30
+            try:
+                for start in range(1, max(MAILBOXES[name] for name in mailboxes), step):
+                    for mailbox in mailboxes:
+                        wire.ok(f"SELECT {mailbox}")
+                        self._one(wire, f"UID FETCH {start}:{start + step - 1} (BODY.PEEK[])")
             except (Closed, TimeoutError):
                 pass
 
@@ -251,6 +264,16 @@ def test_a_sweep_by_pieces_is_slowed_after_half_a_mailbox(established, everythin
     assert thief.taken < everything / 20, (thief.taken, everything)
 
 
+def test_a_sweep_that_hops_between_mailboxes_is_slowed_after_half_of_one(established):
+    """In no mailbox does it stay for long; it comes back to each."""
+    boxes = [name for name in TWENTY if 300 <= MAILBOXES[name] <= 600][:2]
+    thief = Thief(established, long=3)
+    thief.hop(boxes, 40)
+    assert first(established, "mailbox-emptied-by-pieces")["imapwarden"]["decision"]["value"] == 1
+    # Less than half of each, and what a slow line carries in the meantime.
+    assert thief.messages < len(boxes) * 300 + 3 * 256 * 1024 / 1_000
+
+
 def test_a_sweep_by_pieces_of_a_large_mailbox_ends_with_the_budget(established):
     """Half of a mailbox of 4,000 messages is as much as anybody reads in an hour: 2,000 messages, and no more."""
     thief = Thief(established, long=20)
@@ -320,6 +343,28 @@ def test_a_mass_deletion_by_many_sessions_is_held_like_one(established, server):
     after = sum(messages_in(server, name) for name in MAILBOXES)
     assert before - after < before / 50, (before, after)
     assert "mass-delete" in established.acted_rules()
+
+
+def test_messages_that_are_moved_away_are_not_deleted_with_their_new_mailbox(established, server):
+    """Whatever it is called by then, and whichever session deletes it."""
+    try:
+        with established.session() as wire:
+            for name in ("Spare", "Heap"):
+                wire.ok(f"CREATE {name}")
+            wire.ok("SELECT Sent")
+            wire.ok("COPY 1:400 Spare")
+            wire.ok("SELECT Spare")
+            wire.ok("MOVE 1:* Heap")
+            assert b" NO [NOPERM] " in wire.command("DELETE Heap")[-1]
+            wire.ok("RENAME Heap Other")
+        with established.session() as wire:
+            assert b" NO [NOPERM] " in wire.command("DELETE Other")[-1]
+            wire.ok("DELETE Spare")
+        assert messages_in(server, "Other") == 400
+        assert "mass-delete" in established.acted_rules()
+    finally:
+        for name in ("Spare", "Heap", "Other"):
+            shutil.rmtree(server.home() / "Maildir" / f".{name}", ignore_errors=True)
 
 
 # --- Planted mail, and too many places at once --------------------------------------------------------------------------

@@ -220,7 +220,8 @@ mod tests {
         }
         for my $call (@ARGV) {
             $! = 0;
-            syscall(map { $_ + 0 } split / /, $call);
+            my ($number, @arguments) = map { $_ + 0 } split / /, $call;
+            syscall($number, @arguments);
             print $! + 0, "\n";
         }
         my $child = fork;

@@ -163,6 +163,9 @@ impl Relay {
         let end = response.iter().position(|byte| matches!(byte, b' ' | b'\r'));
         let word = response.get(..end.unwrap_or(0)).unwrap_or_default();
         let behind = 2 + word.len() + 1;
+        if word.eq_ignore_ascii_case(b"BAD") && self.answers_late_done() {
+            return Ok(Fate::Swallow);
+        }
         let extra = &self.options.extra_capabilities;
         if word.eq_ignore_ascii_case(b"CAPABILITY") {
             let words = line.get(behind..).unwrap_or_default();
@@ -175,9 +178,6 @@ impl Relay {
         }
         if word.eq_ignore_ascii_case(b"BYE") {
             self.said_bye = true;
-        }
-        if word.eq_ignore_ascii_case(b"BAD") && self.answers_late_done() {
-            return Ok(Fate::Swallow);
         }
         if let (Some(inspector), Some(number)) = (&mut self.inspector, uid_next(line)) {
             inspector.uid_next(Some(number));

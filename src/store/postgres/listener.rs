@@ -23,6 +23,7 @@ use tokio_postgres::NoTls;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::store::Answer;
 use crate::store::postgres::error::sorted;
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::pool::Reader;
@@ -86,7 +87,7 @@ impl Listener {
                 }
                 Ok(Ended::Silent) => {}
                 Err(error) => {
-                    tracing::debug!(error = %sorted(&error), "not told of changes by other replicas")
+                    tracing::debug!(error = %sorted(&error), "not told of changes by other replicas");
                 }
             }
             self.move_on(RETRY).await;
@@ -143,8 +144,7 @@ impl Listener {
         begun?;
         // What happened before is not told any more.
         self.moved();
-        let say = async |db: &Reader<'_>| db.row(PROBE, &[&own]).await;
-        if self.pool.read(say).await.is_err() {
+        if self.probe(own).await.is_err() {
             return Ok(Ended::Silent);
         }
         tokio::select! {
@@ -158,6 +158,12 @@ impl Listener {
             };
             there?;
         }
+    }
+
+    /// Says something over another connection.
+    fn probe(&self, channel: String) -> Answer<'_, ()> {
+        let say = async move |db: &Reader<'_>| db.row(PROBE, &[&channel]).await.map(drop);
+        Box::pin(self.pool.read(say))
     }
 
     /// Drives the connection, and moves the number with each notification.

@@ -35,6 +35,21 @@ const TRIES: u32 = 4;
 /// Parameters of a statement.
 pub(super) type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
 
+/// How often something was tried, and since when.
+struct Tries {
+    begun: Instant,
+    count: u32,
+}
+
+impl Tries {
+    fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+            count: 1,
+        }
+    }
+}
+
 /// The connections.
 #[derive(Clone)]
 pub(super) struct Pool {
@@ -91,36 +106,47 @@ impl Pool {
         &self,
         work: impl AsyncFn(&Reader<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        self.repeat(async |until| {
-            let connection = self.connection().await?;
-            let reader = Reader(&connection);
-            let answer = timeout_at(self.end(until), work(&reader)).await;
-            self.settled(answer, connection)
-        })
-        .await
-    }
-
-    /// Tries something again where nothing of it was done; the time for all tries is that for one.
-    async fn repeat<T>(&self, attempt: impl AsyncFn(Instant) -> Result<T, Trouble>) -> Result<T, StoreError> {
-        let begun = Instant::now();
-        let mut tried = 1;
+        let mut tries = Tries::begin();
         loop {
-            match attempt(begun + self.patience()).await {
-                Err(trouble) if trouble.may_retry && tried < TRIES && begun.elapsed() < self.deadline => {
-                    tried += 1;
-                    if !trouble.connection_is_fine {
-                        // Those that idle beside one that was cut were cut with it, as far as anybody knows.
-                        self.pool.retain(|_, _| false);
-                    }
-                }
+            match self.try_read(&work, self.until(&tries)).await {
+                Err(trouble) if self.tries_again(&mut tries, &trouble) => {}
                 answer => return answer.map_err(|trouble| trouble.error),
             }
         }
     }
 
+    async fn try_read<T>(
+        &self,
+        work: &impl AsyncFn(&Reader<'_>) -> Result<T, Trouble>,
+        until: Instant,
+    ) -> Result<T, Trouble> {
+        let connection = self.connection().await?;
+        let reader = Reader(&connection);
+        let answer = timeout_at(self.end(until), work(&reader)).await;
+        self.settled(answer, connection)
+    }
+
+    /// When all tries are over: together they take no longer than one may.
+    fn until(&self, tries: &Tries) -> Instant {
+        tries.begun + self.patience()
+    }
+
     /// When the answer must be there to something that is asked now.
     fn end(&self, until: Instant) -> Instant {
         until.min(Instant::now() + self.deadline)
+    }
+
+    /// Whether something is tried again: nothing of it was done, and there is time.
+    fn tries_again(&self, tries: &mut Tries, trouble: &Trouble) -> bool {
+        if !trouble.may_retry || tries.count >= TRIES || tries.begun.elapsed() >= self.deadline {
+            return false;
+        }
+        tries.count += 1;
+        if !trouble.connection_is_fine {
+            // Those that idle beside one that was cut were cut with it, as far as anybody knows.
+            self.pool.retain(|_, _| false);
+        }
+        true
     }
 
     /// One transaction, all or nothing; tried again where it lost a race with another one.
@@ -144,12 +170,24 @@ impl Pool {
         last: Option<&str>,
         work: impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        self.repeat(async |until| {
-            let mut connection = self.connection().await?;
-            let answer = timeout_at(self.end(until), transact(&mut connection, &work, last)).await;
-            self.settled(answer, connection)
-        })
-        .await
+        let mut tries = Tries::begin();
+        loop {
+            match self.try_write(&work, last, self.until(&tries)).await {
+                Err(trouble) if self.tries_again(&mut tries, &trouble) => {}
+                answer => return answer.map_err(|trouble| trouble.error),
+            }
+        }
+    }
+
+    async fn try_write<T>(
+        &self,
+        work: &impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
+        last: Option<&str>,
+        until: Instant,
+    ) -> Result<T, Trouble> {
+        let mut connection = self.connection().await?;
+        let answer = timeout_at(self.end(until), transact(&mut connection, work, last)).await;
+        self.settled(answer, connection)
     }
 
     /// As `write`, for work that takes longer: a new schema, a copy of everything.
