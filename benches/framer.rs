@@ -5,6 +5,9 @@
     reason = "a bench that goes wrong must stop"
 )]
 
+#[path = "support/traffic.rs"]
+mod traffic;
+
 use std::sync::Arc;
 
 use divan::Bencher;
@@ -27,58 +30,19 @@ const CHUNK: usize = 64 * 1024;
 /// Of each kind of traffic about this much.
 const TOTAL: usize = 8 * 1024 * 1024;
 
-/// Messages of 50 KiB, as a client fetches them for offline use.
-fn literals() -> Vec<u8> {
-    let body = "A line of text as long as most, in a message of the usual size.\r\n".repeat(800);
-    repeated(|number| {
-        format!(
-            "* {number} FETCH (UID {number} FLAGS (\\Seen) BODY[] {{{}}}\r\n{body})\r\n",
-            body.len()
-        )
-    })
-}
-
-/// Lines without literals, as a client fetches them for its list of messages.
-fn envelopes() -> Vec<u8> {
-    repeated(|number| {
-        format!(
-            "* {number} FETCH (UID {number} RFC822.SIZE 48211 FLAGS (\\Seen) INTERNALDATE \"17-Jul-2026 02:44:25 -0700\" ENVELOPE \
-             (\"Fri, 17 Jul 2026 02:23:25 -0700 (PDT)\" \"Re: The figures of the third quarter\" ((\"Terry Gray\" NIL \"gray\" \
-             \"example.org\")) ((\"Terry Gray\" NIL \"gray\" \"example.org\")) ((\"Terry Gray\" NIL \"gray\" \"example.org\")) \
-             ((NIL NIL \"imap\" \"example.org\")) NIL NIL NIL \"<B27397-0100000@example.org>\"))\r\n"
-        )
-    })
-}
-
-/// The shortest lines there are: news of a mailbox, flags.
-fn flags() -> Vec<u8> {
-    repeated(|number| format!("* {number} FETCH (FLAGS (\\Seen))\r\n"))
-}
-
-fn repeated(response: impl Fn(usize) -> String) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(TOTAL + CHUNK);
-    for number in 1.. {
-        if bytes.len() >= TOTAL {
-            break;
-        }
-        bytes.extend_from_slice(response(number).as_bytes());
-    }
-    bytes
-}
-
 #[divan::bench]
 fn scanner_literals(bencher: Bencher<'_, '_>) {
-    scan(bencher, &literals());
+    scan(bencher, &traffic::literals(TOTAL));
 }
 
 #[divan::bench]
 fn scanner_envelopes(bencher: Bencher<'_, '_>) {
-    scan(bencher, &envelopes());
+    scan(bencher, &traffic::envelopes(TOTAL));
 }
 
 #[divan::bench]
 fn scanner_flags(bencher: Bencher<'_, '_>) {
-    scan(bencher, &flags());
+    scan(bencher, &traffic::flags(TOTAL));
 }
 
 fn scan(bencher: Bencher<'_, '_>, input: &[u8]) {
@@ -104,12 +68,12 @@ fn scan(bencher: Bencher<'_, '_>, input: &[u8]) {
 
 #[divan::bench]
 fn relay_literals(bencher: Bencher<'_, '_>) {
-    pass(bencher, &literals());
+    pass(bencher, &traffic::literals(TOTAL));
 }
 
 #[divan::bench]
 fn relay_envelopes(bencher: Bencher<'_, '_>) {
-    pass(bencher, &envelopes());
+    pass(bencher, &traffic::envelopes(TOTAL));
 }
 
 fn pass(bencher: Bencher<'_, '_>, input: &[u8]) {
@@ -128,9 +92,7 @@ fn pass(bencher: Bencher<'_, '_>, input: &[u8]) {
 /// A client's commands, collected one by one.
 #[divan::bench]
 fn collector(bencher: Bencher<'_, '_>) {
-    let input = repeated(|number| {
-        format!("A{number} UID FETCH {number} (UID FLAGS BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT)])\r\n")
-    });
+    let input = traffic::commands(TOTAL);
     let bounds = Options::default().command;
     bencher.counter(BytesCount::of_slice(&input)).bench_local(|| {
         let mut collector = Collector::new(bounds);

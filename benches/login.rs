@@ -5,35 +5,19 @@
     reason = "a bench that goes wrong must stop"
 )]
 
+#[path = "support/place.rs"]
+mod place;
+
 use std::sync::Arc;
 
 use divan::Bencher;
-use imapwarden::auth::accounts::Accounts;
-use imapwarden::auth::accounts::NewAppPassword;
 use imapwarden::auth::app_password;
-use imapwarden::auth::gate::Gate;
-use imapwarden::auth::gate::Options as GateOptions;
-use imapwarden::auth::gate::Source;
-use imapwarden::auth::keys::Keys;
-use imapwarden::policy::factor::Policy;
 use imapwarden::session::preauth::Channel;
 use imapwarden::session::preauth::Options;
 use imapwarden::session::preauth::PreAuth;
 use imapwarden::session::preauth::Step;
-use imapwarden::store::Store;
-use imapwarden::store::User;
-use imapwarden::store::sqlite;
-use imapwarden::store::sqlite::SqliteStore;
-use imapwarden::types::Credentials;
-use imapwarden::types::Mechanism;
-use imapwarden::types::Restrictions;
-use imapwarden::types::Secret;
-use imapwarden::types::UnixTime;
-use imapwarden::types::UserName;
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
-const NOW: UnixTime = UnixTime(1_800_000_000);
+use crate::place::Place;
 
 fn main() {
     divan::main();
@@ -85,62 +69,5 @@ fn app_password_read(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn app_password_check(bencher: Bencher<'_, '_>) {
     let place = Place::new();
-    bencher.bench_local(|| {
-        let verified = place.gate.verify(&place.credentials, &place.source, NOW);
-        place
-            .runtime
-            .block_on(verified)
-            .unwrap_or_else(|error| panic!("{error}"))
-    });
-}
-
-/// A store with a user who has an app password.
-struct Place {
-    runtime: Runtime,
-    gate: Gate,
-    credentials: Credentials,
-    source: Source,
-    _folder: TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let runtime = Runtime::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("store.db"), &sqlite::Options::default()).unwrap();
-        let store: Arc<dyn Store> = Arc::new(store);
-        let keys = Arc::new(Keys::derive(&[42; 32]).unwrap());
-        let user = UserName::parse(b"alice@example.org").unwrap();
-        let secret = runtime.block_on(app_password(&Accounts::new(&*store, &keys), &user));
-        let source = Source {
-            ip: [192, 0, 2, 1].into(),
-            listener: "bench".into(),
-            client: None,
-        };
-        Self {
-            gate: Gate::new(store, keys, GateOptions::default(), Policy::default()).unwrap(),
-            runtime,
-            credentials: Credentials {
-                user,
-                secret,
-                mechanism: Mechanism::Login,
-            },
-            source,
-            _folder: folder,
-        }
-    }
-}
-
-async fn app_password(accounts: &Accounts<'_>, user: &UserName) -> Secret {
-    accounts.add_user(User::new(user.clone(), NOW)).await.unwrap();
-    let new = NewAppPassword {
-        user: user.clone(),
-        account: user.clone(),
-        label: "bench".to_owned(),
-        expires: None,
-        networks: None,
-        mail_password: Some(Secret::from("mail-password")),
-        restrictions: Restrictions::default(),
-    };
-    accounts.create_app_password(&new, NOW).await.unwrap().printed
+    bencher.bench_local(|| place.check());
 }

@@ -1,14 +1,12 @@
 //! How long it takes to judge a command by the rules that are shipped for everybody.
-#![allow(clippy::unwrap_used, reason = "a bench that goes wrong must stop")]
+#![allow(clippy::panic, reason = "a bench that goes wrong must stop")]
+
+#[path = "support/judged.rs"]
+mod judged;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use divan::Bencher;
-use imapwarden::config::rules::load;
-use imapwarden::policy::Counters;
-use imapwarden::policy::engine::Engine;
 use imapwarden::policy::engine::SessionCounters;
 use imapwarden::policy::facts::Command;
 use imapwarden::policy::facts::Event;
@@ -16,6 +14,7 @@ use imapwarden::policy::facts::Facts;
 use imapwarden::policy::facts::Session;
 use imapwarden::policy::facts::Source;
 use imapwarden::policy::facts::User;
+use imapwarden::session::relay::Output;
 use imapwarden::types::SessionId;
 
 fn main() {
@@ -81,10 +80,8 @@ fn commands() -> [Case; 4] {
 
 #[divan::bench(args = commands())]
 fn judge(bencher: Bencher<'_, '_>, case: &Case) {
-    let pack = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/baseline"));
-    let loaded = load(&[pack], false).unwrap();
-    let engine = Engine::new(loaded.set, Arc::new(Counters::new(100_000, 7)));
-    let source = Source::new("192.0.2.1".parse().unwrap());
+    let engine = judged::engine();
+    let source = Source::new([192, 0, 2, 1].into());
     let user = User {
         name: "alice@example.org".into(),
         account: "alice@example.org".into(),
@@ -107,5 +104,17 @@ fn judge(bencher: Bencher<'_, '_>, case: &Case) {
         now_ms += 100;
         let decisions = engine.judge(divan::black_box(&facts), &mut counters, now_ms);
         decisions.is_empty()
+    });
+}
+
+/// All that a command costs in a session: it is collected, read, judged and sent on, and its answer is passed back.
+#[divan::bench]
+fn session(bencher: Bencher<'_, '_>) {
+    let mut relay = judged::relay();
+    let mut output = Output::default();
+    let mut number = 0;
+    bencher.bench_local(|| {
+        number += 1;
+        judged::command(&mut relay, &mut output, number);
     });
 }

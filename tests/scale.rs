@@ -14,22 +14,23 @@ mod support;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls::pki_types::ServerName;
-use support::client::Client;
-use support::client::TlsClient;
+use support::crowd::Crowd;
+use support::crowd::OPEN;
+use support::crowd::each;
+use support::crowd::many;
+use support::crowd::memory;
+use support::crowd::raise_descriptors;
+use support::crowd::usage;
+use support::crowd::works;
 use support::program::Place;
 use support::program::Program;
 use support::program::until;
 use tokio::io::AsyncBufReadExt;
-use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::io::BufReader;
@@ -37,22 +38,11 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 const MAIL_PASSWORD: &str = "mail-password";
 
 /// Longest wait for something that a busy machine may take a while for.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Connections made at once by a crowd.
-const PARALLEL: usize = 32;
-
-/// Descriptors that this file's tests need together.
-const DESCRIPTORS: usize = 16_000;
-
-/// No limit on anybody, so that the crowds come in.
-const OPEN: &str = "limits: {exempt: [loopback], connections: 20000, sessions_per_user: 20000, \
-                    sessions_per_user_and_network: 20000}\n";
 
 /// A backend that says yes to everything, for any number of sessions, and counts commands.
 struct Yes {
@@ -112,111 +102,12 @@ async fn say_yes(stream: TcpStream, heard: Arc<AtomicUsize>, answer: Arc<str>) -
     }
 }
 
-/// Lets this process, and those that it starts from now on, open enough files.
-fn raise_descriptors() {
-    let own = std::process::id().to_string();
-    let limit = format!("--nofile={DESCRIPTORS}:");
-    let raised = Command::new("prlimit")
-        .args(["--pid", &own, &limit])
-        .status()
-        .unwrap();
-    assert!(
-        raised.success(),
-        "the hard limit on open files is below {DESCRIPTORS}"
-    );
-}
-
-/// Memory of a process that is its own, in KiB: no program text, no shared pages.
-fn memory(program: &Program) -> usize {
-    usage(program, "RssAnon:")
-}
-
-/// A number of KiB from `/proc/PID/status`.
-fn usage(program: &Program, name: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
-}
-
 /// CPU time that a process has used.
 fn cpu(program: &Program) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", program.pid())).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let ticks = |at: usize| -> u64 { fields.split(' ').nth(at).unwrap().parse().unwrap() };
     Duration::from_millis((ticks(11) + ticks(12)) * 10)
-}
-
-/// How a crowd connects: one TLS configuration, so that hand-shakes are resumed and cheap.
-#[derive(Clone)]
-struct Crowd {
-    addr: SocketAddr,
-    tls: TlsConnector,
-}
-
-impl Crowd {
-    fn new(program: &Program) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(program.certificate.clone().unwrap()).unwrap();
-        let config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self {
-            addr: program.addrs[0],
-            tls: Arc::new(config).into(),
-        }
-    }
-
-    /// A TLS connection, its greeting read.
-    async fn tls(self) -> TlsClient {
-        let stream = TcpStream::connect(self.addr).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut client = Client::new(self.tls.connect(name, stream).await.unwrap());
-        assert!(client.response().await.unwrap().starts_with("* OK"));
-        client
-    }
-
-    async fn tcp(self) -> TcpStream {
-        TcpStream::connect(self.addr).await.unwrap()
-    }
-
-    async fn logged_in(self, password: Arc<str>) -> TlsClient {
-        let mut client = self.tls().await;
-        let answer = client
-            .command("l", &format!("LOGIN alice {password}"))
-            .await
-            .unwrap();
-        assert!(answer[0].starts_with("l OK"), "{answer:?}");
-        client
-    }
-}
-
-/// Makes many of something, a few at a time.
-async fn many<T, F>(count: usize, mut make: impl FnMut() -> F) -> Vec<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let (mut all, mut making) = (Vec::new(), JoinSet::new());
-    for _ in 0..count {
-        if making.len() >= PARALLEL {
-            all.push(making.join_next().await.unwrap().unwrap());
-        }
-        making.spawn(make());
-    }
-    while let Some(made) = making.join_next().await {
-        all.push(made.unwrap());
-    }
-    all
-}
-
-async fn works<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>) {
-    let answer = client.command("w", "NOOP").await.unwrap();
-    assert!(answer.last().unwrap().starts_with("w OK"), "{answer:?}");
-}
-
-/// KiB that each of `count` costs.
-fn each(before: usize, after: usize, count: usize) -> usize {
-    after.saturating_sub(before) / count
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@
 pub mod base32;
 pub mod checks;
 pub mod client;
+pub mod crowd;
 pub mod dialog;
 pub mod events;
 pub mod memory;
