@@ -120,4 +120,14 @@ impl Ledger for Nobody {
     }
 
     fn count(&self, _: Measure, _: u64) {}
+
+    fn moved(&self, _: &str, _: u64, _: u64) {}
+
+    fn renamed(&self, _: &str, _: &str, _: u64) {}
+
+    fn deleted(&self, _: &str) {}
+
+    fn moved_into(&self, _: &str, _: u64) -> Option<u64> {
+        None
+    }
 }
