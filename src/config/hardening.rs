@@ -112,7 +112,15 @@ impl Config {
         paths.read.extend(self.rules.files.iter().cloned());
         let state = &self.state;
         let postgres = state.postgres().into_iter();
-        let of_postgres = |settings: &Postgres| [settings.password_file.clone(), settings.ca_file.clone()];
+        let of_postgres = |settings: &Postgres| {
+            let Postgres {
+                url_file,
+                password_file,
+                ca_file,
+                ..
+            } = settings.clone();
+            [url_file, password_file, ca_file]
+        };
         paths.read.extend(postgres.flat_map(of_postgres).flatten());
         let sinks = &self.events.sinks;
         paths.read.extend(sinks.iter().flat_map(Sink::reads));
