@@ -25,6 +25,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
+use crate::net::tls::Client;
 use crate::net::tls::TlsError;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::MetricsError;
@@ -120,6 +121,42 @@ impl fmt::Debug for Target {
     }
 }
 
+/// What a sink goes by that is read from files, read anew: for one that is running.
+#[derive(Debug, Default)]
+pub struct Renewal {
+    /// Why its receiver is trusted.
+    client: Option<Client>,
+    /// What its requests are signed with.
+    signer: Option<Signer>,
+}
+
+/// Reads what running sinks go by from the files that it stands in. Nothing of it is in force before [`Events::renew`].
+///
+/// # Errors
+/// Authorities cannot be used.
+pub fn renewals(sinks: impl Into<Sinks>) -> Result<Vec<Renewal>, SinkError> {
+    let each = |options: Options| match options.target {
+        Target::Stdout | Target::File(_) | Target::Writer(_) => Ok(Renewal::default()),
+        Target::Syslog(SyslogOptions {
+            receiver,
+            transport: Transport::Tls(tls),
+            ..
+        }) => Ok(Renewal {
+            client: Some(tls.read(&receiver)?),
+            signer: None,
+        }),
+        Target::Syslog(_) => Ok(Renewal::default()),
+        Target::Webhook(options) => {
+            let tls = options.tls.as_ref();
+            Ok(Renewal {
+                client: tls.map(|tls| tls.read(&options.receiver)).transpose()?,
+                signer: Some(options.signer),
+            })
+        }
+    };
+    sinks.into().0.into_iter().map(each).collect()
+}
+
 /// Why events cannot be written at all.
 #[derive(Debug, Error)]
 pub enum SinkError {
@@ -165,6 +202,13 @@ impl Events {
         let _order = self.0.order.lock().unwrap_or_else(PoisonError::into_inner);
         for queue in &self.0.all {
             queue.push(Arc::clone(&event));
+        }
+    }
+
+    /// Has each sink use what was read anew for it, in their order, from its next connection or request on.
+    pub fn renew(&self, renewals: Vec<Renewal>) {
+        for (queue, renewal) in self.0.all.iter().zip(renewals) {
+            queue.renew(renewal);
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::telemetry::metrics::Sink;
+use crate::telemetry::sink::Renewal;
 
 /// An event with its number among those of its sink.
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ struct State {
     /// Lost and not yet reported.
     dropped: u64,
     reopen: bool,
+    renewal: Option<Renewal>,
     closing: bool,
 }
 
@@ -86,6 +88,17 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Has the writer use other authorities and secrets from its next attempt on, which comes at once.
+    pub(super) fn renew(&self, renewal: Renewal) {
+        self.lock().renewal = Some(renewal);
+        self.wake.notify_one();
+    }
+
+    /// What the writer has not taken up yet.
+    pub(super) fn renewal(&self) -> Option<Renewal> {
+        self.lock().renewal.take()
+    }
+
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.wake.notify_one();
@@ -133,11 +146,11 @@ impl Queue {
         self.metrics.dropped(count);
     }
 
-    /// Waits, unless the end is near: true where it is.
+    /// Waits, unless the end is near: true where it is. What is renewed may help at once.
     pub(super) fn pause(&self, span: Duration) -> bool {
         let end = Instant::now() + span;
         let mut state = self.lock();
-        while !state.closing {
+        while !state.closing && state.renewal.is_none() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

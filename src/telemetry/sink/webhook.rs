@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::telemetry::shape::Shape;
 use crate::telemetry::sink::Clock;
+use crate::telemetry::sink::Renewal;
 use crate::telemetry::sink::SinkError;
 use crate::telemetry::sink::network::OwnRuntime;
 use crate::telemetry::sink::network::Receiver;
@@ -244,6 +245,13 @@ impl Output for Webhook {
             sent += self.post(rest).map_err(|failure| failure.after(sent))?;
         }
         Ok(())
+    }
+
+    fn renew(&mut self, renewal: Renewal) {
+        self.remote.renew(renewal.client);
+        if let Some(signer) = renewal.signer {
+            self.signer = signer;
+        }
     }
 }
 
