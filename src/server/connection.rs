@@ -121,12 +121,11 @@ impl Conversation {
 
     /// The TLS hand-shake: straight after the connection, or after STARTTLS.
     pub(super) async fn start_tls(&mut self, tcp: TcpStream) -> Result<Stream, EndReason> {
+        let began = Instant::now();
         match self.shared.unless_stopped(self.shared.tls.handshake(tcp)).await? {
             Ok((stream, info)) => {
-                self.shared
-                    .metrics
-                    .connections
-                    .tls_succeeded(info.version, info.resumed);
+                let connections = &self.shared.metrics.connections;
+                connections.tls_succeeded(info.version, info.resumed, began.elapsed());
                 self.facts.tls = Some(tls_facts(&info));
                 Ok(stream)
             }
