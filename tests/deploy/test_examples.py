@@ -46,7 +46,7 @@ def dovecot_reads(text, tmp_path):
 def unit(tmp_path):
     """The unit with the program where it is here."""
     path = tmp_path / UNIT.name
-    path.write_text(UNIT.read_text().replace("/usr/local/bin/imapwarden", str(imapwarden())))
+    path.write_text(UNIT.read_text().replace("ExecStart=imapwarden", f"ExecStart={imapwarden()}"))
     return path
 
 
