@@ -5,6 +5,8 @@
 
 mod lines;
 mod network;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod queue;
 mod syslog;
 mod webhook;
@@ -107,6 +109,34 @@ pub enum Target {
     Syslog(SyslogOptions),
     /// A receiver of HTTP requests.
     Webhook(Box<WebhookOptions>),
+    /// A collector of traces.
+    #[cfg(feature = "otlp")]
+    Otlp(OtlpOptions),
+}
+
+/// A collector of traces.
+#[cfg(feature = "otlp")]
+#[derive(Debug)]
+pub struct OtlpOptions {
+    /// Where it is.
+    pub receiver: Receiver,
+    /// TLS towards it; `None` is HTTP in clear.
+    pub tls: Option<Tls>,
+    /// What is asked for there.
+    pub path: Path,
+    /// The time for one request, connection and answer included.
+    pub timeout: Duration,
+}
+
+impl Target {
+    /// Which events it takes at all.
+    fn takes(&self) -> fn(&Event) -> bool {
+        match self {
+            #[cfg(feature = "otlp")]
+            Self::Otlp(_) => otlp::has_spans,
+            _ => |_| true,
+        }
+    }
 }
 
 impl fmt::Debug for Target {
@@ -117,6 +147,8 @@ impl fmt::Debug for Target {
             Self::Writer(_) => f.write_str("Writer"),
             Self::Syslog(options) => write!(f, "Syslog({})", options.receiver),
             Self::Webhook(options) => write!(f, "Webhook({})", options.receiver),
+            #[cfg(feature = "otlp")]
+            Self::Otlp(options) => write!(f, "Otlp({})", options.receiver),
         }
     }
 }
@@ -151,6 +183,14 @@ pub fn renewals(sinks: impl Into<Sinks>) -> Result<Vec<Renewal>, SinkError> {
             Ok(Renewal {
                 client: tls.map(|tls| tls.read(&options.receiver)).transpose()?,
                 signer: Some(options.signer),
+            })
+        }
+        #[cfg(feature = "otlp")]
+        Target::Otlp(options) => {
+            let tls = options.tls.as_ref();
+            Ok(Renewal {
+                client: tls.map(|tls| tls.read(&options.receiver)).transpose()?,
+                signer: None,
             })
         }
     };
@@ -264,7 +304,8 @@ pub fn start(
 ) -> Result<(Events, Writer), SinkError> {
     let mut opened = Vec::new();
     for options in sinks.into().0 {
-        let queue = Arc::new(Queue::new(options.queue, metrics.named(&options.name)?));
+        let takes = options.target.takes();
+        let queue = Arc::new(Queue::new(options.queue, metrics.named(&options.name)?, takes));
         opened.push((options.name, queue, open(options.target, options.shape, clock)?));
     }
     let mut running = Vec::new();
@@ -295,6 +336,8 @@ fn open(target: Target, shape: Shape, clock: Clock) -> Result<Box<dyn Output>, S
         Target::File(options) => Box::new(Lines::in_file(options, shape)?),
         Target::Syslog(options) => Box::new(Syslog::new(options, shape)?),
         Target::Webhook(options) => Box::new(Webhook::new(*options, shape, clock)?),
+        #[cfg(feature = "otlp")]
+        Target::Otlp(options) => Box::new(otlp::Otlp::new(options)?),
     })
 }
 

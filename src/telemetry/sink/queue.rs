@@ -29,6 +29,8 @@ pub(super) struct Queue {
     wake: Condvar,
     capacity: usize,
     metrics: Sink,
+    /// Which events are of use to it.
+    takes: fn(&Event) -> bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,17 +54,21 @@ pub(super) struct Batch {
 }
 
 impl Queue {
-    pub(super) fn new(capacity: usize, metrics: Sink) -> Self {
+    pub(super) fn new(capacity: usize, metrics: Sink, takes: fn(&Event) -> bool) -> Self {
         Self {
             state: Mutex::default(),
             wake: Condvar::new(),
             capacity: capacity.max(1),
             metrics,
+            takes,
         }
     }
 
     /// Adds an event, or counts it where there is no room.
     pub(super) fn push(&self, event: Arc<Event>) {
+        if !(self.takes)(&event) {
+            return;
+        }
         let mut state = self.lock();
         state.sequence += 1;
         // Whoever floods us with commands must not push out logins and alerts.

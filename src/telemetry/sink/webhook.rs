@@ -69,6 +69,11 @@ impl Path {
         let root = if text.starts_with('/') { "" } else { "/" };
         Self(format!("{root}{text}"))
     }
+
+    #[cfg(feature = "otlp")]
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl std::fmt::Debug for Path {
@@ -256,7 +261,7 @@ impl Output for Webhook {
 }
 
 /// The header of that name (RFC 9110, section 7.2).
-fn host(receiver: &Receiver, tls: bool) -> String {
+pub(super) fn host(receiver: &Receiver, tls: bool) -> String {
     let whole = receiver.to_string();
     let usual = if tls { ":443" } else { ":80" };
     whole.strip_suffix(usual).unwrap_or(&whole).to_owned()
@@ -274,7 +279,7 @@ fn is_final(status: StatusCode) -> bool {
     )
 }
 
-async fn exchange(remote: &Remote, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
+pub(super) async fn exchange(remote: &Remote, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
     let failed = |error: hyper::Error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         let cause = cause.unwrap_or_default();
