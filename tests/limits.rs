@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -583,4 +584,51 @@ async fn a_client_that_leaves_its_answers_unread_is_let_go_after_the_time_allowe
     .await;
     assert_eq!(program.end_reason(0, "session_ended").await.1, "client_stalled");
     assert_eq!(backend.outcomes(1).await, [Outcome::Broken]);
+}
+
+/// Whoever sits on the metrics' address, however many: probes are answered, and everybody there is sent away in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_never_finishes_its_request_keeps_no_probe_and_no_scraper_waiting() {
+    let place = Place::new(SocketAddr::from(([127, 0, 0, 1], 1)), "");
+    let program = place.start().await;
+    let mut crowd = Vec::new();
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(program.metrics).await.unwrap();
+        let part = [
+            "",
+            "GET /metrics HTTP/1.1\r\n",
+            "GET /metrics HTTP/1.1\r\nhost: x\r\nx: ",
+        ][number % 3];
+        // Those in front of it may have been sent away already.
+        let _ = stream.write_all(part.as_bytes()).await;
+        crowd.push(stream);
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(program.get(path).await.0, 200, "{path}");
+    }
+    for (number, mut stream) in crowd.into_iter().enumerate() {
+        let mut said = Vec::new();
+        // A reset is an end as well.
+        let ended = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+        assert!(ended.is_ok(), "{number} is still there");
+        assert!(
+            !said.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
+    }
+    // One request is all that a connection has.
+    let mut stream = TcpStream::connect(program.metrics).await.unwrap();
+    let twice = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2);
+    stream.write_all(twice.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    let ended = timeout(PATIENCE, stream.read_to_string(&mut said)).await;
+    // What was not read makes the end a reset.
+    let _ = ended.unwrap();
+    assert_eq!(said.matches("HTTP/1.1 200").count(), 1, "{said}");
+    // A head without end.
+    let mut stream = TcpStream::connect(program.metrics).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nx: ").await.unwrap();
+    let endless = async { while stream.write_all(&[b'x'; 4096]).await.is_ok() {} };
+    timeout(PATIENCE, endless).await.unwrap();
 }

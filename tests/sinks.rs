@@ -617,6 +617,87 @@ async fn a_check_says_where_events_go_and_nothing_of_the_secret_or_the_path() {
     assert!(!shown.contains("hunter2") && !shown.contains("MfKQ"), "{shown}");
 }
 
+/// What requests are signed with after a rotation.
+const NEXT_SECRET: &str = "whsec_bmV4dCBzZWNyZXQgb2YgdGhlIHRlc3RzIQ==";
+
+fn is_signed_with(request: &Request, secret: &str) -> bool {
+    let key = BASE64_STANDARD
+        .decode(secret.strip_prefix("whsec_").unwrap())
+        .unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+    let header = |name: &str| request.headers[name].clone();
+    let signed = format!(
+        "{}.{}.{}",
+        header("webhook-id"),
+        header("webhook-timestamp"),
+        request.body
+    );
+    let signature = header("webhook-signature");
+    let signature = BASE64_STANDARD
+        .decode(signature.strip_prefix("v1,").unwrap())
+        .unwrap();
+    hmac::verify(&key, signed.as_bytes(), &signature).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_reads_authorities_and_secrets_of_receivers_anew_all_of_them_or_none() {
+    let (backend, certificate, other) = (backend().await, Certificate::new(), Certificate::new());
+    let hook = receivers::hook(None, Some(&certificate), &[], false).await;
+    let stream = receivers::syslog(None, Some(&certificate)).await;
+    let sinks = format!(
+        "    - webhook: {{url: 'https://localhost:{}/', secret_file: webhook.secret, ca_file: ca.pem}}\n    \
+         - syslog: {{address: 'localhost:{}', ca_file: stream-ca.pem}}\n",
+        hook.addr.port(),
+        stream.addr.port()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    support::program::private_file(dir.path(), "webhook.secret", SECRET);
+    fs::copy(certificate.file(), dir.path().join("ca.pem")).unwrap();
+    // Whose certificate the receiver does not have: events wait.
+    fs::copy(other.file(), dir.path().join("stream-ca.pem")).unwrap();
+    let more = format!("events:\n  sinks:\n{sinks}");
+    let place = Place::in_directory(dir, &support::proxy::yaml(backend.addr, &more));
+    let program = place.start().await;
+    let requests = hook.arrived.count(1).await;
+    assert!(is_signed_with(&requests[0], SECRET));
+    let up = "imapwarden_event_sink_up{sink=\"syslog\"}";
+    until("the syslog sink fails", || async {
+        program.metric(up).await == 0
+    })
+    .await;
+
+    // The secret is a good one, the authority is none: neither is taken up.
+    place.file("webhook.secret", NEXT_SECRET);
+    fs::write(place.path("stream-ca.pem"), "no certificate").unwrap();
+    let said = place.run("", &["reload"]).await;
+    assert_eq!(said.code, Some(78), "{said:?}");
+    assert!(said.err.contains("stream-ca.pem"), "{}", said.err);
+    let rejected = |request: &Request| request.body.contains("config_rejected");
+    let requests = hook.arrived.until(|requests| requests.iter().any(rejected)).await;
+    assert!(requests.iter().all(|request| is_signed_with(request, SECRET)));
+    assert_eq!(program.metric(up).await, 0);
+
+    fs::copy(certificate.file(), place.path("stream-ca.pem")).unwrap();
+    let said = place.run("", &["reload"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let reloaded = |request: &Request| request.body.contains("config_reloaded");
+    let requests = hook.arrived.until(|requests| requests.iter().any(reloaded)).await;
+    let request = requests.iter().find(|request| reloaded(request)).unwrap();
+    assert!(is_signed_with(request, NEXT_SECRET));
+    // What has waited since the start arrives, without a wait for the next try.
+    let messages = stream
+        .arrived
+        .until(|messages| messages.iter().any(|message| message.contains("config_reloaded")))
+        .await;
+    assert!(messages[0].contains(" IW1001 "), "{}", messages[0]);
+    assert_eq!(
+        program
+            .metric("imapwarden_events_dropped_total{sink=\"syslog\"}")
+            .await,
+        0
+    );
+}
+
 /// The samples in docs/events.md: what stands behind a heading, in its first block.
 fn sample(heading: &str) -> String {
     let text = fs::read_to_string(PathBuf::from("docs/events.md")).unwrap();

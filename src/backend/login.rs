@@ -2,6 +2,7 @@
 //! its own.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -25,16 +26,18 @@ use crate::session::backend_login::Step;
 /// Bytes read at a time.
 const CHUNK: usize = 4096;
 
-/// Connects and logs in before the deadline.
+/// Connects and logs in before the deadline; says how long the connection took.
 pub(super) async fn run(
     options: &BackendOptions,
     security: Option<&Security>,
     mut login: BackendLogin,
     client: &Client,
     attempt: &mut Attempt,
-) -> Result<(Opened, Stream), LoginError> {
-    let deadline = Instant::now() + options.timeout;
+) -> Result<(Opened, Stream, Duration), LoginError> {
+    let began = Instant::now();
+    let deadline = began + options.timeout;
     let tcp = dial::connect(options, client, deadline).await?;
+    let dialled = began.elapsed();
     let mut stream = match security.filter(|security| security.is_implicit()) {
         Some(security) => security.start(tcp, deadline).await?,
         None => Stream::from(tcp),
@@ -60,7 +63,7 @@ pub(super) async fn run(
                     stream = start_tls(stream, security, deadline).await?;
                     login = login.tls_started(&mut due);
                 }
-                Step::Done(opened) => return Ok((opened, stream)),
+                Step::Done(opened) => return Ok((opened, stream, dialled)),
                 Step::Failed(failure) => return Err(failure.into()),
             }
         }

@@ -115,6 +115,8 @@ pub struct Session {
     pub stream: Stream,
     /// The place among the backend's connections: keep it as long as the connection.
     pub slot: Slot,
+    /// How long the connection took, before anything was said on it.
+    pub dialled: Duration,
 }
 
 /// All backends.
@@ -238,11 +240,12 @@ impl Backend {
                 master: self.options.master.clone().ok_or(DialError::NoMaster)?,
             },
         };
-        let (opened, stream, slot) = self.open(identity, client).await?;
+        let (opened, stream, slot, dialled) = self.open(identity, client).await?;
         Ok(Session {
             logged_in: LoggedIn::vouch(who, opened.capabilities, opened.early),
             stream,
             slot,
+            dialled,
         })
     }
 
@@ -256,7 +259,7 @@ impl Backend {
             account: user.clone(),
             password: password.clone(),
         };
-        let (_, mut stream, _slot) = self.open(identity, client).await?;
+        let (_, mut stream, _slot, _) = self.open(identity, client).await?;
         // The answer is known; whether the farewell arrives changes nothing.
         let farewell = timeout(GOODBYE, stream.write_all(b"bye LOGOUT\r\n")).await;
         if matches!(farewell, Ok(Ok(()))) {
@@ -265,7 +268,11 @@ impl Backend {
         Ok(())
     }
 
-    async fn open(&self, identity: Identity, client: &Client) -> Result<(Opened, Stream, Slot), LoginError> {
+    async fn open(
+        &self,
+        identity: Identity,
+        client: &Client,
+    ) -> Result<(Opened, Stream, Slot, Duration), LoginError> {
         self.check_account(&identity)?;
         let plan = Plan {
             start_tls: self
@@ -285,7 +292,7 @@ impl Backend {
         let mut attempt = self.condition.attempt(client.addr.prefix())?;
         let run = login::run(&self.options, self.security.as_ref(), login, client, &mut attempt);
         match Box::pin(run).await {
-            Ok((opened, stream)) => Ok((opened, stream, slot)),
+            Ok((opened, stream, dialled)) => Ok((opened, stream, slot, dialled)),
             Err(error) => {
                 match &error {
                     LoginError::Unavailable(error) => attempt.failed(error),

@@ -284,7 +284,7 @@ impl Sink {
 }
 
 /// `sink::QUEUE`, as the file counts.
-const QUEUE: u32 = 4096;
+pub(super) const QUEUE: u32 = 4096;
 
 fn read_file(mut section: Section<'_>, cx: &Context<'_>) -> Option<FileOptions> {
     let path = section.required("path", &kind::path(cx.base));

@@ -112,10 +112,21 @@ impl Config {
         paths.read.extend(self.rules.files.iter().cloned());
         let state = &self.state;
         let postgres = state.postgres().into_iter();
-        let of_postgres = |settings: &Postgres| [settings.password_file.clone(), settings.ca_file.clone()];
+        let of_postgres = |settings: &Postgres| {
+            let Postgres {
+                url_file,
+                password_file,
+                ca_file,
+                ..
+            } = settings.clone();
+            [url_file, password_file, ca_file]
+        };
         paths.read.extend(postgres.flat_map(of_postgres).flatten());
         let sinks = &self.events.sinks;
         paths.read.extend(sinks.iter().flat_map(Sink::reads));
+        paths
+            .read
+            .extend(self.otlp.iter().filter_map(|otlp| otlp.ca_file.clone()));
         let in_them = [state.store(), state.key_file(), state.control_socket()];
         let written = sinks.iter().filter_map(Sink::file);
         let in_them = in_them.iter().map(PathBuf::as_path).chain(written);

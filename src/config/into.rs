@@ -178,7 +178,10 @@ impl Config {
     /// # Errors
     /// A secret file cannot be used.
     pub fn event_options(&self) -> Result<Vec<sink::Options>, SecretFileError> {
-        self.events.sinks.iter().map(Sink::options).collect()
+        let sinks = self.events.sinks.iter().map(Sink::options);
+        #[cfg(feature = "otlp")]
+        let sinks = sinks.chain(self.otlp.iter().map(|otlp| Ok(otlp.options())));
+        sinks.collect()
     }
 
     /// Backends and routes. Reads the master users' passwords.

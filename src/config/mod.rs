@@ -32,6 +32,7 @@ mod section;
 pub mod state;
 mod suggest;
 mod summary;
+pub mod telemetry;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -63,6 +64,7 @@ use crate::config::relay::Relay;
 use crate::config::route::Route;
 use crate::config::section::Section;
 use crate::config::state::State;
+use crate::config::telemetry::Otlp;
 use crate::net::geo;
 use crate::policy::access::Lists;
 use crate::telemetry::log;
@@ -106,6 +108,8 @@ pub struct Config {
     pub state: State,
     /// Security events.
     pub events: Events,
+    /// Where traces go.
+    pub otlp: Option<Otlp>,
     /// The log.
     pub log: log::Options,
     /// Metrics and probes.
@@ -170,6 +174,7 @@ impl Config {
             rules: Rules::default(),
             state: State::in_directory(data_directory),
             events: Events::default(),
+            otlp: None,
             log: log::Options::default(),
             metrics: Metrics::default(),
             drain: Drain::default(),
@@ -262,6 +267,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
     let rules = Rules::read(root.section("rules"), &cx);
     let state = State::read(&mut root, &cx);
     let events = Events::read(root.section("events"), &cx);
+    let otlp = Otlp::read(root.section("telemetry"), &cx);
     let log = output::read_log(root.section("log"));
     let place = root.place("metrics");
     let metrics = Metrics::read(root.section("metrics"));
@@ -288,6 +294,7 @@ fn read_sections(mut root: Section<'_>, base: &Path, files: Files) -> Config {
         rules,
         state,
         events,
+        otlp,
         log,
         metrics,
         drain,

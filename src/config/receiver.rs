@@ -201,7 +201,7 @@ pub struct Webhook {
 
 impl Webhook {
     pub(super) fn read(mut section: Section<'_>, cx: &Context<'_>) -> Option<Self> {
-        let url = section.required("url", &url());
+        let url = section.required("url", &url(is_this_machine, "/"));
         let secret_file = section.required("secret_file", &kind::path(cx.base));
         if let Some(file) = &secret_file {
             check_signer(&section, file, cx);
@@ -262,7 +262,7 @@ fn check_signer(section: &Section<'_>, file: &std::path::Path, cx: &Context<'_>)
     }
 }
 
-fn read_authorities(section: &mut Section<'_>, cx: &Context<'_>) -> Option<PathBuf> {
+pub(super) fn read_authorities(section: &mut Section<'_>, cx: &Context<'_>) -> Option<PathBuf> {
     let ca_file = section.optional("ca_file", &kind::path(cx.base), "public authorities");
     if let Some(file) = &ca_file {
         files::check_authorities(section, section.place("ca_file"), file, cx);
@@ -270,19 +270,20 @@ fn read_authorities(section: &mut Section<'_>, cx: &Context<'_>) -> Option<PathB
     ca_file
 }
 
-fn receiver(address: &Endpoint) -> Receiver {
+pub(super) fn receiver(address: &Endpoint) -> Receiver {
     Receiver {
         host: address.host.clone(),
         port: address.port,
     }
 }
 
-/// A URL, which no message repeats: people put tokens into them.
-fn url() -> Kind<'static, Url> {
+/// A URL, which no message repeats: people put tokens into them. `is_safe` says where it may go in clear; without a path it asks for
+/// `usual`.
+pub(super) fn url(is_safe: fn(&Endpoint) -> bool, usual: &'static str) -> Kind<'static, Url> {
     Kind::new(
         "https:// URL",
         |url: &Url| url.address.to_string(),
-        |text| {
+        move |text| {
             let wrong = || Wrong::invalid("this is no URL of a receiver");
             let example = "write `https://siem.example.org/imapwarden`";
             let uri: hyper::Uri = text.parse().map_err(|_| wrong().help(example))?;
@@ -302,7 +303,7 @@ fn url() -> Kind<'static, Url> {
             let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
             let address = Endpoint::parse(&format!("{}:{port}", authority.host()))
                 .map_err(|_| wrong().help(example))?;
-            if !tls && !is_this_machine(&address.host) {
+            if !tls && !is_safe(&address) {
                 let wrong = Wrong::new(
                     "plaintext_sink",
                     format!("names and addresses of users would go to {address} in clear"),
@@ -310,6 +311,7 @@ fn url() -> Kind<'static, Url> {
                 return Err(wrong.help("write `https://…`; `http://` is for a collector on this machine"));
             }
             let path = uri.path_and_query().map_or("/", |path| path.as_str());
+            let path = if path == "/" { usual } else { path };
             Ok(Url {
                 address,
                 tls,
@@ -319,7 +321,8 @@ fn url() -> Kind<'static, Url> {
     )
 }
 
-fn is_this_machine(host: &str) -> bool {
+fn is_this_machine(address: &Endpoint) -> bool {
+    let host = &address.host;
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -329,13 +332,15 @@ mod tests {
 
     #[test]
     fn urls_have_a_host_and_a_scheme_that_protects() {
-        let read = url().read("https://siem.example.org/in?x=1").unwrap();
+        let read = url(is_this_machine, "/")
+            .read("https://siem.example.org/in?x=1")
+            .unwrap();
         assert_eq!(
             (read.address.to_string().as_str(), read.tls),
             ("siem.example.org:443", true)
         );
         assert_eq!(read.path, Path::new("/in?x=1"));
-        let read = url().read("http://[::1]:8080").unwrap();
+        let read = url(is_this_machine, "/").read("http://[::1]:8080").unwrap();
         assert_eq!(
             (read.address.to_string().as_str(), read.tls),
             ("[::1]:8080", false)
@@ -351,12 +356,22 @@ mod tests {
             "https://a b/",
             "https://1.2.3/",
         ] {
-            assert_eq!(url().read(wrong).unwrap_err().code, "invalid_value", "{wrong}");
+            assert_eq!(
+                url(is_this_machine, "/").read(wrong).unwrap_err().code,
+                "invalid_value",
+                "{wrong}"
+            );
         }
-        let wrong = url().read("https://user:hunter2@siem/").unwrap_err();
+        let wrong = url(is_this_machine, "/")
+            .read("https://user:hunter2@siem/")
+            .unwrap_err();
         assert!(!wrong.message.contains("hunter2"), "{}", wrong.message);
         for wrong in ["http://siem.example.org/", "http://10.0.0.1/", "http://siem/"] {
-            assert_eq!(url().read(wrong).unwrap_err().code, "plaintext_sink", "{wrong}");
+            assert_eq!(
+                url(is_this_machine, "/").read(wrong).unwrap_err().code,
+                "plaintext_sink",
+                "{wrong}"
+            );
         }
     }
 }

@@ -42,6 +42,9 @@ impl Config {
         for sink in &self.events.sinks {
             lines.push(("events", sink.describe()));
         }
+        if let Some(otlp) = &self.otlp {
+            lines.push(("traces", otlp.url.address.to_string()));
+        }
         let metrics = self
             .metrics
             .address

@@ -20,6 +20,7 @@ use crate::limits::attempts::Decision;
 use crate::limits::attempts::Ticket;
 use crate::server::clock;
 use crate::server::connection::Conversation;
+use crate::server::entry;
 use crate::server::entry::Entry;
 use crate::server::rules::Presented;
 use crate::server::rules::Watched;
@@ -230,8 +231,10 @@ impl<'a> Attempt<'a> {
             Err(LoginError::Refused(_)) => Outcome::Refused,
             Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
         };
-        let shared = &self.conversation.shared;
-        shared.backend_answered(backend, outcome, began.elapsed());
+        let took = began.elapsed();
+        let dialled = answer.as_ref().ok().map(|session| session.dialled);
+        self.conversation.asked(backend.name(), took, dialled);
+        self.conversation.shared.backend_answered(backend, outcome, took);
         answer
     }
 
@@ -349,7 +352,7 @@ impl<'a> Attempt<'a> {
             local: self.conversation.local,
             session: self.conversation.facts.session,
             tls: self.conversation.facts.tls.is_some(),
-            id: self.id.map(id_fields).unwrap_or_default(),
+            id: self.id.map(entry::id_fields).unwrap_or_default(),
         }
     }
 
@@ -392,9 +395,4 @@ fn refused_by_backend(backend: &Backend, error: LoginError) -> Failure {
             Failure::Unavailable("backend_unavailable")
         }
     }
-}
-
-fn id_fields(id: &ClientId) -> Vec<(String, String)> {
-    let said = |(name, value): (&str, Option<&str>)| Some((name.to_owned(), value?.to_owned()));
-    id.iter().filter_map(said).collect()
 }

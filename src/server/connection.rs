@@ -24,6 +24,7 @@ use crate::server::login::Session;
 use crate::server::relay;
 use crate::server::shared::Shared;
 use crate::session::preauth::Channel;
+use crate::telemetry::event::BackendCall;
 use crate::telemetry::event::Connection;
 use crate::telemetry::event::Event;
 use crate::telemetry::event::Tls;
@@ -51,6 +52,8 @@ pub(super) struct Conversation {
     pub(super) generation: u64,
     /// What rules have counted of it.
     pub(super) counters: Mutex<SessionCounters>,
+    /// What the backend was asked in the login that is not told yet.
+    call: Mutex<Option<BackendCall>>,
 }
 
 /// Serves one connection. The permit is held as long as it lasts.
@@ -64,7 +67,8 @@ pub(super) async fn serve(
     let open = shared.metrics.connections.accepted();
     let name = Arc::clone(&listener.name);
     let session = clock::session_id();
-    let facts = Connection::new(session, ClientAddr::direct(peer), name);
+    let mut facts = Connection::new(session, ClientAddr::direct(peer), name);
+    facts.began = Some(clock::wall());
     let mut conversation = Conversation {
         generation: shared.generation(),
         shared,
@@ -74,6 +78,7 @@ pub(super) async fn serve(
         open,
         began: Instant::now(),
         counters: Mutex::new(SessionCounters::new(session)),
+        call: Mutex::default(),
     };
     // Each phase in a box of its own: what it holds is gone when it is over, and the session lasts.
     let reason = match Box::pin(conversation.greet(tcp)).await {
@@ -122,13 +127,12 @@ impl Conversation {
 
     /// The TLS hand-shake: straight after the connection, or after STARTTLS.
     pub(super) async fn start_tls(&mut self, tcp: TcpStream) -> Result<Stream, EndReason> {
+        let began = Instant::now();
         let handshake = Box::pin(self.shared.tls.handshake(tcp));
         match self.shared.unless_stopped(handshake).await? {
             Ok((stream, info)) => {
-                self.shared
-                    .metrics
-                    .connections
-                    .tls_succeeded(info.version, info.resumed);
+                let connections = &self.shared.metrics.connections;
+                connections.tls_succeeded(info.version, info.resumed, began.elapsed());
                 self.facts.tls = Some(tls_facts(&info));
                 Ok(stream)
             }
@@ -226,9 +230,29 @@ impl Conversation {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The backend has answered a login, whose event goes with it.
+    pub(super) fn asked(&self, backend: &str, took: Duration, dialled: Option<Duration>) {
+        *self.call() = Some(BackendCall {
+            backend: backend.into(),
+            ended: clock::wall(),
+            took,
+            dialled,
+        });
+    }
+
+    fn call(&self) -> MutexGuard<'_, Option<BackendCall>> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An event about this connection.
     pub(super) fn event(&self, kind: Kind) -> Event {
-        Event::new(kind, clock::wall()).connection(&self.facts)
+        let event = Event::new(kind, clock::wall()).connection(&self.facts);
+        match kind {
+            Kind::LoginSucceeded | Kind::LoginFailed | Kind::LoginUnavailable => {
+                event.backend_call(self.call().take())
+            }
+            _ => event,
+        }
     }
 }
 

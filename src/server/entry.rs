@@ -17,6 +17,7 @@ use crate::server::rules::Watched;
 use crate::server::rules::report_to;
 use crate::server::sessions::Facts;
 use crate::server::shared::Shared;
+use crate::session::preauth::ClientId;
 use crate::session::preauth::PreAuth;
 use crate::session::relay::Relay;
 use crate::telemetry::kind::Kind;
@@ -99,6 +100,12 @@ pub(super) fn enter(
         orders,
         permit,
     }))
+}
+
+/// What the client said of itself, names and values.
+pub(super) fn id_fields(id: &ClientId) -> Vec<(String, String)> {
+    let said = |(name, value): (&str, Option<&str>)| Some((name.to_owned(), value?.to_owned()));
+    id.iter().filter_map(said).collect()
 }
 
 /// What the client calls itself.

@@ -32,6 +32,8 @@ use crate::server::shared::Shared;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::telemetry::log;
+use crate::telemetry::sink;
+use crate::telemetry::sink::Renewal;
 use crate::types::EndReason;
 use crate::types::SessionId;
 use crate::types::UnixTime;
@@ -78,6 +80,7 @@ pub(super) struct Broken {
     certificates: Option<StartError>,
     databases: Option<GeoError>,
     rules: Option<RulesError>,
+    sinks: Option<StartError>,
     others: Option<StartError>,
 }
 
@@ -96,8 +99,9 @@ impl Broken {
         let certificates = self.certificates.as_ref().map(chain);
         let databases = self.databases.as_ref().map(chain);
         let rules = self.rules.as_ref().map(chain);
+        let sinks = self.sinks.as_ref().map(chain);
         let others = self.others.as_ref().map(chain);
-        [certificates, databases, rules, others]
+        [certificates, databases, rules, sinks, others]
             .into_iter()
             .flatten()
             .collect()
@@ -143,6 +147,7 @@ struct Prepared {
     tls: tls::Prepared,
     databases: geo::Prepared,
     rules: RuleSet,
+    sinks: Vec<Renewal>,
     changed: Vec<&'static str>,
 }
 
@@ -217,17 +222,21 @@ impl Reloader {
             .map_err(|error| broken.certificates = Some(error));
         let databases = Geo::prepare(config.geoip.clone()).map_err(|error| broken.databases = Some(error));
         let rules = rules::read(&config.rules).map_err(|error| broken.rules = Some(error));
+        let sinks = sinks(config).map_err(|error| broken.sinks = Some(error));
         let settings = self
             .settings(config, before, now)
             .map_err(|error| broken.others = Some(error));
-        match (tls, databases, rules, settings) {
-            (Ok(tls), Ok(databases), Ok(rules), Ok(settings)) if broken.is_nothing() => Ok(Prepared {
-                settings,
-                tls,
-                databases,
-                rules,
-                changed,
-            }),
+        match (tls, databases, rules, sinks, settings) {
+            (Ok(tls), Ok(databases), Ok(rules), Ok(sinks), Ok(settings)) if broken.is_nothing() => {
+                Ok(Prepared {
+                    settings,
+                    tls,
+                    databases,
+                    rules,
+                    sinks,
+                    changed,
+                })
+            }
             _ => Err(Box::new(broken)),
         }
     }
@@ -250,6 +259,7 @@ impl Reloader {
         let revision = Arc::clone(&prepared.rules.revision);
         shared.tls.put(prepared.tls);
         shared.geo.put(prepared.databases);
+        shared.events.renew(prepared.sinks);
         shared.policy.memory.set_options(config.rules.first_sync.clone());
         shared.policy.put(prepared.rules, rules::sets(&config));
         set_limits(shared, &before.config, &config);
@@ -317,6 +327,11 @@ impl Reloader {
             shared.emit(event(Kind::RulesRejected).error(error));
         }
     }
+}
+
+/// What the sinks of events go by: authorities of their receivers, and secrets.
+fn sinks(config: &Config) -> Result<Vec<Renewal>, StartError> {
+    Ok(sink::renewals(config.event_options()?)?)
 }
 
 /// Limits that are the same go on counting: new ones make the rates of connections start anew.

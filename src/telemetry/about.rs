@@ -1,6 +1,8 @@
 //! What an event can be about: a connection, its TLS, its program, its traffic.
 
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use crate::types::ClientAddr;
 use crate::types::Origin;
@@ -16,6 +18,8 @@ pub struct Connection {
     pub addr: ClientAddr,
     /// Where that is.
     pub origin: Origin,
+    /// When it began; for traces.
+    pub began: Option<SystemTime>,
     /// The listener's name.
     pub listener: Arc<str>,
     /// The TLS session, once there is one.
@@ -36,6 +40,7 @@ impl Connection {
             session,
             addr,
             origin: Origin::default(),
+            began: None,
             listener,
             tls: None,
             user_agent: None,
@@ -43,6 +48,19 @@ impl Connection {
             account: None,
         }
     }
+}
+
+/// What a backend was asked in a login; for traces.
+#[derive(Debug, Clone)]
+pub struct BackendCall {
+    /// Its name in the configuration.
+    pub backend: Box<str>,
+    /// When the answer was there.
+    pub ended: SystemTime,
+    /// How long all of it took.
+    pub took: Duration,
+    /// How much of that was the connection; `None` where it did not let the account in.
+    pub dialled: Option<Duration>,
 }
 
 /// What was agreed in the TLS hand-shake.

@@ -24,6 +24,7 @@ use crate::types::SessionId;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
+pub use crate::telemetry::about::BackendCall;
 pub use crate::telemetry::about::Connection;
 pub use crate::telemetry::about::Tls;
 pub use crate::telemetry::about::Traffic;
@@ -36,6 +37,14 @@ pub struct Event {
     pub(super) kind: Kind,
     at: SystemTime,
     pub(super) fields: Vec<(Field, Value)>,
+    pub(super) times: Times,
+}
+
+/// When parts of what an event tells of began and ended. Traces are made of it; no shape shows it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Times {
+    pub(super) connection: Option<SystemTime>,
+    pub(super) backend: Option<Box<BackendCall>>,
 }
 
 impl Event {
@@ -45,6 +54,7 @@ impl Event {
             kind,
             at,
             fields: Vec::new(),
+            times: Times::default(),
         }
     }
 
@@ -61,7 +71,8 @@ impl Event {
     }
 
     /// All that is known of the connection.
-    pub fn connection(self, of: &Connection) -> Self {
+    pub fn connection(mut self, of: &Connection) -> Self {
+        self.times.connection = of.began;
         let mut event = self
             .session(of.session)
             .source(&of.addr)
@@ -194,6 +205,12 @@ impl Event {
     /// The backend, by its name in the configuration.
     pub fn backend(self, name: &str) -> Self {
         self.set(Field::BackendName, clean(name.as_bytes()))
+    }
+
+    /// What the backend was asked, and how long that took.
+    pub fn backend_call(mut self, call: impl Into<Option<BackendCall>>) -> Self {
+        self.times.backend = call.into().map(Box::new);
+        self
     }
 
     /// The command's verb, never its arguments.

@@ -48,6 +48,13 @@ def test_imapwarden_finds_the_rendered_configuration_right(path, tmp_path):
     here = text.replace("/etc/imapwarden", str(tmp_path / "etc")).replace("/var/lib/imapwarden", str(tmp_path / "data"))
     self_signed(tmp_path / "etc" / "tls")
     key_file(tmp_path / "etc" / "key" / "imapwarden.key")
+    for place, content in (("store/url", "postgresql://app:secret@mail-db-rw.mail.svc:5432/app\n"),
+                           ("store-password/password", "secret\n"),
+                           ("store-authority/ca.crt", (tmp_path / "etc/tls/tls.crt").read_text())):
+        (tmp_path / "etc" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "etc" / place).write_text(content)
+    if "danger_plaintext" in here:
+        (tmp_path / "etc/store/url").write_text("postgresql://app@10.0.0.7/app?sslmode=disable\n")
     for named in re.findall(r"(\S*/files/\S+)", here):
         place = tmp_path / "etc" / named.split("/etc/")[1]
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +112,82 @@ def test_there_is_one_pod_with_time_enough_for_its_end(name):
     [_, pause] = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     # Behind the drain come the last events, up to five seconds.
     assert pod["terminationGracePeriodSeconds"] >= int(pause) + drain + 5
+
+
+def test_with_a_database_there_are_as_many_pods_as_are_asked_for_and_none_needs_a_volume():
+    manifests = scenario("postgres")
+    assert not [one for one in manifests if one["kind"] in ("StatefulSet", "PersistentVolumeClaim", "HorizontalPodAutoscaler")]
+    workload = of_kind(manifests, "Deployment")
+    assert workload["spec"]["replicas"] == 3
+    assert of_kind(manifests, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    pod = pod_of(workload)
+    assert breaches_of_restricted(pod) == []
+    assert {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume} == {"imapwarden-data"}
+    assert pod["topologySpreadConstraints"][0]["labelSelector"] == workload["spec"]["selector"]
+    drained = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1]) + 30 + 5
+    assert pod["terminationGracePeriodSeconds"] >= drained
+
+
+def test_pods_by_need_are_counted_by_the_autoscaler_alone():
+    manifests = scenario("postgres-password")
+    workload = of_kind(manifests, "Deployment")
+    # A number here would undo the autoscaler's at every upgrade.
+    assert "replicas" not in workload["spec"]
+    scaler = of_kind(manifests, "HorizontalPodAutoscaler")["spec"]
+    target = {"apiVersion": workload["apiVersion"], "kind": workload["kind"], "name": workload["metadata"]["name"]}
+    assert scaler["scaleTargetRef"] == target and (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 9)
+
+
+@pytest.mark.parametrize("name", ["postgres", "postgres-password"])
+def test_where_the_database_is_and_its_password_stand_in_secrets_alone(name):
+    manifests = scenario(name)
+    for manifest in manifests:
+        if manifest["kind"] == "ConfigMap":
+            assert not re.search(r"postgres(ql)?://|password:", json.dumps(manifest)), manifest["metadata"]["name"]
+    pod = pod_of(of_kind(manifests, "Deployment"))
+    config = yaml.safe_load(of_kind(manifests, "ConfigMap", "mail-imapwarden")["data"]["imapwarden.yaml"])["store"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for key in [key for key in config if key.endswith("_file")]:
+        place, file = config[key].rsplit("/", 1)
+        secret = volumes[mounts[place]]["secret"]
+        assert secret["defaultMode"] == 0o440 and [item["path"] for item in secret["items"]] == [file]
+    assert not [one for one in pod["containers"] if "env" in one or "envFrom" in one]
+
+
+def test_where_egress_is_shut_the_database_is_reached_all_the_same():
+    egress = of_kind(scenario("postgres"), "NetworkPolicy")["spec"]["egress"]
+    assert egress[-1] == {"ports": [{"port": 5432, "protocol": "TCP"}],
+                          "to": [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "mail-db"}}}]}
+    assert len(egress) == 3
+    sqlite = of_kind(scenario("load-balancer"), "NetworkPolicy", "mail-imapwarden")["spec"]["egress"]
+    assert sqlite == [{}], "nothing is opened for a database that there is not"
+    # Where nothing is shut, nothing needs to be opened.
+    assert of_kind(scenario("postgres-password"), "NetworkPolicy")["spec"]["policyTypes"] == ["Ingress"]
+
+
+def test_while_a_store_is_taken_over_a_job_runs_and_no_pod():
+    [path] = [path for path in VALUES if path.stem == "postgres"]
+    manifests = render("--values", path, "--set", "store.migrateFrom=mail-imapwarden-data,autoscaling.enabled=true")
+    assert of_kind(manifests, "Deployment")["spec"]["replicas"] == 0
+    assert not [one for one in manifests if one["kind"] == "HorizontalPodAutoscaler"]
+    job = of_kind(manifests, "Job")
+    judge(job)
+    pod = pod_of(job)
+    assert breaches_of_restricted(pod) == []
+    [claim] = [volume["persistentVolumeClaim"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
+    assert claim == {"claimName": of_kind(scenario("minimal"), "PersistentVolumeClaim")["metadata"]["name"]}
+    # No Service leads to it.
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/name"] != of_kind(manifests, "Service", "mail-imapwarden")["spec"]["selector"]["app.kubernetes.io/name"]
+
+
+def test_beside_a_mail_server_the_database_takes_the_place_of_the_volume():
+    [path] = [path for path in VALUES if path.stem == "postgres"]
+    manifests = render("--values", path, "--set", "replicaCount=1,mode=sidecar,sidecar.podSelector.app=dovecot")
+    patch = yaml.safe_load(of_kind(manifests, "ConfigMap", "mail-imapwarden-sidecar")["data"]["patch.yaml"])
+    pod = patch["spec"]["template"]["spec"]
+    assert "initContainers" not in pod and not [one for one in pod["volumes"] if "persistentVolumeClaim" in one]
 
 
 def test_a_changed_configuration_starts_the_pod_anew_and_nothing_else_does():
@@ -196,7 +279,20 @@ def test_the_sidecar_patch_adds_to_the_mail_servers_pod_and_takes_nothing(name, 
     (("--set", "config.listeners[0].address=x"), "config.listeners is written by the chart"),
     (("--set", "config.tls.certificates[0].key_file=x"), "set tls.secretName"),
     (("--set", "config.limits.ban_after=false"), "got boolean"),
-    (("--set", "replicaCount=3"), "replicaCount"),
+    (("--set", "replicaCount=3"), "the store is one SQLite file, which one pod alone may use"),
+    (("--set", "replicaCount=0"), "replicaCount"),
+    (("--set", "autoscaling.enabled=true"), "autoscaling.enabled needs a store that several pods share"),
+    (("--set", "store.migrateFrom=x"), "store has no effect without store.url.secretName"),
+    (("--set", "store.password.secretName=x"), "store has no effect without store.url.secretName"),
+    (("--set", "store.url.secretName=x"), "keyFile.secretName must be given with store.url"),
+    (("--set", "store.url.secretName=x,keyFile.secretName=x"), "tls.secretName or tls.certManager must be given"),
+    (("--set", "store.url.secretName=x,keyFile.secretName=x,tls.secretName=x,mode=sidecar,sidecar.podSelector.a=x,replicaCount=2"),
+     "no effect in sidecar mode"),
+    (("--set", "store.url.secretName=x,keyFile.secretName=x,tls.secretName=x,store.authority.secretName=x,"
+               "store.authority.configMapName=x"), "not in both"),
+    (("--set", "store.url.secretName=x,keyFile.secretName=x,tls.secretName=x,autoscaling.minReplicas=9"), "more than"),
+    (("--set", "store.url.value=postgres://u@h/d"), "additional properties 'value'"),
+    (("--set", "config.store.url=postgres://u@h/d"), "config.store is written by the chart"),
     (("--set", "mode=sidecar"), "sidecar.podSelector must be given"),
     (("--set", "networkPolicy.mailServer.enabled=true"), "networkPolicy.mailServer.podSelector must be given"),
     (("--set", "tls.certManager.enabled=true"), "dnsNames must be given"),
@@ -229,6 +325,8 @@ def test_every_value_stands_in_the_schema_and_every_key_of_the_schema_has_a_valu
     ((), "rollout status statefulset/mail-imapwarden"),
     ((), "WARNING: nothing here keeps others from the mail server's port 143"),
     ((), "No certificate is configured"),
+    (("--set", "store.url.secretName=x,keyFile.secretName=x,tls.secretName=x"), "rollout status deployment/mail-imapwarden"),
+    (("--set", "store.url.secretName=x,keyFile.secretName=x,tls.secretName=x,store.migrateFrom=old"), "job/mail-imapwarden-migrate"),
     (("--set", "service.type=NodePort,service.externalTrafficPolicy=Cluster"), "WARNING: externalTrafficPolicy is Cluster"),
 ])
 def test_the_notes_say_what_to_do_next_and_what_is_weak(options, said):

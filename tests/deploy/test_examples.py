@@ -6,9 +6,11 @@ import re
 import shutil
 import stat
 
+import jsonschema
 import pytest
 import yaml
 
+from support import postgres
 from support.certificates import self_signed
 from support.clients import Client
 from support.manifests import breaches_of_restricted, judge, of_kind, pod_of, render
@@ -44,7 +46,7 @@ def dovecot_reads(text, tmp_path):
 def unit(tmp_path):
     """The unit with the program where it is here."""
     path = tmp_path / UNIT.name
-    path.write_text(UNIT.read_text().replace("/usr/local/bin/imapwarden", str(imapwarden())))
+    path.write_text(UNIT.read_text().replace("ExecStart=imapwarden", f"ExecStart={imapwarden()}"))
     return path
 
 
@@ -213,13 +215,87 @@ def test_composes_configurations_are_right(tmp_path):
 def test_compose_names_nothing_that_is_not_there_and_exposes_imapwarden_alone():
     services = COMPOSE["services"]
     for name, service in services.items():
-        assert set(service["networks"]) <= set(COMPOSE["networks"])
-        assert {config["source"] for config in service["configs"]} <= set(COMPOSE["configs"])
+        assert set(service.get("networks", ())) <= set(COMPOSE["networks"])
+        assert {config["source"] for config in service.get("configs", ())} <= set(COMPOSE["configs"])
         assert {volume.split(":")[0] for volume in service["volumes"]} <= set(COMPOSE["volumes"])
+        for other, how in service.get("depends_on", {}).items():
+            assert how["condition"] == "service_started" or "healthcheck" in services[other], other
         assert ("ports" in service) == (name == "imapwarden")
     assert (EXAMPLES / "docker" / services["imapwarden"]["build"] / "Dockerfile").exists()
     assert COMPOSE["networks"]["mail"]["internal"] is True and services["dovecot"]["networks"] == ["mail"]
     assert int(services["imapwarden"]["stop_grace_period"].removesuffix("s")) >= 35
+
+
+def test_composes_database_has_no_network_and_is_reached_by_its_socket_alone(tmp_path):
+    services = COMPOSE["services"]
+    database = services["postgres"]
+    assert database["network_mode"] == "none" and "networks" not in database and "ports" not in database
+    sockets = [volume for service in services.values() for volume in service["volumes"] if volume.startswith("socket:")]
+    assert sockets == ["socket:/run/postgresql:ro", "socket:/run/postgresql"]
+    keeps = {name: {volume.split(":")[0] for volume in service["volumes"]} for name, service in services.items()}
+    assert keeps["imapwarden"] & keeps["postgres"] == {"socket"}, "the key is not where the store is"
+    # The URL, with a database of the tests' own at its end.
+    config = yaml.safe_load(COMPOSE["configs"]["imapwarden"]["content"])
+    with postgres.Cluster() as cluster:
+        cluster.database("imapwarden")
+        url = config["store"]["url"]
+        assert "host=/run/postgresql" in url and f"user={database['environment']['POSTGRES_USER']}" in url
+        url = url.replace("/run/postgresql", str(cluster.directory)).replace("user=imapwarden", f"user=warden&port={cluster.port}")
+        with Proxy(tmp_path, settings={"store": {"url": url}}) as proxy:
+            proxy.cli("user", "add", "alice")
+            assert "alice" in proxy.cli("user", "list").stdout
+        assert not list(proxy.data.glob("*.db"))
+
+
+def test_every_image_is_named_with_a_version_that_stays():
+    images = [rest.split(" ")[0] for stage in stages() for word, rest in stage if word == "FROM"]
+    images += [service["image"] for service in COMPOSE["services"].values() if "build" not in service]
+    images += [container["image"] for container in pod_of(of_kind(SIDECAR, "Deployment"))["containers"]
+               if not container["image"].startswith("imapwarden:")]
+    assert len(images) >= 4
+    for image in images:
+        _, _, tag = image.rpartition(":")
+        assert re.search(r"\d", tag) or tag.startswith("bookworm"), image
+
+
+def test_the_dockerfile_says_nothing_that_a_linter_would_object_to():
+    allowed = {"FROM", "WORKDIR", "COPY", "RUN", "USER", "VOLUME", "EXPOSE", "ENTRYPOINT", "CMD"}
+    for stage in stages():
+        for word, rest in stage:
+            assert word in allowed, f"{word} {rest}"
+            if word == "WORKDIR":
+                assert rest.startswith("/")
+            if word == "RUN":
+                command = re.sub(r"--mount=\S+", "", rest)
+                assert not re.search(r"\b(sudo|curl|wget|apt-get|chmod 777)\b", command), rest
+                # The shell reads it.
+                run(["sh", "-n", "-c", command])
+    instructions = [word for word, _ in stages()[-1]]
+    assert instructions.index("USER") < instructions.index("ENTRYPOINT")
+    assert instructions.count("CMD") == instructions.count("ENTRYPOINT") == 1
+
+
+def test_compose_knows_every_key(tmp_path):
+    text = {"type": "string"}
+    texts = {"type": "array", "items": text, "uniqueItems": True}
+    span = {"type": "string", "pattern": "^[0-9]+(s|m)$"}
+
+    def closed(properties, required=()):
+        return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+    health = closed({"test": {"type": "array", "items": text, "minItems": 2}, "interval": span, "timeout": span,
+                     "start_period": span}, ["test"])
+    service = closed({
+        "build": text, "image": text, "networks": texts, "network_mode": {"enum": ["none"]}, "ports": texts, "volumes": texts,
+        "configs": {"type": "array", "items": closed({"source": text, "target": text}, ["source", "target"])},
+        "depends_on": {"type": "object", "additionalProperties": closed(
+            {"condition": {"enum": ["service_started", "service_healthy"]}}, ["condition"])},
+        "environment": {"type": "object", "additionalProperties": text}, "read_only": {"type": "boolean"}, "cap_drop": texts,
+        "security_opt": texts, "stop_grace_period": span, "restart": {"enum": ["unless-stopped"]}, "healthcheck": health}, ["image"])
+    jsonschema.validate(COMPOSE, closed({
+        "name": text, "services": {"type": "object", "additionalProperties": service},
+        "networks": {"type": "object", "additionalProperties": closed({"internal": {"type": "boolean"}})},
+        "volumes": {"type": "object", "additionalProperties": closed({})},
+        "configs": {"type": "object", "additionalProperties": closed({"content": text}, ["content"])}}, ["services"]))
 
 
 def test_composes_health_check_tells_ready_from_not(tmp_path):

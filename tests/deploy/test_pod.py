@@ -1,11 +1,13 @@
 """The rendered pod, run: users, groups, modes and signals, on a root that nobody can write to."""
 
+import json
 import stat
 import time
 
 import pytest
 import yaml
 
+from support import postgres
 from support.certificates import key_file, self_signed
 from support.manifests import VALUES, of_kind, pod_of, render
 from support.pod import Pod
@@ -23,25 +25,28 @@ SCENARIOS = {
 def start(tmp_path):
     pods = []
 
-    def make(name):
+    def make(name, *options, kind=None, secrets=()):
         [path] = [path for path in VALUES if path.stem == name]
-        manifests = render("--values", path, *SCENARIOS[name])
+        manifests = render("--values", path, *SCENARIOS.get(name, ()), *options)
         if name.startswith("sidecar"):
             spec = yaml.safe_load(of_kind(manifests, "ConfigMap", "mail-imapwarden-sidecar")["data"]["patch.yaml"])
             spec = spec["spec"]["template"]["spec"]
         else:
-            spec = pod_of(of_kind(manifests, "StatefulSet"))
+            spec = pod_of(of_kind(manifests, kind or "StatefulSet"))
         config = of_kind(manifests, "ConfigMap", "mail-imapwarden")["data"]["imapwarden.yaml"]
-        pod = Pod(tmp_path / "pod", spec, config)
+        pod = Pod(tmp_path / f"pod{len(pods)}", spec, config)
         pods.append(pod)
-        pair = self_signed(tmp_path / "pair")
-        key_file(tmp_path / "imapwarden.key")
+        pair = tmp_path / "pair/tls.crt", tmp_path / "pair/tls.key"
+        if not pair[0].exists():
+            self_signed(tmp_path / "pair")
+        if not (tmp_path / "imapwarden.key").exists():
+            key_file(tmp_path / "imapwarden.key")
         (tmp_path / "password").write_text("correct horse\n")
         contents = {
             "imapwarden-tls": dict(zip(("tls.crt", "tls.key"), pair)),
             "imapwarden-key": {"imapwarden.key": tmp_path / "imapwarden.key"},
             "imapwarden-file-master": {"password": tmp_path / "password"},
-            "imapwarden-file-authorities": {"ca.pem": pair[0]},
+            "imapwarden-file-authorities": {"ca.pem": pair[0]}, **dict(secrets),
         }
         for volume, files in contents.items():
             if volume in pod.sources:
@@ -102,3 +107,60 @@ def test_a_volume_that_is_opened_to_its_group_at_each_start_would_stop_it(start)
     pod.start()
     assert not pod.ready()
     assert "imapwarden.key" in pod.said() and "chmod 600" in pod.said()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with postgres.Cluster() as running:
+        yield running
+
+
+def of_database(cluster, name, tmp_path):
+    """The Secrets of a new database."""
+    url = tmp_path / f"{name}.url"
+    url.write_text(cluster.database(name))
+    return {"imapwarden-store": {"url": url}, "imapwarden-store-authority": {"ca.crt": cluster.certificate}}
+
+
+def users(pod):
+    return [user["name"] for user in json.loads(pod.execute("imapwarden", "user", "list", "--json").stdout)]
+
+
+def test_replicas_share_what_is_in_the_database_and_keep_nothing_on_a_volume(start, cluster, tmp_path):
+    secrets = of_database(cluster, "shared", tmp_path)
+    pods = [start("postgres", kind="Deployment", secrets=secrets) for _ in range(2)]
+    for pod in pods:
+        pod.start()
+    for pod in pods:
+        assert pod.ready(), pod.said()
+        assert postgres.PASSWORD not in pod.said() and "correct%20horse" not in pod.said()
+    pods[0].execute("imapwarden", "user", "add", "alice")
+    assert users(pods[1]) == ["alice"]
+    assert pods[0].certificate() == pods[1].certificate()
+    for pod in pods:
+        assert pod.terminate() == 0, pod.said()
+        assert list(pod.sources["imapwarden-data"].iterdir()) == []
+
+
+def test_a_store_of_one_pod_moves_to_the_database_once_nobody_uses_it(start, cluster, tmp_path):
+    before = start("minimal")
+    before.start()
+    assert before.ready(), before.said()
+    before.execute("imapwarden", "user", "add", "alice")
+    # As docs/kubernetes.md has it: the key of the volume becomes a Secret.
+    key = before.execute("cat", "/var/lib/imapwarden/imapwarden.key").stdout
+    (tmp_path / "imapwarden.key").write_text(key)
+    secrets = of_database(cluster, "moved", tmp_path)
+    job = start("postgres", "--set", "store.migrateFrom=mail-imapwarden-data", kind="Job", secrets=secrets)
+    job.sources["imapwarden-data"] = before.sources["imapwarden-data"]
+    refused = job.run(check=False)
+    assert refused.returncode != 0 and "stop the running imapwarden first" in refused.stderr
+    assert before.terminate() == 0
+    assert "users" in job.run().stdout
+    again = job.run(check=False)
+    assert again.returncode != 0 and "not empty" in again.stderr
+    after = start("postgres", kind="Deployment", secrets=secrets)
+    after.start()
+    assert after.ready(), after.said()
+    assert users(after) == ["alice"]
+    assert after.terminate() == 0

@@ -13,16 +13,33 @@ proxy_protocol_from:
 {{- $given := .Values.config -}}
 {{- range list "data_directory" "store" "key_file" "control_socket" "listeners" "metrics" "drain" -}}
 {{- if hasKey $given . -}}
-{{- fail (printf "config.%s is written by the chart itself: see listenAddress, service, proxyProtocol, keyFile, persistence, metrics and drain in values.yaml" .) -}}
+{{- fail (printf "config.%s is written by the chart itself: see listenAddress, service, proxyProtocol, keyFile, store, metrics and drain in values.yaml" .) -}}
 {{- end -}}
 {{- end -}}
 {{- if hasKey (default dict $given.tls) "certificates" -}}
 {{- fail "config.tls.certificates is written by the chart itself: set tls.secretName or tls.certManager" -}}
 {{- end -}}
+{{- include "imapwarden.checkStore" . -}}
 {{- if not $given.backends -}}
 {{- fail "config.backends must be given: the mail servers, for example [{address: \"dovecot.mail.svc.cluster.local:143\"}]" -}}
 {{- end -}}
 data_directory: /var/lib/imapwarden
+{{- if include "imapwarden.shared" . }}
+{{- with .Values.store }}
+store:
+  url_file: /etc/imapwarden/store/url
+  {{- if .password.secretName }}
+  password_file: /etc/imapwarden/store-password/password
+  {{- end }}
+  {{- if or .authority.secretName .authority.configMapName }}
+  ca_file: /etc/imapwarden/store-authority/ca.crt
+  {{- end }}
+  {{- if .dangerPlaintext }}
+  danger_plaintext: true
+  {{- end }}
+  connections: {{ int .connections }}
+{{- end }}
+{{- end }}
 {{- if .Values.keyFile.secretName }}
 key_file: /etc/imapwarden/key/imapwarden.key
 {{- end }}

@@ -67,6 +67,9 @@ volumeMounts:
     readOnly: true
   - name: imapwarden-data
     mountPath: /var/lib/imapwarden
+{{- with include "imapwarden.storeMounts" . | trim }}
+  {{- . | nindent 2 }}
+{{- end }}
 {{- if include "imapwarden.tlsSecret" . }}
   - name: imapwarden-tls
     mountPath: /etc/imapwarden/tls
@@ -90,8 +93,20 @@ volumeMounts:
   configMap:
     name: {{ include "imapwarden.fullname" . }}
 - name: imapwarden-data
+{{- if .claim }}
+  persistentVolumeClaim:
+    claimName: {{ .claim }}
+{{- else if include "imapwarden.shared" . }}
+  # The control socket; what must be kept is in the database.
+  emptyDir:
+    sizeLimit: 16Mi
+{{- else }}
   persistentVolumeClaim:
     claimName: {{ include "imapwarden.claim" . }}
+{{- end }}
+{{- with include "imapwarden.storeVolumes" . | trim }}
+{{ . }}
+{{- end }}
 {{- with include "imapwarden.tlsSecret" . }}
 - name: imapwarden-tls
   secret:

@@ -10,6 +10,8 @@ use tokio_postgres::config::Host;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::config::TargetSessionAttrs;
 
+use crate::types::Secret;
+
 /// Where the database is, and as whom.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
@@ -113,6 +115,15 @@ impl Address {
         })
     }
 
+    /// The same for a URL that nobody else can read, which may hold the password: `postgres://USER:PASSWORD@HOST/DATABASE`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_with_password(url: &str) -> Result<(Self, Option<Secret>), AddressError> {
+        let (url, password) = take_password(url)?;
+        Ok((Self::parse(&url)?, password))
+    }
+
     /// True where the connection is by TLS.
     #[must_use]
     pub fn uses_tls(&self) -> bool {
@@ -209,6 +220,35 @@ fn take_mode(rest: &str) -> Result<(String, Mode), AddressError> {
     Ok((rest, mode))
 }
 
+/// Takes the password out of a URL, so that the rest may be shown.
+fn take_password(url: &str) -> Result<(String, Option<Secret>), AddressError> {
+    let whole = || Ok((url.to_owned(), None));
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return whole();
+    };
+    let Some((credentials, place)) = rest.split_once('@') else {
+        return whole();
+    };
+    let Some((user, password)) = credentials.split_once(':') else {
+        return whole();
+    };
+    let hosts = place.split(['/', '?']).next().unwrap_or_default();
+    if password.contains(['/', '?']) || hosts.contains('@') {
+        // Half of it would be taken for a host, and shown.
+        return Err(AddressError::new(
+            "the password in the URL cannot be told from the rest",
+            "write `@` in it as `%40`, `/` as `%2F` and `?` as `%3F`",
+        ));
+    }
+    // The driver's own reading of what is written with `%`.
+    let alone = Config::from_str(&format!("postgres://:{password}@localhost"));
+    let password = alone
+        .ok()
+        .and_then(|config| config.get_password().map(Secret::from));
+    let password = password.filter(|password| !password.is_empty());
+    Ok((format!("{scheme}://{user}@{place}"), password))
+}
+
 fn check(config: &Config) -> Result<(), AddressError> {
     if config.get_password().is_some() {
         return Err(AddressError {
@@ -301,6 +341,45 @@ mod tests {
         }
         let wrong = Address::parse("postgres://u:hunter2@h/d").unwrap_err();
         assert!(!format!("{wrong:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_password_is_taken_out_of_a_url_before_anything_of_it_can_be_shown() {
+        for (url, shown, password) in [
+            (
+                "postgresql://u:hunter2@db:5433/d",
+                "postgres://u@db:5433/d",
+                Some("hunter2"),
+            ),
+            (
+                "postgres://u:a%40b%2Fc%3A@db/d?sslmode=require",
+                "postgres://u@db:5432/d",
+                Some("a@b/c:"),
+            ),
+            ("postgres://u:a:b@db/d", "postgres://u@db:5432/d", Some("a:b")),
+            ("postgres://u:@db/d", "postgres://u@db:5432/d", None),
+            ("postgres://u@db/d", "postgres://u@db:5432/d", None),
+            (
+                "postgres:///d?host=/run/postgresql&user=u",
+                "postgres://u@/run/postgresql/d",
+                None,
+            ),
+        ] {
+            let (address, found) = Address::parse_with_password(url).unwrap();
+            assert_eq!(address.to_string(), shown, "{url}");
+            assert_eq!(found, password.map(Secret::from), "{url}");
+            assert_eq!(address.config().get_password(), None, "{url}");
+        }
+        for url in [
+            "postgres://u:hun@ter2@db/d",
+            "postgres://u:hun/ter2@db/d",
+            "postgres://u:hun?ter2@db/d",
+            "postgres://u@db/d?password=hunter2",
+            "mysql://u:hunter2@db/d",
+        ] {
+            let wrong = Address::parse_with_password(url).unwrap_err();
+            assert!(!format!("{wrong:?}").contains("ter2"), "{wrong:?}");
+        }
     }
 
     #[test]

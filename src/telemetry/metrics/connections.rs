@@ -1,5 +1,8 @@
 //! Connections: how many, in which phase, how they end.
 
+use std::time::Duration;
+
+use prometheus::Histogram;
 use prometheus::IntCounter;
 use prometheus::IntGauge;
 
@@ -51,6 +54,7 @@ pub struct Connections {
     open: Labelled<Phase, IntGauge>,
     ended: Labelled<EndReason, IntCounter>,
     tls: Labelled<Option<(&'static str, bool)>, IntCounter>,
+    tls_seconds: Labelled<bool, Histogram>,
 }
 
 impl Connections {
@@ -79,6 +83,13 @@ impl Connections {
                 |reason| vec![reason.as_str(), reason.side().as_str()],
             )?,
             tls: tls_handshakes(make)?,
+            tls_seconds: make.histograms(
+                "imapwarden_tls_handshake_duration_seconds",
+                "Time of TLS hand-shakes that succeeded, the client's part included.",
+                "resumed",
+                [true, false],
+                |resumed| if *resumed { "true" } else { "false" },
+            )?,
         })
     }
 
@@ -104,8 +115,11 @@ impl Connections {
     }
 
     /// A TLS hand-shake succeeded; `version` is `1.2` or `1.3`.
-    pub fn tls_succeeded(&self, version: &'static str, resumed: bool) {
+    pub fn tls_succeeded(&self, version: &'static str, resumed: bool, took: Duration) {
         self.tls.add(&Some((version, resumed)), 1);
+        if let Some(seconds) = self.tls_seconds.of(&resumed) {
+            seconds.observe(took.as_secs_f64());
+        }
     }
 
     /// A TLS hand-shake failed.

@@ -234,7 +234,7 @@ mod tests {
         );
         metrics.backends.up("main", false).unwrap();
         backend.login(Outcome::Unavailable, Duration::ZERO);
-        metrics.connections.tls_succeeded("1.3", true);
+        metrics.connections.tls_succeeded("1.3", true, Duration::ZERO);
         metrics.connections.tls_failed();
         metrics.relay.bytes(Direction::ToClient, 7);
         for (series, expected) in [

@@ -5,6 +5,8 @@
 
 mod lines;
 mod network;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod queue;
 mod syslog;
 mod webhook;
@@ -25,6 +27,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
+use crate::net::tls::Client;
 use crate::net::tls::TlsError;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::MetricsError;
@@ -106,6 +109,34 @@ pub enum Target {
     Syslog(SyslogOptions),
     /// A receiver of HTTP requests.
     Webhook(Box<WebhookOptions>),
+    /// A collector of traces.
+    #[cfg(feature = "otlp")]
+    Otlp(OtlpOptions),
+}
+
+/// A collector of traces.
+#[cfg(feature = "otlp")]
+#[derive(Debug)]
+pub struct OtlpOptions {
+    /// Where it is.
+    pub receiver: Receiver,
+    /// TLS towards it; `None` is HTTP in clear.
+    pub tls: Option<Tls>,
+    /// What is asked for there.
+    pub path: Path,
+    /// The time for one request, connection and answer included.
+    pub timeout: Duration,
+}
+
+impl Target {
+    /// Which events it takes at all.
+    fn takes(&self) -> fn(&Event) -> bool {
+        match self {
+            #[cfg(feature = "otlp")]
+            Self::Otlp(_) => otlp::has_spans,
+            _ => |_| true,
+        }
+    }
 }
 
 impl fmt::Debug for Target {
@@ -116,8 +147,54 @@ impl fmt::Debug for Target {
             Self::Writer(_) => f.write_str("Writer"),
             Self::Syslog(options) => write!(f, "Syslog({})", options.receiver),
             Self::Webhook(options) => write!(f, "Webhook({})", options.receiver),
+            #[cfg(feature = "otlp")]
+            Self::Otlp(options) => write!(f, "Otlp({})", options.receiver),
         }
     }
+}
+
+/// What a sink goes by that is read from files, read anew: for one that is running.
+#[derive(Debug, Default)]
+pub struct Renewal {
+    /// Why its receiver is trusted.
+    client: Option<Client>,
+    /// What its requests are signed with.
+    signer: Option<Signer>,
+}
+
+/// Reads what running sinks go by from the files that it stands in. Nothing of it is in force before [`Events::renew`].
+///
+/// # Errors
+/// Authorities cannot be used.
+pub fn renewals(sinks: impl Into<Sinks>) -> Result<Vec<Renewal>, SinkError> {
+    let each = |options: Options| match options.target {
+        Target::Stdout | Target::File(_) | Target::Writer(_) => Ok(Renewal::default()),
+        Target::Syslog(SyslogOptions {
+            receiver,
+            transport: Transport::Tls(tls),
+            ..
+        }) => Ok(Renewal {
+            client: Some(tls.read(&receiver)?),
+            signer: None,
+        }),
+        Target::Syslog(_) => Ok(Renewal::default()),
+        Target::Webhook(options) => {
+            let tls = options.tls.as_ref();
+            Ok(Renewal {
+                client: tls.map(|tls| tls.read(&options.receiver)).transpose()?,
+                signer: Some(options.signer),
+            })
+        }
+        #[cfg(feature = "otlp")]
+        Target::Otlp(options) => {
+            let tls = options.tls.as_ref();
+            Ok(Renewal {
+                client: tls.map(|tls| tls.read(&options.receiver)).transpose()?,
+                signer: None,
+            })
+        }
+    };
+    sinks.into().0.into_iter().map(each).collect()
 }
 
 /// Why events cannot be written at all.
@@ -165,6 +242,13 @@ impl Events {
         let _order = self.0.order.lock().unwrap_or_else(PoisonError::into_inner);
         for queue in &self.0.all {
             queue.push(Arc::clone(&event));
+        }
+    }
+
+    /// Has each sink use what was read anew for it, in their order, from its next connection or request on.
+    pub fn renew(&self, renewals: Vec<Renewal>) {
+        for (queue, renewal) in self.0.all.iter().zip(renewals) {
+            queue.renew(renewal);
         }
     }
 
@@ -220,7 +304,8 @@ pub fn start(
 ) -> Result<(Events, Writer), SinkError> {
     let mut opened = Vec::new();
     for options in sinks.into().0 {
-        let queue = Arc::new(Queue::new(options.queue, metrics.named(&options.name)?));
+        let takes = options.target.takes();
+        let queue = Arc::new(Queue::new(options.queue, metrics.named(&options.name)?, takes));
         opened.push((options.name, queue, open(options.target, options.shape, clock)?));
     }
     let mut running = Vec::new();
@@ -251,6 +336,8 @@ fn open(target: Target, shape: Shape, clock: Clock) -> Result<Box<dyn Output>, S
         Target::File(options) => Box::new(Lines::in_file(options, shape)?),
         Target::Syslog(options) => Box::new(Syslog::new(options, shape)?),
         Target::Webhook(options) => Box::new(Webhook::new(*options, shape, clock)?),
+        #[cfg(feature = "otlp")]
+        Target::Otlp(options) => Box::new(otlp::Otlp::new(options)?),
     })
 }
 

@@ -44,6 +44,17 @@ pub struct Tls {
     pub server_name: Option<String>,
 }
 
+impl Tls {
+    /// Reads the authorities.
+    pub(super) fn read(&self, receiver: &Receiver) -> Result<Client, SinkError> {
+        // The time is that of a certificate of ours, which there is none of.
+        Client::new(&self.client, UnixTime(0)).map_err(|source| SinkError::Tls {
+            receiver: receiver.to_string(),
+            source,
+        })
+    }
+}
+
 /// A receiver that can be connected to.
 pub(super) struct Remote {
     receiver: Receiver,
@@ -54,22 +65,22 @@ pub(super) struct Remote {
 
 impl Remote {
     pub(super) fn new(receiver: Receiver, tls: Option<Tls>, timeout: Duration) -> Result<Self, SinkError> {
-        let client = |tls: Tls| {
-            let name = tls.server_name.unwrap_or_else(|| receiver.host.clone());
-            // The time is that of a certificate of ours, which there is none of.
-            match Client::new(&tls.client, UnixTime(0)) {
-                Ok(client) => Ok((client, name)),
-                Err(source) => Err(SinkError::Tls {
-                    receiver: receiver.to_string(),
-                    source,
-                }),
-            }
+        let with_name = |tls: Tls| {
+            let client = tls.read(&receiver)?;
+            Ok::<_, SinkError>((client, tls.server_name.unwrap_or_else(|| receiver.host.clone())))
         };
         Ok(Self {
-            tls: tls.map(client).transpose()?,
+            tls: tls.map(with_name).transpose()?,
             receiver,
             timeout,
         })
+    }
+
+    /// Trusts others from the next connection on.
+    pub(super) fn renew(&mut self, client: Option<Client>) {
+        if let (Some((trusted, _)), Some(client)) = (&mut self.tls, client) {
+            *trusted = client;
+        }
     }
 
     pub(super) fn receiver(&self) -> &Receiver {

@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::telemetry::metrics::Sink;
+use crate::telemetry::sink::Renewal;
 
 /// An event with its number among those of its sink.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub(super) struct Queue {
     wake: Condvar,
     capacity: usize,
     metrics: Sink,
+    /// Which events are of use to it.
+    takes: fn(&Event) -> bool,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +40,7 @@ struct State {
     /// Lost and not yet reported.
     dropped: u64,
     reopen: bool,
+    renewal: Option<Renewal>,
     closing: bool,
 }
 
@@ -50,17 +54,21 @@ pub(super) struct Batch {
 }
 
 impl Queue {
-    pub(super) fn new(capacity: usize, metrics: Sink) -> Self {
+    pub(super) fn new(capacity: usize, metrics: Sink, takes: fn(&Event) -> bool) -> Self {
         Self {
             state: Mutex::default(),
             wake: Condvar::new(),
             capacity: capacity.max(1),
             metrics,
+            takes,
         }
     }
 
     /// Adds an event, or counts it where there is no room.
     pub(super) fn push(&self, event: Arc<Event>) {
+        if !(self.takes)(&event) {
+            return;
+        }
         let mut state = self.lock();
         state.sequence += 1;
         // Whoever floods us with commands must not push out logins and alerts.
@@ -84,6 +92,17 @@ impl Queue {
     pub(super) fn reopen(&self) {
         self.lock().reopen = true;
         self.wake.notify_one();
+    }
+
+    /// Has the writer use other authorities and secrets from its next attempt on, which comes at once.
+    pub(super) fn renew(&self, renewal: Renewal) {
+        self.lock().renewal = Some(renewal);
+        self.wake.notify_one();
+    }
+
+    /// What the writer has not taken up yet.
+    pub(super) fn renewal(&self) -> Option<Renewal> {
+        self.lock().renewal.take()
     }
 
     pub(super) fn close(&self) {
@@ -133,11 +152,11 @@ impl Queue {
         self.metrics.dropped(count);
     }
 
-    /// Waits, unless the end is near: true where it is.
+    /// Waits, unless the end is near: true where it is. What is renewed may help at once.
     pub(super) fn pause(&self, span: Duration) -> bool {
         let end = Instant::now() + span;
         let mut state = self.lock();
-        while !state.closing {
+        while !state.closing && state.renewal.is_none() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::net::stream::Stream;
 use crate::telemetry::kind::Level;
 use crate::telemetry::shape::Shape;
+use crate::telemetry::sink::Renewal;
 use crate::telemetry::sink::SinkError;
 use crate::telemetry::sink::network::OwnRuntime;
 use crate::telemetry::sink::network::Receiver;
@@ -228,6 +229,13 @@ impl Output for Syslog {
                 }
                 runtime.run(write(remote, stream, bytes.as_bytes()))
             }
+        }
+    }
+
+    /// An open connection stays: what it was trusted for has been looked at.
+    fn renew(&mut self, renewal: Renewal) {
+        if let Way::Stream { remote, .. } = &mut self.way {
+            remote.renew(renewal.client);
         }
     }
 

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::telemetry::shape::Shape;
 use crate::telemetry::sink::Clock;
+use crate::telemetry::sink::Renewal;
 use crate::telemetry::sink::SinkError;
 use crate::telemetry::sink::network::OwnRuntime;
 use crate::telemetry::sink::network::Receiver;
@@ -67,6 +68,11 @@ impl Path {
     pub fn new(text: &str) -> Self {
         let root = if text.starts_with('/') { "" } else { "/" };
         Self(format!("{root}{text}"))
+    }
+
+    #[cfg(feature = "otlp")]
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -245,10 +251,17 @@ impl Output for Webhook {
         }
         Ok(())
     }
+
+    fn renew(&mut self, renewal: Renewal) {
+        self.remote.renew(renewal.client);
+        if let Some(signer) = renewal.signer {
+            self.signer = signer;
+        }
+    }
 }
 
 /// The header of that name (RFC 9110, section 7.2).
-fn host(receiver: &Receiver, tls: bool) -> String {
+pub(super) fn host(receiver: &Receiver, tls: bool) -> String {
     let whole = receiver.to_string();
     let usual = if tls { ":443" } else { ":80" };
     whole.strip_suffix(usual).unwrap_or(&whole).to_owned()
@@ -266,7 +279,7 @@ fn is_final(status: StatusCode) -> bool {
     )
 }
 
-async fn exchange(remote: &Remote, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
+pub(super) async fn exchange(remote: &Remote, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
     let failed = |error: hyper::Error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         let cause = cause.unwrap_or_default();

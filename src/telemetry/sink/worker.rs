@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use thiserror::Error;
 
+use crate::telemetry::sink::Renewal;
 use crate::telemetry::sink::queue::Batch;
 use crate::telemetry::sink::queue::Numbered;
 use crate::telemetry::sink::queue::Queue;
@@ -25,6 +26,9 @@ pub(super) trait Output: Send {
 
     /// Opens what it writes to anew.
     fn reopen(&mut self) {}
+
+    /// Uses other authorities and secrets from now on.
+    fn renew(&mut self, _renewal: Renewal) {}
 
     /// Says goodbye.
     fn finish(&mut self) {}
@@ -121,6 +125,9 @@ fn deliver(name: &str, queue: &Queue, output: &mut dyn Output, batch: &Batch, mu
         let left = batch.events.get(sent..).unwrap_or_default();
         if left.is_empty() {
             return broken;
+        }
+        if let Some(renewal) = queue.renewal() {
+            output.renew(renewal);
         }
         let Err(failure) = output.write(left) else {
             queue.metrics().written(left.len());

@@ -12,6 +12,17 @@ def self_signed(directory, name="imap.example.org", certificate="tls.crt", key="
     return files
 
 
+def issued_to(directory, address):
+    """A pair for an IP address that is no authority, and that whoever trusts it may be shown; returns the paths."""
+    config = directory / "openssl.cnf"
+    config.write_text("[req]\ndistinguished_name = name\n[name]\n")
+    files = directory / "server.crt", directory / "server.key"
+    run(["openssl", "req", "-x509", "-config", config, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+         "30", "-subj", f"/CN={address}", "-addext", f"subjectAltName=IP:{address}", "-addext",
+         "basicConstraints=critical,CA:FALSE", "-out", files[0], "-keyout", files[1]])
+    return files
+
+
 def key_file(path):
     """A key file, made as docs/kubernetes.md says."""
     key = run(["openssl", "rand", "-base64", "32"]).stdout.strip()

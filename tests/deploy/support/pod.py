@@ -35,10 +35,18 @@ exec chroot "$root" "$@"
 """
 
 
+def free_ports(count):
+    """As many different ones."""
+    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in taken]
+    for one in taken:
+        one.close()
+    return ports
+
+
 def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+    [port] = free_ports(1)
+    return port
 
 
 class Pod:
@@ -47,7 +55,7 @@ class Pod:
     def __init__(self, directory: Path, spec: dict, config: str):
         self.spec, self.directory = spec, directory
         self.fs_group = spec.get("securityContext", {}).get("fsGroup")
-        self.port, self.metrics = free_port(), free_port()
+        self.port, self.metrics = free_ports(2)
         self.sources = {}
         directory.mkdir(parents=True)
         for volume in spec["volumes"]:
@@ -121,6 +129,21 @@ class Pod:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([str(word) for word in self._command(container)], stdout=log, stderr=log,
                                             env={"PATH": "/opt:/usr/bin:/bin:/usr/sbin:/sbin", **environment})
+
+    def run(self, check=True):
+        """Runs a container to its end, as a Job does."""
+        [container] = self.spec["containers"]
+        return run(self._command(container), check=check, env={"PATH": "/opt:/usr/bin:/bin:/usr/sbin:/sbin"})
+
+    def execute(self, *words, stdin=None):
+        """What `kubectl exec` does: a program beside the one that runs, as the same user."""
+        process = self.first_process()
+        status, _ = self.about()
+        user, group = status["Uid"].split()[0], status["Gid"].split()[0]
+        groups = [f"--groups={self.fs_group}"] if self.fs_group else ["--clear-groups"]
+        return run(["nsenter", f"--target={process}", "--mount", "--pid", f"--root=/proc/{process}/root", "--wd=/", "setpriv",
+                    f"--reuid={user}", f"--regid={group}", *groups, *words], stdin=stdin,
+                   env={"PATH": "/opt:/usr/bin:/bin:/usr/sbin:/sbin"})
 
     def ready(self, within=20.0):
         """True once it is; False where it has ended instead."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from support.backend import PASSWORD
-from support.pod import free_port
+from support.pod import free_ports
 from support.programs import imapwarden, run
 
 
@@ -22,7 +22,7 @@ class Proxy:
 
     def __init__(self, directory: Path, backend_port=1, data: Path | None = None, settings=None, prefix=()):
         self.directory, self.prefix = directory, list(prefix)
-        self.port, self.metrics = free_port(), free_port()
+        self.port, self.metrics = free_ports(2)
         self.data = data or directory / "data"
         self.config = directory / "imapwarden.yaml"
         config = {
