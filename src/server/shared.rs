@@ -202,6 +202,8 @@ impl Shared {
         if !self.store_is_away.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "the store cannot be used; nobody can log in");
             self.emit(Event::new(Kind::StoreUnavailable, clock::wall()).error(error));
+            // Whoever watches it asks every second from now on.
+            self.recheck.notify_one();
         }
     }
 

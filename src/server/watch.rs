@@ -1,6 +1,7 @@
 //! Keeps what is in memory true to the store: revocations, disabled users and bans take effect within a second.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut news = Bans::AsFound;
     loop {
         changes.mark_unchanged();
-        let pause = match look(&shared, news).await {
+        let pause = match look_if_it_works(&shared, news).await {
             Ok(()) => {
                 news = Bans::Changed;
                 shared.store_answered();
@@ -65,6 +66,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
         // Nothing moved in this round: then it is time to look all the same.
         let _ = timeout(pause, moved).await;
     }
+}
+
+/// As [`look`]. A store that failed must write again, too: on a full disk it reads as ever.
+async fn look_if_it_works(shared: &Shared, news: Bans) -> Result<(), StoreError> {
+    look(shared, news).await?;
+    if shared.store_is_away.load(Ordering::Relaxed) {
+        shared.store.probe().await?;
+    }
+    Ok(())
 }
 
 /// What a look at the bans finds.

@@ -45,6 +45,11 @@ impl Meter {
         self.left = self.left.saturating_sub(bytes);
     }
 
+    /// Memory is scarce: the hand-shake or the login is not over.
+    pub(super) fn is_tight(&self) -> bool {
+        self.allowance < ALLOWANCE
+    }
+
     /// How much may be read at once by somebody who wants so much. While memory is scarce that is what may still come; later
     /// it is as much as is worth a call, since the thread has room for it.
     ///

@@ -178,7 +178,14 @@ impl Session {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             self.meter.spend(count);
-            Poll::Ready(self.open(scratch, count, buf))
+            let opened = self.open(scratch, count, buf);
+            if self.meter.is_tight()
+                && let Some(used) = scratch.incoming.get_mut(..end)
+            {
+                // Passwords come before the login: they do not stay in the thread's buffer.
+                used.fill(0);
+            }
+            Poll::Ready(opened)
         });
         if (result.is_pending() || self.broken) && !self.sealed.is_empty() {
             // Whom we wait for may be waiting for this; where it fails, reading says so.
