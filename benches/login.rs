@@ -116,6 +116,7 @@ impl Place {
             ip: [192, 0, 2, 1].into(),
             listener: "bench".into(),
             client: None,
+            replica: None,
         };
         Self {
             gate: Gate::new(store, keys, GateOptions::default(), Policy::default()).unwrap(),

@@ -18,6 +18,7 @@ use imapwarden::server::clock;
 use imapwarden::types::Secret;
 use imapwarden::types::UnixTime;
 use imapwarden::types::UserName;
+use serde_json::Value;
 use support::base32;
 use support::client::TlsClient;
 use support::events::text;
@@ -221,9 +222,13 @@ async fn while_the_server_is_away_nobody_new_comes_in_sessions_go_on_and_it_heal
         .await;
         assert_eq!(program.get("/healthz").await.0, 200);
         works(&mut client).await;
-        let said = place.run("", &["ban", "list"]).await;
-        assert_eq!(said.code, Some(69), "{said:?}");
-        assert!(said.err.contains("the store is unavailable"), "{said:?}");
+        for command in [["ban", "list"], ["session", "list"]] {
+            let said = place.run("", &command).await;
+            assert_eq!(said.code, Some(69), "{said:?}");
+            assert!(said.err.contains("the store is unavailable"), "{said:?}");
+            // What is known here is shown all the same.
+            assert_eq!(said.out.contains("alice"), command[0] == "session", "{said:?}");
+        }
         if frozen {
             cluster.signal("CONT");
         } else {
@@ -238,6 +243,151 @@ async fn while_the_server_is_away_nobody_new_comes_in_sessions_go_on_and_it_heal
     let revoked = place.run("", &["app-password", "revoke", &id]).await;
     assert_eq!(revoked.code, Some(0), "{revoked:?}");
     assert_eq!(rest(&mut client).await, ENDED);
+}
+
+/// What `session list` says, run beside a replica: the users, and at which replicas.
+async fn listed(place: &Place) -> Vec<(String, String)> {
+    let listed = place.json("", &["session", "list"]).await;
+    let row = |row: &Value| (text(row, "user"), text(row, "replica"));
+    listed.as_array().unwrap().iter().map(row).collect()
+}
+
+/// The name by which a replica is listed.
+fn named(program: &Program) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    format!("{}:{}", host.trim(), program.pid())
+}
+
+async fn is_listed(place: &Place, expected: &[(&str, &Program)]) {
+    let mut expected: Vec<(String, String)> = expected
+        .iter()
+        .map(|(user, program)| ((*user).to_owned(), named(program)))
+        .collect();
+    expected.sort();
+    until("it is listed", || async {
+        let mut listed = listed(place).await;
+        listed.sort();
+        listed == expected
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_and_ended_from_whichever_replica() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let replicas = Replicas::start(&cluster, &backend, "").await;
+    let [here, there, third] = [0, 1, 2].map(|at| &replicas.programs[at]);
+    let place = &replicas.places[0];
+    let (_, of_alice) = place.app_password("alice", MAIL_PASSWORD).await;
+    let (_, of_bob) = place.app_password("bob", MAIL_PASSWORD).await;
+    let mut own = here.logged_in("alice", &of_alice).await;
+    let mut bystander = third.logged_in("bob", &of_bob).await;
+    // A machine that is busy otherwise may delay one; not each of three.
+    let mut soonest = Duration::MAX;
+    for _ in 0..3 {
+        let mut client = there.logged_in("alice", &of_alice).await;
+        is_listed(place, &[("alice", here), ("alice", there), ("bob", third)]).await;
+        let list = place.json("", &["session", "list"]).await;
+        let of_there = |row: &&Value| text(row, "replica") == named(there);
+        let row = list.as_array().unwrap().iter().find(of_there).unwrap();
+        assert_eq!(row["app_password"]["label"], "test");
+        assert!(text(row, "client").starts_with("127.0.0.1:"), "{row}");
+        let from = there.events.all().len();
+        let killed = place.json("", &["session", "kill", &text(row, "id")]).await;
+        assert_eq!(killed["killed"], 1);
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, ENDED);
+        soonest = soonest.min(began.elapsed());
+        let (_, reason) = there.end_reason(from, "session_killed").await;
+        assert_eq!(reason, "killed");
+        if soonest < Duration::from_secs(1) {
+            break;
+        }
+    }
+    assert!(soonest < Duration::from_secs(1), "{soonest:?}");
+    works(&mut own).await;
+    is_listed(place, &[("alice", here), ("bob", third)]).await;
+
+    // All of a user, even those that the store has not been told of yet.
+    let mut client = there.logged_in("alice", &of_alice).await;
+    let killed = place.json("", &["session", "kill", "--user", "alice"]).await;
+    assert!(killed["killed"].as_u64().unwrap() >= 1, "{killed}");
+    assert_eq!(rest(&mut client).await, ENDED);
+    assert_eq!(rest(&mut own).await, ENDED);
+    works(&mut bystander).await;
+    // An order is for those that were open.
+    works(&mut there.logged_in("alice", &of_alice).await).await;
+    let unknown = place.run("", &["session", "kill", "00000000000000ab"]).await;
+    assert_eq!(unknown.code, Some(65), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_ended_within_a_second_by_a_replica_that_hears_nothing() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let replicas = Replicas::start(&cluster, &backend, "").await;
+    let [place, _, _] = &replicas.places[..] else {
+        panic!()
+    };
+    let there = &replicas.programs[1];
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    // Those that listen are cut again and again.
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = ''";
+    let mut soonest = Duration::MAX;
+    for _ in 0..3 {
+        let mut client = there.logged_in("alice", &password).await;
+        is_listed(place, &[("alice", there)]).await;
+        cluster.sql("postgres", cut);
+        let killed = place.json("", &["session", "kill", "--user", "alice"]).await;
+        assert_eq!(killed["killed"], 1);
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, ENDED);
+        soonest = soonest.min(began.elapsed());
+        if soonest < Duration::from_secs(1) {
+            break;
+        }
+    }
+    assert!(soonest < Duration::from_secs(1), "{soonest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_sessions_count_those_of_all_replicas_and_not_those_of_the_dead() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let more = "limits: {sessions_per_user: 3, sessions_per_user_and_network: 3}";
+    let mut replicas = Replicas::start(&cluster, &backend, more).await;
+    let place = &replicas.places[1];
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let (_, of_bob) = place.app_password("bob", MAIL_PASSWORD).await;
+    let dying = replicas.programs.remove(0);
+    let [here, there] = &replicas.programs[..] else {
+        panic!()
+    };
+    let mut lost = [
+        dying.logged_in("alice", &password).await,
+        dying.logged_in("alice", &password).await,
+    ];
+    let mut kept = here.logged_in("alice", &password).await;
+    is_listed(place, &[("alice", &dying), ("alice", &dying), ("alice", here)]).await;
+    let login = format!("alice {password}");
+    let refused = try_login(there, &login).await;
+    assert!(refused.starts_with("l NO [AUTHENTICATIONFAILED]"), "{refused}");
+    let (_, reason) = there.end_reason(0, "login_failed").await;
+    assert_eq!(reason, "session_limit");
+
+    dying.signal("KILL");
+    for client in &mut lost {
+        assert_eq!(rest(client).await, "");
+    }
+    // Others are let in at once, and so is this user as soon as the lease is over.
+    works(&mut there.logged_in("bob", &of_bob).await).await;
+    until("the dead are forgotten", || async {
+        try_login(there, &login).await.starts_with("l OK")
+    })
+    .await;
+    is_listed(place, &[("alice", here)]).await;
+    works(&mut kept).await;
 }
 
 /// A replica whose store is at a URL, with a key file of another one's.

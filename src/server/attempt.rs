@@ -170,13 +170,14 @@ impl<'a> Attempt<'a> {
             pending,
             lease,
             monitored: _,
+            elsewhere,
         } = verified;
         let user = authenticated.user().clone();
         let account = authenticated.account().clone();
         let permit = shared
             .limits
             .sessions
-            .open(&user, self.conversation.facts.addr.ip())?;
+            .open(&user, self.conversation.facts.addr.ip(), elsewhere)?;
         let backend = self.route(&account)?;
         let judged = match self.ask_backend(&backend, authenticated).await {
             Ok(opened) => {
@@ -308,6 +309,7 @@ impl<'a> Attempt<'a> {
             ip: self.conversation.facts.addr.ip(),
             listener: Arc::clone(&self.conversation.listener.name),
             client: self.id.and_then(|id| id.field("name")).map(ToOwned::to_owned),
+            replica: self.conversation.shared.replica.among_others(),
         };
         let verdict = self
             .settings

@@ -13,6 +13,7 @@ mod login;
 mod notify;
 mod relay;
 mod reload;
+mod replica;
 mod rules;
 mod sessions;
 mod settings;
@@ -240,6 +241,7 @@ impl Server {
             ));
         }
         services.spawn(watch::run(Arc::clone(&shared)));
+        services.spawn(replica::tell(Arc::clone(&shared)));
         services.spawn(rules::collect(Arc::clone(&shared)));
         services.spawn(rules::settle(Arc::clone(&shared)));
         control.take_over();
@@ -259,8 +261,10 @@ impl Server {
         shared.policy.memory.collect(clock::unix());
         // Whoever started us may not wait for ever.
         let last_writes = async {
+            let left = shared.replica.leave(&*shared.store).await;
             shared.settle_duties().await?;
-            shared.store.flush().await
+            shared.store.flush().await?;
+            left
         };
         // Whoever started us may not wait for ever.
         if let Ok(Err(error)) = timeout(LAST_WRITES, last_writes).await {

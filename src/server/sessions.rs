@@ -1,6 +1,7 @@
 //! The sessions that are open: who they belong to, what they stand on, and how to end them.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -95,6 +96,18 @@ impl Sessions {
         let mut all: Vec<Facts> = self.lock().open.values().map(|open| open.facts.clone()).collect();
         all.sort_by_key(|facts| (facts.since, facts.session));
         all
+    }
+
+    /// The names of all sessions.
+    pub(super) fn names(&self) -> HashSet<SessionId> {
+        self.lock().open.keys().copied().collect()
+    }
+
+    /// What is shown of sessions, as far as they are still open.
+    pub(super) fn of(&self, names: &[SessionId]) -> Vec<Facts> {
+        let list = self.lock();
+        let found = names.iter().filter_map(|name| list.open.get(name));
+        found.map(|open| open.facts.clone()).collect()
     }
 
     /// What every session stands on.

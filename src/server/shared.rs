@@ -33,6 +33,7 @@ use crate::server::clock;
 use crate::server::listener::Listener;
 use crate::server::relay::monotonic_ms;
 use crate::server::reload::Asked;
+use crate::server::replica::Replica;
 use crate::server::rules::Duties;
 use crate::server::rules::Policy;
 use crate::server::sessions::Facts;
@@ -93,6 +94,8 @@ pub(super) struct Shared {
     pub(super) duties: Duties,
     pub(super) store: Arc<dyn Store>,
     pub(super) sessions: Arc<Sessions>,
+    /// This process among others on the same store.
+    pub(super) replica: Replica,
     pub(super) events: Events,
     pub(super) metrics: Metrics,
     /// True once another process has taken the addresses over: what has come here until then is still accepted.

@@ -82,6 +82,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     // Before the store is asked: it may be away.
     shared.end_forbidden();
     shared.end_banned(None, now);
+    shared.obey().await?;
     // What is written meanwhile is in one of both.
     let waiting = shared.duties.bans();
     let stored = shared.store.bans(now).await?;

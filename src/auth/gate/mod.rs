@@ -28,16 +28,19 @@ use crate::auth::memory;
 use crate::auth::window;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
+use crate::store::Counted;
 use crate::store::Habit;
 use crate::store::LastUse;
 use crate::store::Lookup;
 use crate::store::Note;
+use crate::store::ReplicaId;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::User;
 use crate::store::WindowState;
 use crate::types::Authenticated;
 use crate::types::Credentials;
+use crate::types::Elsewhere;
 use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::UnixTime;
@@ -77,6 +80,8 @@ pub struct Source {
     pub listener: Arc<str>,
     /// What the client calls itself, if it said so.
     pub client: Option<String>,
+    /// Which replica it came to, where there may be others.
+    pub replica: Option<ReplicaId>,
 }
 
 /// Why nobody is let in.
@@ -107,6 +112,8 @@ pub struct Verified {
     pub lease: Lease,
     /// In monitor mode: for what it would have been refused.
     pub monitored: Option<Refusal>,
+    /// Sessions that the user has at other replicas.
+    pub elsewhere: Elsewhere,
 }
 
 /// What is still open until the backend has spoken.
@@ -156,6 +163,14 @@ struct Attempt<'a> {
     source: &'a Source,
     window: [u8; 32],
     now: UnixTime,
+}
+
+impl Attempt<'_> {
+    /// Which sessions of the user's are counted, where there may be some at other replicas.
+    fn counted(&self) -> Option<Counted> {
+        let from = Prefix::of(self.source.ip);
+        self.source.replica.map(|but_of| Counted { but_of, from })
+    }
 }
 
 impl Gate {
@@ -225,6 +240,7 @@ impl Gate {
             app_password,
             window: Some(attempt.window),
             now,
+            counted: attempt.counted(),
         };
         let found = self.store.look_up(lookup).await?;
         match typed {

@@ -14,6 +14,7 @@ mod login;
 mod notes;
 mod options;
 mod pool;
+mod replicas;
 mod rows;
 mod schema;
 mod users;

@@ -14,6 +14,7 @@ mod login;
 mod look;
 mod notes;
 mod open;
+mod replicas;
 mod rows;
 mod schema;
 mod users;
