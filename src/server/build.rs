@@ -98,8 +98,7 @@ pub(super) async fn server(
         backends_down: Mutex::default(),
     });
     for backend in shared.settings().backends.iter() {
-        let known = shared.metrics.backends.named(backend.name())?;
-        known.up(true);
+        shared.metrics.backends.named(backend.name())?.up(true);
     }
     let given = config.clone();
     let control = config.state.control_socket();

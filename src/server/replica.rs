@@ -167,15 +167,16 @@ async fn tell_once(
         began: began.clone(),
         ended: ended.clone(),
     };
-    let was_known = shared.store.renew(renewal).await?;
-    if !was_known {
+    let renewed = shared.store.renew(renewal).await?;
+    shared.limits.attempts.set_replicas(renewed.alive);
+    if !renewed.was_known {
         told.clear();
     }
     for name in &ended {
         told.remove(name);
     }
     told.extend(began.iter().map(|session| (session.id, Told::Surely)));
-    Ok(open.len() > told.len() && (untold.len() == MOST || !was_known))
+    Ok(open.len() > told.len() && (untold.len() == MOST || !renewed.was_known))
 }
 
 /// A session as others are told of it.

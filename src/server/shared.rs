@@ -43,6 +43,7 @@ use crate::session::recorder::Recording;
 use crate::session::relay::Relay;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::telemetry::event::Connection;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::telemetry::metrics;
@@ -251,19 +252,23 @@ impl Shared {
         }
     }
 
-    /// Bans a network that guessed too often, where that is configured. In memory only: it is a brake on a running attack,
-    /// and a write for each attacker would be an attack of its own.
-    pub(super) fn ban_guesser(&self, network: IpNet, failures: u32) {
+    /// Bans a network that guessed too often, where that is configured. In memory only, where there is no other replica: it is a
+    /// brake on a running attack, and a write for each attacker would be an attack of its own.
+    pub(super) fn ban_guesser(&self, network: IpNet, failures: u32, facts: &Connection) {
         let now = clock::unix();
         let until = now.plus(BAN);
+        let reason = format!("{failures} failed logins");
+        if self.replica.among_others().is_some() {
+            self.share_ban(network, until, reason, facts.clone());
+            return;
+        }
         let ban = Ban {
             network,
-            reason: format!("{failures} failed logins"),
+            reason: reason.clone(),
             by: GUESSING.to_owned(),
             since: now,
             until: Some(until),
         };
-        let reason = ban.reason.clone();
         if self.limits.bans.insert(ban).is_ok() {
             let event = Event::new(Kind::BanAdded, clock::wall());
             self.emit(event.ban(&network, Some(until), &reason));

@@ -38,3 +38,6 @@ pub(super) const KILLS: i64 = 10_000;
 
 /// How long after its lease a replica is forgotten with its sessions.
 pub(super) const DEAD_LIFE: i64 = 60;
+
+/// Counters of failures that are kept at once. Failures by others are counted by each replica alone.
+pub(super) const FAILURES: i64 = 200_000;

@@ -91,15 +91,60 @@ pub struct Kill {
     pub target: Target,
 }
 
+/// How many failures are counted by one attempt: of the user from the source, of the source, of the wider source.
+pub const COUNTERS: usize = 3;
+
+/// An attempt that is about to be made.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Who it claims to be.
+    pub user: UserName,
+    /// Where it comes from: a keyed hash that depends on the user.
+    pub source: [u8; 32],
+    /// When the user was last seen there at the earliest, to be known.
+    pub since: UnixTime,
+    /// The network, as sessions are counted by it.
+    pub from: Prefix,
+    /// By what failures are counted: keyed hashes.
+    pub counters: [[u8; 32]; COUNTERS],
+    /// The trusted window that the credential would have.
+    pub window: [u8; 32],
+    /// A window that ended before is none.
+    pub now: UnixTime,
+    /// Not the sessions of this replica.
+    pub but_of: ReplicaId,
+}
+
+/// What all replicas know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// The user has logged in from the source lately.
+    pub knows_source: bool,
+    /// Somebody has a session from the network at another replica.
+    pub is_used: bool,
+    /// The window is open: the credential was right from there.
+    pub has_window: bool,
+    /// When nothing will be left of what was counted, in milliseconds since 1970; zero where nothing was.
+    pub counted_until: [i64; COUNTERS],
+}
+
+/// What came of a lease that was renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// False where the lease was not known, or not any more: then nothing that was told before is known either.
+    pub was_known: bool,
+    /// Replicas that live, this one included.
+    pub alive: u32,
+}
+
 /// The engines' face towards other processes on the same store.
 pub trait Replicas: Send + Sync {
     /// True where other replicas may use the store at any time. An embedded store has one process, but for a moment in which
     /// the next one takes over.
     fn is_shared(&self) -> bool;
 
-    /// Renews a lease, and tells what has changed. False where the lease was not known, or not any more: then nothing that was
-    /// told before is known either.
-    fn renew(&self, renewal: Renewal) -> Answer<'_, bool>;
+    /// Renews a lease, and tells what has changed.
+    fn renew(&self, renewal: Renewal) -> Answer<'_, Renewed>;
     /// A replica ends: it is forgotten with all that it told.
     fn leave(&self, replica: ReplicaId) -> Answer<'_, ()>;
     /// The sessions of all other replicas that live, each with its replica's name, oldest first.
@@ -109,4 +154,7 @@ pub trait Replicas: Send + Sync {
     fn kill(&self, replica: ReplicaId, kill: Kill) -> Answer<'_, u32>;
     /// Orders of the last hour.
     fn kills(&self) -> Answer<'_, Vec<Kill>>;
+    /// What is known of an attempt before it is looked at, in one read that costs the same whoever comes. For one process alone
+    /// there is [`Store::knows_source`](crate::store::Store::knows_source).
+    fn hear(&self, asked: Asked) -> Answer<'_, Heard>;
 }

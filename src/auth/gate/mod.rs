@@ -13,6 +13,7 @@
 
 mod by_app_password;
 mod by_password;
+mod counted;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +46,9 @@ use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::UnixTime;
 use crate::types::UserName;
+
+pub use counted::Counter;
+pub use counted::Heard;
 
 /// How the gate works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,14 +225,10 @@ impl Gate {
         now: UnixTime,
     ) -> Result<Verified, GateError> {
         let typed = app_password::read(credentials.secret.expose());
-        let from = Prefix::of(source.ip);
-        let credential = credentials.secret.expose();
         let attempt = Attempt {
             credentials,
             source,
-            window: self
-                .keys
-                .window(&credentials.user, credential, from, &source.listener),
+            window: self.window_of(credentials, source),
             now,
         };
         let app_password = match &typed {
@@ -248,6 +248,13 @@ impl Gate {
             Typed::AppPassword(typed) => self.by_app_password(&attempt, &typed, &found),
             Typed::Other => self.by_password(&attempt, &found).await,
         }
+    }
+
+    /// The trusted window that credentials would have.
+    fn window_of(&self, credentials: &Credentials, source: &Source) -> [u8; 32] {
+        let (user, secret) = (&credentials.user, credentials.secret.expose());
+        let from = Prefix::of(source.ip);
+        self.keys.window(user, secret, from, &source.listener)
     }
 
     /// After the backend has spoken: opens or closes the window, notes the use and the source. What rules ask the

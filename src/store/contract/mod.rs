@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use crate::policy::first_sync::Allowance;
 use crate::store::AppPassword;
+use crate::store::Asked;
 use crate::store::Ban;
 use crate::store::Consumption;
 use crate::store::Counted;
 use crate::store::Habit;
 use crate::store::Habits;
+use crate::store::Heard;
 use crate::store::Kill;
 use crate::store::LastUse;
 use crate::store::Lookup;
@@ -142,6 +144,10 @@ contract! {
         a_replica_that_was_forgotten_is_told_so,
         sessions_elsewhere_are_counted_by_user_and_network,
         an_order_to_end_sessions_reaches_everybody_and_is_told_at_once,
+        replicas_that_live_are_counted,
+        failures_are_counted_together_forgiven_and_forgotten,
+        what_is_known_of_a_source_is_heard_with_its_failures,
+        an_open_window_of_the_credential_is_heard_of,
     ;
 }
 

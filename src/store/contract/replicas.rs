@@ -31,6 +31,10 @@ fn renewal(replica: ReplicaId, began: Vec<OpenSession>) -> Renewal {
     }
 }
 
+async fn is_known(store: &Arc<dyn Store>, renewal: Renewal) -> bool {
+    store.renew(renewal).await.unwrap().was_known
+}
+
 async fn seen_from(store: &Arc<dyn Store>, replica: ReplicaId) -> Vec<OpenSession> {
     let seen = store.sessions_elsewhere(replica).await.unwrap();
     seen.into_iter().map(|(_, session)| session).collect()
@@ -45,8 +49,8 @@ pub(super) async fn what_a_replica_tells_the_others_see_and_it_does_not(store: &
     second.since = UnixTime(NOW.0 + 1);
     second.program = Some(format!("{}\0{}", "é".repeat(100), "x"));
     let told = vec![second.clone(), first.clone()];
-    assert!(!store.renew(renewal(HERE, told.clone())).await.unwrap());
-    assert!(store.renew(renewal(HERE, told)).await.unwrap(), "twice is once");
+    assert!(!is_known(store, renewal(HERE, told.clone())).await);
+    assert!(is_known(store, renewal(HERE, told)).await, "twice is once");
     assert_eq!(seen_from(store, HERE).await, []);
     let seen = store.sessions_elsewhere(THERE).await.unwrap();
     second.program = Some("é".repeat(80));
@@ -70,7 +74,7 @@ pub(super) async fn what_was_told_is_forgotten_with_its_session_its_lease_or_its
 
     let mut ended = renewal(HERE, Vec::new());
     ended.ended = vec![SessionId::new(2), SessionId::new(3)];
-    assert!(store.renew(ended).await.unwrap());
+    assert!(is_known(store, ended).await);
     assert_eq!(seen_from(store, THERE).await, std::slice::from_ref(&one));
     assert_eq!(
         seen_from(store, HERE).await,
@@ -92,11 +96,11 @@ pub(super) async fn what_was_told_is_forgotten_with_its_session_its_lease_or_its
 
 pub(super) async fn a_replica_that_was_forgotten_is_told_so(store: &Arc<dyn Store>) {
     let one = session(1, "alice", "192.0.2.1:1");
-    assert!(!store.renew(renewal(HERE, vec![one])).await.unwrap());
+    assert!(!is_known(store, renewal(HERE, vec![one])).await);
     store.leave(HERE).await.unwrap();
-    assert!(!store.renew(renewal(HERE, Vec::new())).await.unwrap());
+    assert!(!is_known(store, renewal(HERE, Vec::new())).await);
     assert_eq!(seen_from(store, THERE).await, []);
-    assert!(store.renew(renewal(HERE, Vec::new())).await.unwrap());
+    assert!(is_known(store, renewal(HERE, Vec::new())).await);
 }
 
 pub(super) async fn sessions_elsewhere_are_counted_by_user_and_network(store: &Arc<dyn Store>) {
@@ -173,4 +177,99 @@ pub(super) async fn an_order_to_end_sessions_reaches_everybody_and_is_told_at_on
     assert_eq!(orders, [all, unseen, one]);
     store.sweep(NOW).await.unwrap();
     assert_eq!(store.kills().await.unwrap().len(), 3, "they are new");
+}
+
+pub(super) async fn replicas_that_live_are_counted(store: &Arc<dyn Store>) {
+    let alive = async |replica, lease| {
+        let renewal = Renewal {
+            lease,
+            ..renewal(replica, Vec::new())
+        };
+        store.renew(renewal).await.unwrap().alive
+    };
+    assert_eq!(alive(HERE, LEASE).await, 1);
+    assert_eq!(alive(THERE, LEASE).await, 2);
+    assert_eq!(alive(THERE, Duration::ZERO).await, 1);
+    store.leave(THERE).await.unwrap();
+    assert_eq!(alive(HERE, LEASE).await, 1);
+}
+
+fn asked(user: &str, counters: [u8; 3]) -> Asked {
+    Asked {
+        user: name(user),
+        source: [1; 32],
+        since: NOW,
+        from: Prefix::of("192.0.2.1".parse().unwrap()),
+        counters: counters.map(|counter| [counter; 32]),
+        window: [4; 32],
+        now: NOW,
+        but_of: HERE,
+    }
+}
+
+pub(super) async fn failures_are_counted_together_forgiven_and_forgotten(store: &Arc<dyn Store>) {
+    let until = async |counters| {
+        store.flush().await.unwrap();
+        store.hear(asked("alice", counters)).await.unwrap().counted_until
+    };
+    let failed = |counter: u8, at: i64| Note::Failed([counter; 32], UnixTime(at), 5_000, 12_000);
+    assert_eq!(until([1, 2, 3]).await, [0, 0, 0]);
+    store.note(failed(1, 100));
+    store.note(failed(2, 100));
+    assert_eq!(until([1, 2, 3]).await, [105_000, 105_000, 0]);
+    store.note(failed(1, 101));
+    assert_eq!(until([2, 1, 3]).await, [105_000, 110_000, 0]);
+    for _ in 0..9 {
+        store.note(failed(1, 101));
+    }
+    assert_eq!(
+        until([1, 2, 3]).await,
+        [113_000, 105_000, 0],
+        "no longer than that"
+    );
+    store.note(Note::Forgiven([1; 32]));
+    assert_eq!(until([1, 2, 3]).await, [0, 105_000, 0]);
+    store.sweep(UnixTime(105)).await.unwrap();
+    assert_eq!(until([1, 2, 3]).await, [0, 0, 0]);
+}
+
+pub(super) async fn what_is_known_of_a_source_is_heard_with_its_failures(store: &Arc<dyn Store>) {
+    let hear = async |user: &str| store.hear(asked(user, [1, 2, 3])).await.unwrap();
+    assert_eq!(hear("alice").await, Heard::default());
+    store.note(Note::Came(name("alice"), Habit::Network([1; 32]), NOW));
+    store.flush().await.unwrap();
+    assert!(hear("alice").await.knows_source);
+    assert!(!hear("bob").await.knows_source);
+    store
+        .renew(renewal(HERE, vec![session(1, "alice", "192.0.2.1:1")]))
+        .await
+        .unwrap();
+    assert!(!hear("bob").await.is_used, "that is known here");
+    let there = vec![session(2, "alice", "192.0.2.2:1")];
+    store.renew(renewal(THERE, there)).await.unwrap();
+    assert!(!hear("bob").await.is_used);
+    let there = vec![session(3, "alice", "[::ffff:192.0.2.1]:1")];
+    store.renew(renewal(THERE, there)).await.unwrap();
+    assert!(hear("bob").await.is_used);
+}
+
+pub(super) async fn an_open_window_of_the_credential_is_heard_of(store: &Arc<dyn Store>) {
+    let has_window = async |asked| store.hear(asked).await.unwrap().has_window;
+    let carol = add(store, "carol").await;
+    enrol(store, &carol, 10).await;
+    assert!(store.consume_step(consumption(&carol, 11, 4)).await.unwrap());
+    assert!(
+        !has_window(asked("carol", [1, 2, 3])).await,
+        "the backend has not spoken"
+    );
+    assert!(
+        store
+            .open_window([4; 32], NOW, UnixTime(NOW.0 + 1))
+            .await
+            .unwrap()
+    );
+    assert!(has_window(asked("carol", [1, 2, 3])).await);
+    let mut later = asked("carol", [1, 2, 3]);
+    later.now = UnixTime(NOW.0 + 1);
+    assert!(!has_window(later).await);
 }

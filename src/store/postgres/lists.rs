@@ -6,6 +6,7 @@ use crate::store::Ban;
 use crate::store::StoreError;
 use crate::store::bounds;
 use crate::store::postgres::error::Trouble;
+use crate::store::postgres::failures;
 use crate::store::postgres::habits;
 use crate::store::postgres::pool::Reader;
 use crate::store::postgres::pool::Writer;
@@ -96,5 +97,6 @@ pub(super) async fn sweep(db: &Writer<'_>, now: UnixTime) -> Result<(), Trouble>
     )
     .await?;
     replicas::sweep(db).await?;
+    failures::sweep(db, now).await?;
     habits::sweep(db, now).await
 }

@@ -6,6 +6,7 @@
 pub mod address;
 mod app_passwords;
 mod error;
+mod failures;
 mod habits;
 mod import;
 mod listener;

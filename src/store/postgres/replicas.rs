@@ -4,9 +4,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::store::Answer;
+use crate::store::Asked;
+use crate::store::Heard;
 use crate::store::Kill;
 use crate::store::OpenSession;
 use crate::store::Renewal;
+use crate::store::Renewed;
 use crate::store::ReplicaId;
 use crate::store::Replicas;
 use crate::store::StoreError;
@@ -14,6 +17,7 @@ use crate::store::Target;
 use crate::store::bounds;
 use crate::store::postgres::PostgresStore;
 use crate::store::postgres::error::Trouble;
+use crate::store::postgres::failures;
 use crate::store::postgres::pool::Reader;
 use crate::store::postgres::pool::Writer;
 use crate::store::postgres::rows;
@@ -47,6 +51,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_by_user ON sessions (username);
 CREATE INDEX sessions_by_replica ON sessions (replica);
+CREATE INDEX sessions_by_network ON sessions (network);
 
 -- One of `session` and `username` says which sessions are to end.
 CREATE TABLE kills (
@@ -58,7 +63,7 @@ CREATE TABLE kills (
 "#;
 
 /// Seconds by the server's clock.
-const NOW: &str = "floor(extract(epoch FROM now()))::bigint";
+pub(super) const NOW: &str = "floor(extract(epoch FROM now()))::bigint";
 
 /// Longest lease.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -71,7 +76,7 @@ impl Replicas for PostgresStore {
         true
     }
 
-    fn renew(&self, renewal: Renewal) -> Answer<'_, bool> {
+    fn renew(&self, renewal: Renewal) -> Answer<'_, Renewed> {
         Box::pin(
             self.pool
                 .write(async move |db: &Writer<'_>| renew(db, &renewal).await),
@@ -99,19 +104,28 @@ impl Replicas for PostgresStore {
     fn kills(&self) -> Answer<'_, Vec<Kill>> {
         Box::pin(self.pool.read(async move |db: &Reader<'_>| kills(db).await))
     }
+
+    fn hear(&self, asked: Asked) -> Answer<'_, Heard> {
+        Box::pin(
+            self.pool
+                .read(async move |db: &Reader<'_>| failures::hear(db, &asked).await),
+        )
+    }
 }
 
-async fn renew(db: &Writer<'_>, renewal: &Renewal) -> Result<bool, Trouble> {
+async fn renew(db: &Writer<'_>, renewal: &Renewal) -> Result<Renewed, Trouble> {
     static RENEW: LazyLock<String> =
         LazyLock::new(|| format!("UPDATE replicas SET until = {NOW} + $2 WHERE id = $1"));
     static JOIN: LazyLock<String> =
         LazyLock::new(|| format!("INSERT INTO replicas (id, until, name) VALUES ($1, {NOW} + $2, $3)"));
+    static ALIVE: LazyLock<String> =
+        LazyLock::new(|| format!("SELECT count(*) FROM replicas WHERE until > {NOW}"));
     static BURY: LazyLock<String> =
         LazyLock::new(|| format!("DELETE FROM replicas WHERE until < {NOW} - $1"));
     let id = renewal.replica.0.cast_signed();
     let lease = i64::try_from(renewal.lease.min(LONGEST).as_secs()).unwrap_or(0);
-    let is_known = db.execute(&RENEW, &[&id, &lease]).await? == 1;
-    if !is_known {
+    let was_known = db.execute(&RENEW, &[&id, &lease]).await? == 1;
+    if !was_known {
         db.execute(&JOIN, &[&id, &lease, &renewal.name]).await?;
     }
     if !renewal.ended.is_empty() {
@@ -123,7 +137,12 @@ async fn renew(db: &Writer<'_>, renewal: &Renewal) -> Result<bool, Trouble> {
         begin(db, id, &renewal.began).await?;
     }
     db.execute(&BURY, &[&bounds::DEAD_LIFE]).await?;
-    Ok(is_known)
+    let alive = db.row(&ALIVE, &[]).await?;
+    let alive = alive.map_or(Ok(1), |row| From::start(&row).count(0))?;
+    Ok(Renewed {
+        was_known,
+        alive: u32::try_from(alive).unwrap_or(u32::MAX),
+    })
 }
 
 async fn begin(db: &Writer<'_>, replica: i64, began: &[OpenSession]) -> Result<(), Trouble> {

@@ -425,7 +425,7 @@ async fn replicas_that_start_at_once_make_one_schema() {
     assert!(stores.0.add_user(user("alice")).await.unwrap());
     assert!(stores.2.user(&name("alice")).await.unwrap().is_some());
     assert_eq!(
-        cluster.sql(&database, "SELECT version FROM imapwarden_schema"),
+        cluster.sql(&database, "SELECT count(*) FROM imapwarden_schema"),
         "1"
     );
 }

@@ -7,6 +7,7 @@ mod allowances;
 mod app_passwords;
 mod error;
 mod export;
+mod failures;
 mod habits;
 mod lane;
 mod lists;

@@ -7,10 +7,13 @@ use rusqlite::Row;
 use rusqlite::params;
 
 use crate::store::Answer;
+use crate::store::Asked;
 use crate::store::Counted;
+use crate::store::Heard;
 use crate::store::Kill;
 use crate::store::OpenSession;
 use crate::store::Renewal;
+use crate::store::Renewed;
 use crate::store::ReplicaId;
 use crate::store::Replicas;
 use crate::store::StoreError;
@@ -18,6 +21,7 @@ use crate::store::Target;
 use crate::store::bounds;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::unavailable;
+use crate::store::sqlite::failures;
 use crate::store::sqlite::rows;
 use crate::types::Elsewhere;
 use crate::types::SessionId;
@@ -50,6 +54,7 @@ CREATE TABLE sessions (
 ) STRICT;
 CREATE INDEX sessions_by_user ON sessions (user);
 CREATE INDEX sessions_by_replica ON sessions (replica);
+CREATE INDEX sessions_by_network ON sessions (network);
 
 -- One of `session` and `user` says which sessions are to end.
 CREATE TABLE kills (
@@ -71,7 +76,7 @@ impl Replicas for SqliteStore {
         false
     }
 
-    fn renew(&self, renewal: Renewal) -> Answer<'_, bool> {
+    fn renew(&self, renewal: Renewal) -> Answer<'_, Renewed> {
         self.write(move |db| renew(db, &renewal).map_err(unavailable))
     }
 
@@ -94,9 +99,13 @@ impl Replicas for SqliteStore {
     fn kills(&self) -> Answer<'_, Vec<Kill>> {
         self.read(kills)
     }
+
+    fn hear(&self, asked: Asked) -> Answer<'_, Heard> {
+        self.read(move |db| failures::hear(db, &asked))
+    }
 }
 
-fn renew(db: &Connection, renewal: &Renewal) -> rusqlite::Result<bool> {
+fn renew(db: &Connection, renewal: &Renewal) -> rusqlite::Result<Renewed> {
     let id = renewal.replica.0.cast_signed();
     let lease = i64::try_from(renewal.lease.min(LONGEST).as_secs()).unwrap_or(0);
     let renewed = db.execute(
@@ -120,7 +129,11 @@ fn renew(db: &Connection, renewal: &Renewal) -> rusqlite::Result<bool> {
         "DELETE FROM replicas WHERE until < unixepoch() - ?1",
         [bounds::DEAD_LIFE],
     )?;
-    Ok(renewed == 1)
+    let count = "SELECT count(*) FROM replicas WHERE until > unixepoch()";
+    Ok(Renewed {
+        was_known: renewed == 1,
+        alive: db.query_row(count, [], |row| row.get(0))?,
+    })
 }
 
 fn begin(db: &Connection, replica: i64, open: &OpenSession) -> rusqlite::Result<()> {
