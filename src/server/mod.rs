@@ -303,12 +303,11 @@ async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
     shared.emit(event(Kind::Stopping));
     let over = Instant::now() + drain.timeout;
     let deadline = over - GOODBYES.min(drain.timeout / 2);
-    let orders = shared.sessions.drain(deadline);
+    let open = shared.sessions.drain(deadline);
     connections.close();
-    let pause = drain.spread / u32::try_from(orders.len().max(1)).unwrap_or(u32::MAX);
-    for order in orders {
-        // The session may have ended by itself meanwhile.
-        let _ = order.send(relay::Order::Drain(deadline));
+    let pause = drain.spread / u32::try_from(open.len().max(1)).unwrap_or(u32::MAX);
+    for session in open {
+        shared.sessions.drain_one(session, deadline);
         // No longer than there is somebody left to spread.
         let _ = timeout(pause, connections.wait()).await;
     }

@@ -138,14 +138,21 @@ impl Sessions {
         ended
     }
 
-    /// From now on sessions end as soon as they begin; returns how to reach those that are open.
-    pub(super) fn drain(&self, deadline: Instant) -> Vec<oneshot::Sender<Order>> {
+    /// From now on sessions end as soon as they begin; returns those that are open.
+    pub(super) fn drain(&self, deadline: Instant) -> Vec<SessionId> {
         let mut list = self.lock();
         list.draining = Some(deadline);
-        list.open
-            .values_mut()
-            .filter_map(|open| open.order.take())
-            .collect()
+        list.open.keys().copied().collect()
+    }
+
+    /// Has a session drain, unless it has ended, or was told to end before its turn came.
+    pub(super) fn drain_one(&self, session: SessionId, deadline: Instant) {
+        let mut list = self.lock();
+        let order = list.open.get_mut(&session).and_then(|open| open.order.take());
+        if let Some(order) = order {
+            // The session may have ended by itself meanwhile.
+            let _ = order.send(Order::Drain(deadline));
+        }
     }
 
     /// How many there are.
