@@ -14,77 +14,22 @@ use std::time::Instant;
 
 use imapwarden::auth::totp;
 use imapwarden::server::clock;
-use support::client::TlsClient;
+use serde_json::Value;
 use support::events::text;
-use support::memory::Mail;
 use support::memory::Server;
 use support::postgres::Cluster;
-use support::postgres::PASSWORD;
 use support::program::Place;
-use support::program::Program;
 use support::program::until;
-use tempfile::TempDir;
-
-const MAIL_PASSWORD: &str = "right";
-
-const ENDED: &str = "* BYE Session ended by the server\r\n";
-
-async fn backend() -> Server {
-    let mail = Mail::default();
-    mail.add_sample_user("alice", MAIL_PASSWORD);
-    mail.add_user("bob", MAIL_PASSWORD);
-    Server::start(mail).await.unwrap()
-}
-
-/// Three replicas with one store and one key file; the password of the database is in a file.
-struct Replicas {
-    places: Vec<Place>,
-    programs: Vec<Program>,
-    _shared: TempDir,
-}
-
-impl Replicas {
-    fn places(cluster: &Cluster, backend: &Server, count: usize, more: &str) -> (Vec<Place>, TempDir) {
-        let shared = TempDir::new().unwrap();
-        let database = &cluster.database();
-        support::program::private_file(shared.path(), "password", PASSWORD);
-        let more = format!(
-            "store: {{url: '{}', password_file: '{dir}/password'}}\nkey_file: '{dir}/key'\nlogin: {{refusal_delay: 1s}}\n{more}",
-            cluster.tcp_url(database),
-            dir = shared.path().display(),
-        );
-        let places = (0..count).map(|_| Place::new(backend.addr, &more)).collect();
-        (places, shared)
-    }
-
-    async fn start(cluster: &Cluster, backend: &Server, more: &str) -> Self {
-        let (places, shared) = Self::places(cluster, backend, 3, more);
-        let mut programs = Vec::new();
-        for place in &places {
-            programs.push(place.start().await);
-        }
-        Self {
-            places,
-            programs,
-            _shared: shared,
-        }
-    }
-}
-
-async fn works(client: &mut TlsClient) {
-    let answer = client.command("w", "NOOP").await.unwrap();
-    assert!(answer.last().unwrap().starts_with("w OK"), "{answer:?}");
-}
-
-async fn rest(client: &mut TlsClient) -> String {
-    String::from_utf8(client.rest().await.unwrap()).unwrap()
-}
-
-async fn try_login(program: &Program, arguments: &str) -> String {
-    let mut client = program.connect().await;
-    let answer = client.command("l", &format!("LOGIN {arguments}")).await.unwrap();
-    answer.last().unwrap().clone()
-}
+use support::replicas::ENDED;
+use support::replicas::MAIL_PASSWORD;
+use support::replicas::Replicas;
+use support::replicas::backend;
+use support::replicas::is_listed;
+use support::replicas::named;
+use support::replicas::rest;
+use support::replicas::sessions;
+use support::replicas::try_login;
+use support::replicas::works;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_enters_once_through_whichever_replica() {
@@ -201,9 +146,13 @@ async fn while_the_server_is_away_nobody_new_comes_in_sessions_go_on_and_it_heal
         .await;
         assert_eq!(program.get("/healthz").await.0, 200);
         works(&mut client).await;
-        let said = place.run("", &["ban", "list"]).await;
-        assert_eq!(said.code, Some(69), "{said:?}");
-        assert!(said.err.contains("the store is unavailable"), "{said:?}");
+        for command in [["ban", "list"], ["session", "list"]] {
+            let said = place.run("", &command).await;
+            assert_eq!(said.code, Some(69), "{said:?}");
+            assert!(said.err.contains("the store is unavailable"), "{said:?}");
+            // What is known here is shown all the same.
+            assert_eq!(said.out.contains("alice"), command[0] == "session", "{said:?}");
+        }
         if frozen {
             cluster.signal("CONT");
         } else {
@@ -218,6 +167,205 @@ async fn while_the_server_is_away_nobody_new_comes_in_sessions_go_on_and_it_heal
     let revoked = place.run("", &["app-password", "revoke", &id]).await;
     assert_eq!(revoked.code, Some(0), "{revoked:?}");
     assert_eq!(rest(&mut client).await, ENDED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_and_ended_from_whichever_replica() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let replicas = Replicas::start(&cluster, &backend, "").await;
+    let [here, there, third] = [0, 1, 2].map(|at| &replicas.programs[at]);
+    let place = &replicas.places[0];
+    let (_, of_alice) = place.app_password("alice", MAIL_PASSWORD).await;
+    let (_, of_bob) = place.app_password("bob", MAIL_PASSWORD).await;
+    let mut own = here.logged_in("alice", &of_alice).await;
+    let mut bystander = third.logged_in("bob", &of_bob).await;
+    // A machine that is busy otherwise may delay one; not each of three.
+    let mut soonest = Duration::MAX;
+    for _ in 0..3 {
+        let mut client = there.logged_in("alice", &of_alice).await;
+        is_listed(place, &[("alice", here), ("alice", there), ("bob", third)]).await;
+        let listed = sessions(place).await;
+        let of_there = |row: &&Value| text(row, "replica") == named(there);
+        let row = listed.iter().find(of_there).unwrap();
+        assert_eq!(row["app_password"]["label"], "test");
+        assert!(text(row, "client").starts_with("127.0.0.1:"), "{row}");
+        let from = there.events.all().len();
+        let killed = place.json("", &["session", "kill", &text(row, "id")]).await;
+        assert_eq!(killed["killed"], 1);
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, ENDED);
+        soonest = soonest.min(began.elapsed());
+        let (_, reason) = there.end_reason(from, "session_killed").await;
+        assert_eq!(reason, "killed");
+        if soonest < Duration::from_secs(1) {
+            break;
+        }
+    }
+    assert!(soonest < Duration::from_secs(1), "{soonest:?}");
+    works(&mut own).await;
+    is_listed(place, &[("alice", here), ("bob", third)]).await;
+
+    // All of a user, even those that the store has not been told of yet.
+    let mut client = there.logged_in("alice", &of_alice).await;
+    let killed = place.json("", &["session", "kill", "--user", "alice"]).await;
+    assert!(killed["killed"].as_u64().unwrap() >= 1, "{killed}");
+    assert_eq!(rest(&mut client).await, ENDED);
+    assert_eq!(rest(&mut own).await, ENDED);
+    works(&mut bystander).await;
+    // An order is for those that were open.
+    works(&mut there.logged_in("alice", &of_alice).await).await;
+    let unknown = place.run("", &["session", "kill", "00000000000000ab"]).await;
+    assert_eq!(unknown.code, Some(65), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_ended_within_a_second_by_a_replica_that_hears_nothing() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let replicas = Replicas::start(&cluster, &backend, "").await;
+    let [place, _, _] = &replicas.places[..] else {
+        panic!()
+    };
+    let there = &replicas.programs[1];
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    // Those that listen are cut again and again.
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'client backend' AND (query LIKE 'LISTEN%' OR query = '')";
+    let mut soonest = Duration::MAX;
+    for _ in 0..3 {
+        let mut client = there.logged_in("alice", &password).await;
+        is_listed(place, &[("alice", there)]).await;
+        cluster.sql("postgres", cut);
+        let killed = place.json("", &["session", "kill", "--user", "alice"]).await;
+        assert_eq!(killed["killed"], 1);
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, ENDED);
+        soonest = soonest.min(began.elapsed());
+        if soonest < Duration::from_secs(1) {
+            break;
+        }
+    }
+    assert!(soonest < Duration::from_secs(1), "{soonest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_sessions_count_those_of_all_replicas_and_not_those_of_the_dead() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let more = "limits: {sessions_per_user: 3, sessions_per_user_and_network: 3}";
+    let mut replicas = Replicas::start(&cluster, &backend, more).await;
+    let place = &replicas.places[1];
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let (_, of_bob) = place.app_password("bob", MAIL_PASSWORD).await;
+    let dying = replicas.programs.remove(0);
+    let [here, there] = &replicas.programs[..] else {
+        panic!()
+    };
+    let mut lost = [
+        dying.logged_in("alice", &password).await,
+        dying.logged_in("alice", &password).await,
+    ];
+    let mut kept = here.logged_in("alice", &password).await;
+    // All of them are told: none of them is that replica's own.
+    let all = [("alice", &dying), ("alice", &dying), ("alice", here)];
+    is_listed(&replicas.places[2], &all).await;
+    let login = format!("alice {password}");
+    let refused = try_login(there, &login).await;
+    assert!(refused.starts_with("l NO [AUTHENTICATIONFAILED]"), "{refused}");
+    let (_, reason) = there.end_reason(0, "login_failed").await;
+    assert_eq!(reason, "session_limit");
+
+    dying.signal("KILL");
+    for client in &mut lost {
+        assert_eq!(rest(client).await, "");
+    }
+    // Others are let in at once, and so is this user as soon as the lease is over.
+    works(&mut there.logged_in("bob", &of_bob).await).await;
+    until("the dead are forgotten", || async {
+        try_login(there, &login).await.starts_with("l OK")
+    })
+    .await;
+    is_listed(place, &[("alice", here)]).await;
+    works(&mut kept).await;
+}
+
+/// Waits until what was counted of failures is in the store, and is not what it was; says what it is then.
+async fn counted(cluster: &Cluster, database: &str, before: &str) -> String {
+    let sql = "SELECT coalesce(sum(until), 0) FROM failures";
+    until("it is counted", || async { cluster.sql(database, sql) != before }).await;
+    cluster.sql(database, sql)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_gets_no_more_guesses_from_three_replicas_than_from_one() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let replicas = Replicas::start(&cluster, &backend, "").await;
+    let database = replicas.places[0]
+        .config
+        .state
+        .postgres()
+        .unwrap()
+        .address
+        .to_string();
+    let database = database.rsplit('/').next().unwrap();
+    let mut sum = "0".to_owned();
+    let mut looked_at = 0;
+    for guess in 0..4 {
+        for program in &replicas.programs {
+            let from = program.events.all().len();
+            let answer = try_login(program, &format!("mallory wrong-{guess}-{}", program.pid())).await;
+            assert!(answer.starts_with("l NO [AUTHENTICATIONFAILED]"), "{answer}");
+            let (_, reason) = program.end_reason(from, "login_failed").await;
+            if reason == "unknown_user" {
+                looked_at += 1;
+                sum = counted(&cluster, database, &sum).await;
+            } else {
+                assert_eq!(reason, "rate_limited");
+            }
+        }
+    }
+    // Five, and the first at each, which may have been a program's with an old password; one more where this takes minutes.
+    assert!((8..=9).contains(&looked_at), "{looked_at}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_too_often_is_banned_at_all_replicas_until_it_is_lifted() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let more = "limits: {ban_after: 10}\nrules: {packs: []}";
+    let replicas = Replicas::start(&cluster, &backend, more).await;
+    let [here, there, third] = [0, 1, 2].map(|at| &replicas.programs[at]);
+    let mut guesses = 0;
+    let is_banned = || {
+        here.events
+            .all()
+            .iter()
+            .any(|event| text(event, "event.action") == "ban_added")
+    };
+    while !is_banned() {
+        let mut client = here.connect_from([127, 0, 0, 2]).await.unwrap();
+        guesses += 1;
+        assert!(guesses < 30, "nobody is banned");
+        client.response().await.unwrap();
+        client
+            .command("l", &format!("LOGIN user{guesses} wrong"))
+            .await
+            .unwrap();
+    }
+    for program in [here, there, third] {
+        let (_, event) = program.events.wait(0, "ban_added").await.unwrap();
+        assert_eq!(text(&event, "imapwarden.ban.network"), "127.0.0.2/32");
+        assert!(program.connect_from([127, 0, 0, 2]).await.is_err());
+    }
+    let listed = replicas.places[1].json("", &["ban", "list"]).await;
+    assert_eq!(text(&listed[0], "by"), "limits", "{listed}");
+    let lifted = replicas.places[1].run("", &["ban", "remove", "127.0.0.2"]).await;
+    assert_eq!(lifted.code, Some(0), "{lifted:?}");
+    for program in [here, there, third] {
+        program.events.wait(0, "ban_removed").await.unwrap();
+        assert!(program.connect_from([127, 0, 0, 2]).await.is_ok());
+    }
 }
 
 /// A replica whose store is at a URL, with a key file of another one's.

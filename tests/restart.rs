@@ -181,6 +181,44 @@ async fn a_second_process_takes_over_under_load_and_no_connection_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_one_process_drains_its_sessions_are_listed_and_ended_through_the_next() {
+    let backend = backend().await;
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = free.local_addr().unwrap();
+    drop(free);
+    let more = "drain: {hand_over: true, spread: 60s, timeout: 90s}";
+    let text = yaml(backend.addr, more).replacen("127.0.0.1:0", &addr.to_string(), 1);
+    let place = Place::configured(&text);
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let older = place.start().await;
+    let mut sessions = vec![
+        older.logged_in("alice", &password).await,
+        older.logged_in("alice", &password).await,
+        older.logged_in("alice", &password).await,
+    ];
+    let newer = place.start().await;
+    // One has its turn at once, the next one twenty seconds later.
+    older.logged("another process has taken over").await;
+    let name = format!(":{}", older.pid());
+    until("those that wait are listed", || async {
+        let listed = place.json("", &["session", "list"]).await;
+        let listed = listed.as_array().unwrap();
+        listed.len() == 2
+            && listed
+                .iter()
+                .all(|row| row["replica"].as_str().unwrap().ends_with(&name))
+    })
+    .await;
+    let killed = place.json("", &["session", "kill", "--user", "alice"]).await;
+    assert_eq!(killed["killed"], 2);
+    for session in &mut sessions {
+        let rest = String::from_utf8(session.rest().await.unwrap()).unwrap();
+        assert!(rest.contains("* BYE"), "{rest}");
+    }
+    drop(newer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_hand_over_a_second_process_does_not_start() {
     let backend = backend().await;
     let place = Place::new(backend.addr, "");

@@ -47,6 +47,7 @@ impl Place {
             ip: [192, 0, 2, 1].into(),
             listener: "bench".into(),
             client: None,
+            replica: None,
         };
         Self {
             gate: Gate::new(store, keys, Options::default(), Policy::default()).unwrap(),

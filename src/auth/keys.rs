@@ -98,6 +98,7 @@ struct MacKeys {
     first_sync: hmac::Key,
     guess: hmac::Key,
     spray: hmac::Key,
+    counter: hmac::Key,
 }
 
 impl Keys {
@@ -122,6 +123,7 @@ impl Keys {
             first_sync: mac_key("first sync network")?,
             guess: mac_key("guess")?,
             spray: mac_key("password spray")?,
+            counter: mac_key("failure counter")?,
         });
         Ok(Self {
             macs,
@@ -205,6 +207,15 @@ impl Keys {
             &self.macs.first_sync,
             &[&app_password.to_be_bytes(), site.as_bytes()],
         )
+    }
+
+    /// How the store names what failures are counted by: a source, or a user from a source. Names that differ in case only are
+    /// one, as they are for limits.
+    pub(super) fn counter(&self, kind: &str, user: Option<&UserName>, from: Prefix) -> [u8; 32] {
+        let user = user.map(|user| user.as_str().to_lowercase()).unwrap_or_default();
+        let from = from.to_string();
+        let parts = [kind.as_bytes(), user.as_bytes(), from.as_bytes()];
+        mac(&self.macs.counter, &parts)
     }
 
     /// A fingerprint of a password that is the same whoever presents it, so that rules see one password tried on many users.

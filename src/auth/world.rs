@@ -172,6 +172,7 @@ impl World {
             ip: ip.parse::<IpAddr>().unwrap(),
             listener: "imaps".into(),
             client: Some("Thunder\r\nbird 153".to_owned()),
+            replica: None,
         };
         self.gate.verify(&credentials, &source, now).await
     }

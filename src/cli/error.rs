@@ -104,6 +104,9 @@ pub(super) enum CliError {
     /// The daemon says no.
     #[error("{0}")]
     DaemonRefused(String),
+    /// What was printed is not all.
+    #[error("these are the sessions of this replica alone: {0}")]
+    OthersMissing(String),
     /// The daemon keeps its old configuration.
     #[error("the old configuration stays in force: {error}")]
     Rejected {
@@ -153,7 +156,7 @@ impl CliError {
             | Self::Rejected { .. }
             | Self::NoRoute { .. } => CONFIG,
             Self::Daemon { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
-            Self::Daemon { .. } | Self::Unproved { .. } => UNAVAILABLE,
+            Self::Daemon { .. } | Self::Unproved { .. } | Self::OthersMissing(_) => UNAVAILABLE,
             Self::Account(error) => account_code(error),
             Self::Store(error) => store_code(error),
             Self::Start(error) => start_code(error),

@@ -40,7 +40,12 @@ pub(super) async fn run(cx: &mut Context<'_>, command: SessionCommand) -> Result
     };
     let socket = cx.place.config_without_backend(cx.now)?.state.control_socket();
     match daemon(&socket, &request).await? {
-        Reply::Sessions { sessions, .. } => Ok(list(cx, &sessions)?),
+        Reply::Sessions {
+            sessions, missing, ..
+        } => {
+            list(cx, &sessions)?;
+            missing.map_or(Ok(()), |why| Err(CliError::OthersMissing(why)))
+        }
         Reply::Killed { killed, .. } => {
             let noun = if killed == 1 { "session" } else { "sessions" };
             let text = format!("{killed} {noun} told to end.");
@@ -93,7 +98,7 @@ fn list(cx: &mut Context<'_>, sessions: &[SessionRow]) -> io::Result<()> {
             Some((id, label)) => format!("{} {id} ({})", session.second_factor, output::shown(label)),
             None => session.second_factor.clone(),
         };
-        vec![
+        let mut cells = vec![
             session.id.clone(),
             output::shown(&session.user),
             output::shown(&session.account),
@@ -105,10 +110,12 @@ fn list(cx: &mut Context<'_>, sessions: &[SessionRow]) -> io::Result<()> {
                 .program
                 .as_deref()
                 .map_or_else(|| "-".to_owned(), output::shown),
-        ]
+        ];
+        cells.extend(session.replica.as_deref().map(output::shown));
+        cells
     };
     let rows: Vec<Vec<String>> = sessions.iter().map(row).collect();
-    let head = [
+    let mut head = vec![
         "ID",
         "USER",
         "ACCOUNT",
@@ -118,6 +125,10 @@ fn list(cx: &mut Context<'_>, sessions: &[SessionRow]) -> io::Result<()> {
         "BACKEND",
         "PROGRAM",
     ];
+    // Either all have one, or none.
+    if sessions.iter().any(|session| session.replica.is_some()) {
+        head.push("REPLICA");
+    }
     cx.out.table(&head, &rows, "No open sessions.")
 }
 
@@ -136,6 +147,7 @@ fn as_json(session: &SessionRow) -> Value {
         "app_password": app_password,
         "backend": session.backend,
         "program": session.program,
+        "replica": session.replica,
     })
 }
 

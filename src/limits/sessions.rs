@@ -1,7 +1,7 @@
 //! Sessions of one user at once: in all, and from one source.
 //!
 //! Held by a [`SessionPermit`], given back when it is dropped. Only who has logged in is counted here, so a stranger can
-//! neither fill the counts nor keep anyone out.
+//! neither fill the counts nor keep anyone out. Sessions at other replicas are stated by the caller, as far as they are known.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use crate::types::Elsewhere;
 use crate::types::Networks;
 use crate::types::Prefix;
 use crate::types::Refusal;
@@ -69,18 +70,25 @@ impl Sessions {
         self.lock().options = options;
     }
 
-    /// Takes a place for a session.
+    /// Takes a place for a session of a user who has others elsewhere, or none.
     ///
     /// # Errors
     /// [`Refusal::SessionLimit`] where the user has as many as allowed.
-    pub fn open(self: &Arc<Self>, user: &UserName, ip: IpAddr) -> Result<SessionPermit, Refusal> {
+    pub fn open(
+        self: &Arc<Self>,
+        user: &UserName,
+        ip: IpAddr,
+        elsewhere: Elsewhere,
+    ) -> Result<SessionPermit, Refusal> {
         let key = (user.clone(), Prefix::of(ip));
         let mut state = self.lock();
         let counted = !state.options.exempt.contains(ip);
         if counted {
             let of_user = state.users.get(user).copied().unwrap_or_default();
             let of_pair = state.pairs.get(&key).copied().unwrap_or_default();
-            if of_user >= state.options.per_user || of_pair >= state.options.per_user_and_prefix {
+            let all = of_user.saturating_add(elsewhere.of_user);
+            let from_there = of_pair.saturating_add(elsewhere.of_network);
+            if all >= state.options.per_user || from_there >= state.options.per_user_and_prefix {
                 return Err(Refusal::SessionLimit);
             }
             *state.users.entry(key.0.clone()).or_default() += 1;
@@ -184,7 +192,7 @@ mod tests {
             ("alice", "192.0.2.3", false),
             ("alice", "10.0.0.1", true),
         ] {
-            let permit = sessions.open(&name(user), ip.parse().unwrap());
+            let permit = sessions.open(&name(user), ip.parse().unwrap(), Elsewhere::default());
             assert_eq!(permit.is_ok(), expected, "{user} {ip}");
             held.extend(permit);
         }
@@ -195,9 +203,27 @@ mod tests {
         assert_eq!(sessions.networks_of(&name("alice")), 0);
         assert!(
             sessions
-                .open(&name("alice"), "192.0.2.1".parse().unwrap())
+                .open(&name("alice"), "192.0.2.1".parse().unwrap(), Elsewhere::default())
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn sessions_elsewhere_count_as_those_here_do_and_only_where_sessions_are_counted() {
+        let sessions = sessions();
+        let (alice, ip) = (name("alice"), "192.0.2.1".parse().unwrap());
+        let elsewhere = |of_user, of_network| Elsewhere { of_user, of_network };
+        assert!(sessions.open(&alice, ip, elsewhere(3, 0)).is_err());
+        assert!(sessions.open(&alice, ip, elsewhere(2, 2)).is_err());
+        let held = sessions.open(&alice, ip, elsewhere(2, 1));
+        assert!(held.is_ok());
+        assert!(sessions.open(&alice, ip, elsewhere(2, 0)).is_err());
+        assert!(
+            sessions
+                .open(&alice, "10.0.0.1".parse().unwrap(), elsewhere(9, 9))
+                .is_ok()
+        );
+        assert!(sessions.open(&alice, ip, elsewhere(0, 0)).is_ok());
     }
 
     proptest! {
@@ -209,7 +235,8 @@ mod tests {
             let mut held = Vec::new();
             for (open, user, host, index) in steps {
                 if open {
-                    held.extend(sessions.open(&name(&user.to_string()), IpAddr::from([192, 0, 2, host])));
+                    let ip = IpAddr::from([192, 0, 2, host]);
+                    held.extend(sessions.open(&name(&user.to_string()), ip, Elsewhere::default()));
                 } else if index < held.len() {
                     drop(held.swap_remove(index));
                 }

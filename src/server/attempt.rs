@@ -1,11 +1,11 @@
 //! One login attempt: limits, second factor, backend, and an answer that takes equally long whatever the reason.
 
+mod guess;
+
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::auth::app_password;
-use crate::auth::app_password::Typed;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Outcome;
 use crate::auth::gate::Pending;
@@ -15,9 +15,6 @@ use crate::backend;
 use crate::backend::Backend;
 use crate::backend::Client;
 use crate::backend::LoginError;
-use crate::limits::attempts::Attempt as Guess;
-use crate::limits::attempts::Decision;
-use crate::limits::attempts::Ticket;
 use crate::server::clock;
 use crate::server::connection::Conversation;
 use crate::server::entry;
@@ -35,9 +32,6 @@ use crate::types::Credentials;
 use crate::types::Mechanism;
 use crate::types::Refusal;
 use crate::types::UserName;
-
-/// The length of a one-time code's time step, in seconds (RFC 6238).
-const TIME_STEP: i64 = 30;
 
 /// Why nobody was let in, as far as the client is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +156,7 @@ impl<'a> Attempt<'a> {
         let verified = match self.verify(credentials).await {
             Ok(verified) => verified,
             Err(failure) => {
-                self.settle_ticket(ticket, &failure);
+                self.settle_ticket(ticket, &credentials.user, &failure);
                 return Err(failure);
             }
         };
@@ -172,13 +166,12 @@ impl<'a> Attempt<'a> {
             lease,
             groups,
             monitored: _,
+            elsewhere,
         } = verified;
         let user = authenticated.user().clone();
         let account = authenticated.account().clone();
-        let permit = shared
-            .limits
-            .sessions
-            .open(&user, self.conversation.facts.addr.ip())?;
+        let ip = self.conversation.facts.addr.ip();
+        let permit = shared.limits.sessions.open(&user, ip, elsewhere)?;
         let backend = self.route(&account)?;
         let judged = match self.ask_backend(&backend, authenticated).await {
             Ok(opened) => {
@@ -199,11 +192,11 @@ impl<'a> Attempt<'a> {
         let (opened, watched) = match judged {
             Ok(judged) => judged,
             Err(failure) => {
-                self.settle_ticket(ticket, &failure);
+                self.settle_ticket(ticket, &credentials.user, &failure);
                 return Err(failure);
             }
         };
-        ticket.succeeded(Instant::now().into_std());
+        self.ticket_succeeded(ticket, &credentials.user);
         Ok(Entry {
             watched,
             user,
@@ -267,57 +260,21 @@ impl<'a> Attempt<'a> {
         Ok(Some(judged?))
     }
 
-    /// Leave to try, or none: then the credentials are not looked at.
-    async fn ticket(&self, credentials: &Credentials) -> Result<Ticket, Failure> {
-        let shared = &self.conversation.shared;
-        let from = self.conversation.facts.addr.prefix();
-        let now = clock::unix();
-        let known = self
-            .settings
-            .gate
-            .knows_source(&credentials.user, from, now)
-            .await
-            .map_err(|error| self.store_failure(&error))?;
-        let typed = app_password::read(credentials.secret.expose());
-        let guess = Guess {
+    /// Where it comes from.
+    fn source(&self) -> Source {
+        Source {
             ip: self.conversation.facts.addr.ip(),
-            user: &credentials.user,
-            secret: self.settings.gate.guess(credentials),
-            step: u64::try_from(now.0 / TIME_STEP).ok(),
-            known,
-            unguessable: matches!(typed, Typed::AppPassword(_)),
-        };
-        match shared.limits.attempts.check(&guess, Instant::now().into_std()) {
-            Decision::Go(ticket) => {
-                tokio::time::sleep(ticket.delay()).await;
-                Ok(ticket)
-            }
-            Decision::Refuse(refused) => Err(refused.refusal().into()),
-        }
-    }
-
-    /// Counts what was a guess, bans who has guessed too often.
-    fn settle_ticket(&self, ticket: Ticket, failure: &Failure) {
-        let Failure::Refused(refusal) = failure else {
-            ticket.void();
-            return;
-        };
-        let settled = ticket.refused(*refusal, Instant::now().into_std());
-        if let Some(network) = settled.ban {
-            self.conversation.shared.ban_guesser(network, settled.failures);
+            listener: Arc::clone(&self.conversation.listener.name),
+            client: self.id.and_then(|id| id.field("name")).map(ToOwned::to_owned),
+            replica: self.conversation.shared.replica.among_others(),
         }
     }
 
     async fn verify(&self, credentials: &Credentials) -> Result<Verified, Failure> {
-        let source = Source {
-            ip: self.conversation.facts.addr.ip(),
-            listener: Arc::clone(&self.conversation.listener.name),
-            client: self.id.and_then(|id| id.field("name")).map(ToOwned::to_owned),
-        };
         let verdict = self
             .settings
             .gate
-            .verify(credentials, &source, clock::unix())
+            .verify(credentials, &self.source(), clock::unix())
             .await;
         let verified = verdict.map_err(|error| match error {
             GateError::Refused(refusal) => Failure::Refused(refusal),

@@ -43,6 +43,7 @@ use crate::server::clock;
 use crate::server::control::Control;
 use crate::server::listener::Listener;
 use crate::server::reload::ASKED;
+use crate::server::replica::Replica;
 use crate::server::rules::Duties;
 use crate::server::rules::Policy;
 use crate::server::sessions::Sessions;
@@ -82,6 +83,7 @@ pub(super) async fn server(
         tls: tls::Server::new(&tls_options, now)?,
         geo: Geo::new(config.geoip.clone())?,
         recording: config.events.commands,
+        replica: Replica::new(config, &*store),
         store,
         policy,
         duties: Duties::default(),

@@ -20,12 +20,17 @@ pub fn unix() -> UnixTime {
     UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// A name for a session. A random source that fails gives up uniqueness, not safety: the name is no secret.
+/// A name for a session.
 pub(super) fn session_id() -> SessionId {
+    SessionId::new(random_bits())
+}
+
+/// Bits for a name. A random source that fails gives up uniqueness, not safety: names are no secrets.
+pub(super) fn random_bits() -> u64 {
     let mut bits = [0; 8];
     if rand::fill(&mut bits).is_err() {
         let nanos = wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         bits = u64::try_from(nanos).unwrap_or_default().to_be_bytes();
     }
-    SessionId::new(u64::from_be_bytes(bits))
+    u64::from_be_bytes(bits)
 }

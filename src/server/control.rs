@@ -23,11 +23,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::auth::app_password::id_text;
-use crate::server::sessions::Facts;
 use crate::server::shared::Shared;
-use crate::types::EndReason;
-use crate::types::SecondFactor;
+use crate::store::OpenSession;
+use crate::store::Target;
 use crate::types::SessionId;
+use crate::types::UserName;
 use crate::types::control::MAX_REQUEST;
 use crate::types::control::Reply;
 use crate::types::control::Request;
@@ -152,8 +152,7 @@ async fn talk(stream: UnixStream, shared: &Shared) -> io::Result<()> {
             return Ok(());
         }
         let reply = match serde_json::from_slice(&line) {
-            Ok(Request::Reload) => reload(shared).await,
-            Ok(request) => answer(&request, shared),
+            Ok(request) => answer(request, shared).await,
             Err(error) => refuse(format!("not a request: {error}")),
         };
         let mut text = serde_json::to_vec(&reply)?;
@@ -165,36 +164,67 @@ async fn talk(stream: UnixStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-fn answer(request: &Request, shared: &Shared) -> Reply {
+async fn answer(request: Request, shared: &Shared) -> Reply {
     match request {
         Request::HandOver if shared.settings().config.drain.hand_over => {
             shared.retired.send_replace(true);
             Reply::Killed { ok: true, killed: 0 }
         }
         Request::HandOver => refuse("`drain.hand_over` is off".to_owned()),
-        // Takes its time, and is answered by whoever does it.
-        Request::Reload => refuse("a reload is asked for by itself".to_owned()),
+        Request::Reload => reload(shared).await,
         Request::Status => Reply::Status {
             ok: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: shared.started.0,
             open_sessions: shared.sessions.len(),
         },
-        Request::SessionList => Reply::Sessions {
-            ok: true,
-            sessions: shared.sessions.list().iter().map(row).collect(),
-        },
-        Request::SessionKill { id } => match SessionId::parse(id) {
-            Some(session) if shared.kill(|facts| facts.session == session) > 0 => {
-                Reply::Killed { ok: true, killed: 1 }
-            }
-            Some(_) => refuse(format!("no open session has the id {id}")),
+        Request::SessionList => session_list(shared).await,
+        Request::SessionKill { id } => match SessionId::parse(&id) {
+            Some(session) => session_kill(Target::Session(session), shared).await,
             None => refuse("a session id is 16 hexadecimal digits".to_owned()),
         },
-        Request::SessionKillUser { user } => Reply::Killed {
-            ok: true,
-            killed: shared.kill(|facts| facts.user.as_str() == user),
+        Request::SessionKillUser { user } => match UserName::parse(user.as_bytes()) {
+            Ok(user) => session_kill(Target::User(user), shared).await,
+            Err(error) => refuse(error.to_string()),
         },
+    }
+}
+
+/// The sessions of all replicas; those of this one alone where the store cannot say.
+async fn session_list(shared: &Shared) -> Reply {
+    let is_one_of_several = shared.replica.among_others().is_some();
+    let here = shared.sessions_here();
+    let name = is_one_of_several.then(|| shared.replica.name().to_owned());
+    let mut sessions: Vec<SessionRow> = here.into_iter().map(|open| row(open, name.clone())).collect();
+    let mut missing = None;
+    match shared.sessions_elsewhere().await {
+        Ok(others) => sessions.extend(others.into_iter().map(|(name, open)| row(open, Some(name)))),
+        Err(error) => missing = Some(error.to_string()),
+    }
+    sessions.sort_by(|one, other| (one.since, &one.id).cmp(&(other.since, &other.id)));
+    Reply::Sessions {
+        ok: true,
+        sessions,
+        missing,
+    }
+}
+
+/// Ends sessions here, and has the other replicas end theirs.
+async fn session_kill(target: Target, shared: &Shared) -> Reply {
+    let here = shared.kill_here(&target);
+    if here > 0 && matches!(target, Target::Session(_)) {
+        return Reply::Killed { ok: true, killed: 1 };
+    }
+    match (shared.kill_elsewhere(target.clone()).await, target) {
+        (Ok(0), Target::Session(id)) => refuse(format!("no open session has the id {id}")),
+        (Ok(elsewhere), _) => Reply::Killed {
+            ok: true,
+            killed: here.saturating_add(usize::try_from(elsewhere).unwrap_or(usize::MAX)),
+        },
+        (Err(error), Target::Session(_)) => refuse(format!("it is not open here, and {error}")),
+        (Err(error), Target::User(_)) => refuse(format!(
+            "{here} here told to end; other replicas could not be told: {error}"
+        )),
     }
 }
 
@@ -222,31 +252,17 @@ fn refuse(error: String) -> Reply {
     Reply::Error { ok: false, error }
 }
 
-impl Shared {
-    /// Ends sessions on an operator's word; returns how many.
-    fn kill(&self, test: impl Fn(&Facts) -> bool) -> usize {
-        let ended = self.sessions.end_where(EndReason::Killed, test);
-        for facts in &ended {
-            self.session_killed(facts, EndReason::Killed);
-        }
-        ended.len()
-    }
-}
-
-fn row(facts: &Facts) -> SessionRow {
-    let app_password = match &facts.factor {
-        SecondFactor::AppPassword { id, label } => Some((id_text(*id), label.clone())),
-        _ => None,
-    };
+fn row(open: OpenSession, replica: Option<String>) -> SessionRow {
     SessionRow {
-        id: facts.session.to_string(),
-        user: facts.user.to_string(),
-        account: facts.account.to_string(),
-        client: facts.client.to_string(),
-        since: facts.since.0,
-        second_factor: facts.factor.as_str().to_owned(),
-        app_password,
-        backend: facts.backend.to_string(),
-        program: facts.program.clone(),
+        id: open.id.to_string(),
+        user: open.user.to_string(),
+        account: open.account.to_string(),
+        client: open.client.to_string(),
+        since: open.since.0,
+        second_factor: open.factor,
+        app_password: open.app_password.map(|(id, label)| (id_text(id), label)),
+        backend: open.backend,
+        program: open.program,
+        replica,
     }
 }

@@ -13,6 +13,7 @@ mod login;
 mod notify;
 mod relay;
 mod reload;
+mod replica;
 mod rules;
 mod sessions;
 mod settings;
@@ -240,6 +241,7 @@ impl Server {
             ));
         }
         services.spawn(watch::run(Arc::clone(&shared)));
+        services.spawn(replica::tell(Arc::clone(&shared)));
         services.spawn(rules::collect(Arc::clone(&shared)));
         services.spawn(rules::settle(Arc::clone(&shared)));
         control.take_over();
@@ -259,8 +261,10 @@ impl Server {
         shared.policy.memory.collect(clock::unix());
         // Whoever started us may not wait for ever.
         let last_writes = async {
+            let left = shared.replica.leave(&*shared.store).await;
             shared.settle_duties().await?;
-            shared.store.flush().await
+            shared.store.flush().await?;
+            left
         };
         // Whoever started us may not wait for ever.
         if let Ok(Err(error)) = timeout(LAST_WRITES, last_writes).await {
@@ -299,12 +303,11 @@ async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
     shared.emit(event(Kind::Stopping));
     let over = Instant::now() + drain.timeout;
     let deadline = over - GOODBYES.min(drain.timeout / 2);
-    let orders = shared.sessions.drain(deadline);
+    let open = shared.sessions.drain(deadline);
     connections.close();
-    let pause = drain.spread / u32::try_from(orders.len().max(1)).unwrap_or(u32::MAX);
-    for order in orders {
-        // The session may have ended by itself meanwhile.
-        let _ = order.send(relay::Order::Drain(deadline));
+    let pause = drain.spread / u32::try_from(open.len().max(1)).unwrap_or(u32::MAX);
+    for session in open {
+        shared.sessions.drain_one(session, deadline);
         // No longer than there is somebody left to spread.
         let _ = timeout(pause, connections.wait()).await;
     }

@@ -3,10 +3,10 @@
 //!
 //! Sessions that are open keep what they have, but for those that would not be let in any more: these end.
 
-use std::fmt;
+mod error;
+
 use std::sync::Arc;
 
-use thiserror::Error;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -17,7 +17,6 @@ use crate::config::Config;
 use crate::config::ConfigProblems;
 use crate::net::geo;
 use crate::net::geo::Geo;
-use crate::net::geo::GeoError;
 use crate::net::tls;
 use crate::policy::rules::RuleSet;
 use crate::server::StartError;
@@ -25,7 +24,6 @@ use crate::server::build;
 use crate::server::clock;
 use crate::server::notify;
 use crate::server::rules;
-use crate::server::rules::RulesError;
 use crate::server::sessions::Facts;
 use crate::server::settings::Settings;
 use crate::server::shared::Shared;
@@ -37,6 +35,10 @@ use crate::telemetry::sink::Renewal;
 use crate::types::EndReason;
 use crate::types::SessionId;
 use crate::types::UnixTime;
+
+use error::Broken;
+
+pub(super) use error::ReloadError;
 
 /// Where a configuration is read again.
 pub type Source = Box<dyn Fn(UnixTime) -> Result<Config, Box<ConfigProblems>> + Send + Sync>;
@@ -54,91 +56,6 @@ pub(super) struct Reloaded {
     pub(super) changed: Vec<&'static str>,
     /// Sessions that would not be let in any more.
     pub(super) ended: usize,
-}
-
-/// Why everything stays as it was.
-#[derive(Debug, Error)]
-pub(super) enum ReloadError {
-    /// The file has mistakes.
-    #[error("{}", first_of(.0))]
-    Config(Box<ConfigProblems>),
-    /// Something changed that only a restart can put in force. Nothing is put in force then: half a change is not what anybody
-    /// wrote down.
-    #[error("needs a restart: {}", .0.join(", "))]
-    NeedsRestart(Vec<&'static str>),
-    /// What the configuration names cannot be used.
-    #[error("{0}")]
-    Parts(Box<Broken>),
-    /// The reload itself came to grief.
-    #[error("the reload did not end")]
-    Lost,
-}
-
-/// What cannot be used, part by part.
-#[derive(Debug, Default)]
-pub(super) struct Broken {
-    certificates: Option<StartError>,
-    databases: Option<GeoError>,
-    rules: Option<RulesError>,
-    sinks: Option<StartError>,
-    others: Option<StartError>,
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.texts().join("; "))
-    }
-}
-
-impl Broken {
-    fn is_nothing(&self) -> bool {
-        self.texts().is_empty()
-    }
-
-    fn texts(&self) -> Vec<String> {
-        let certificates = self.certificates.as_ref().map(chain);
-        let databases = self.databases.as_ref().map(chain);
-        let rules = self.rules.as_ref().map(chain);
-        let sinks = self.sinks.as_ref().map(chain);
-        let others = self.others.as_ref().map(chain);
-        [certificates, databases, rules, sinks, others]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-}
-
-impl ReloadError {
-    /// Every problem, for a person who reads it on a terminal.
-    pub(super) fn report(&self) -> String {
-        match self {
-            Self::Config(problems) => problems.render(80, false),
-            Self::Parts(broken) => broken.texts().join("\n"),
-            Self::NeedsRestart(_) | Self::Lost => String::new(),
-        }
-    }
-}
-
-fn first_of(problems: &ConfigProblems) -> String {
-    let all = problems.problems();
-    let first = all.first().map_or("it cannot be read", |first| &first.message);
-    let more = match all.len() {
-        0 | 1 => String::new(),
-        count => format!(" (and {} more mistakes)", count - 1),
-    };
-    format!("{}: {first}{more}", problems.file())
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// Everything that is read, before anything of it is in force.

@@ -1,6 +1,7 @@
 //! The sessions that are open: who they belong to, what they stand on, and how to end them.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -106,6 +107,18 @@ impl Sessions {
         all
     }
 
+    /// The names of all sessions.
+    pub(super) fn names(&self) -> HashSet<SessionId> {
+        self.lock().open.keys().copied().collect()
+    }
+
+    /// What is shown of sessions, as far as they are still open.
+    pub(super) fn of(&self, names: &[SessionId]) -> Vec<Facts> {
+        let list = self.lock();
+        let found = names.iter().filter_map(|name| list.open.get(name));
+        found.map(|open| open.facts.clone()).collect()
+    }
+
     /// What every session stands on.
     pub(super) fn leases(&self) -> (Vec<SessionId>, Vec<Lease>) {
         let list = self.lock();
@@ -146,14 +159,21 @@ impl Sessions {
             .collect()
     }
 
-    /// From now on sessions end as soon as they begin; returns how to reach those that are open.
-    pub(super) fn drain(&self, deadline: Instant) -> Vec<oneshot::Sender<Order>> {
+    /// From now on sessions end as soon as they begin; returns those that are open.
+    pub(super) fn drain(&self, deadline: Instant) -> Vec<SessionId> {
         let mut list = self.lock();
         list.draining = Some(deadline);
-        list.open
-            .values_mut()
-            .filter_map(|open| open.order.take())
-            .collect()
+        list.open.keys().copied().collect()
+    }
+
+    /// Has a session drain, unless it has ended, or was told to end before its turn came.
+    pub(super) fn drain_one(&self, session: SessionId, deadline: Instant) {
+        let mut list = self.lock();
+        let order = list.open.get_mut(&session).and_then(|open| open.order.take());
+        if let Some(order) = order {
+            // The session may have ended by itself meanwhile.
+            let _ = order.send(Order::Drain(deadline));
+        }
     }
 
     /// How many there are.

@@ -33,6 +33,7 @@ use crate::server::clock;
 use crate::server::listener::Listener;
 use crate::server::relay::monotonic_ms;
 use crate::server::reload::Asked;
+use crate::server::replica::Replica;
 use crate::server::rules::Duties;
 use crate::server::rules::Policy;
 use crate::server::sessions::Facts;
@@ -42,6 +43,7 @@ use crate::session::recorder::Recording;
 use crate::session::relay::Relay;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::telemetry::event::Connection;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::telemetry::metrics;
@@ -93,6 +95,8 @@ pub(super) struct Shared {
     pub(super) duties: Duties,
     pub(super) store: Arc<dyn Store>,
     pub(super) sessions: Arc<Sessions>,
+    /// This process among others on the same store.
+    pub(super) replica: Replica,
     pub(super) events: Events,
     pub(super) metrics: Metrics,
     /// True once another process has taken the addresses over: what has come here until then is still accepted.
@@ -267,19 +271,23 @@ impl Shared {
         self.metrics.backends.removed(name);
     }
 
-    /// Bans a network that guessed too often, where that is configured. In memory only: it is a brake on a running attack,
-    /// and a write for each attacker would be an attack of its own.
-    pub(super) fn ban_guesser(&self, network: IpNet, failures: u32) {
+    /// Bans a network that guessed too often, where that is configured. In memory only, where there is no other replica: it is a
+    /// brake on a running attack, and a write for each attacker would be an attack of its own.
+    pub(super) fn ban_guesser(&self, network: IpNet, failures: u32, facts: &Connection) {
         let now = clock::unix();
         let until = now.plus(BAN);
+        let reason = format!("{failures} failed logins");
+        if self.replica.among_others().is_some() {
+            self.share_ban(network, until, reason, facts.clone());
+            return;
+        }
         let ban = Ban {
             network,
-            reason: format!("{failures} failed logins"),
+            reason: reason.clone(),
             by: GUESSING.to_owned(),
             since: now,
             until: Some(until),
         };
-        let reason = ban.reason.clone();
         if self.limits.bans.insert(ban).is_ok() {
             let event = Event::new(Kind::BanAdded, clock::wall());
             self.emit(event.ban(&network, Some(until), &reason));

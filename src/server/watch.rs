@@ -92,6 +92,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     // Before the store is asked: it may be away.
     shared.end_forbidden();
     shared.end_banned(None, now);
+    shared.obey().await?;
     // What is written meanwhile is in one of both.
     let waiting = shared.duties.bans();
     let stored = shared.store.bans(now).await?;
@@ -118,11 +119,11 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Puts the store's bans in force, and tells what has changed. Bans for guessing live in memory alone and stand beside them.
+/// Puts the store's bans in force, and tells what has changed. Those that live in memory alone stand beside them.
 fn take_bans(shared: &Shared, (stored, waiting): (Vec<store::Ban>, Vec<Ban>), now: UnixTime, news: Bans) {
     let before = shared.limits.bans.list();
-    let by_rules = stored.iter().filter(|ban| ban.by == rules::BY).count();
-    shared.duties.stored_bans_are(by_rules);
+    let automatic = stored.iter().filter(|ban| rules::is_automatic(ban)).count();
+    shared.duties.stored_bans_are(automatic);
     let stored = stored.into_iter().map(rules::in_memory);
     let known = stored.chain(waiting).chain(shared.duties.bans());
     let own = |ban: &Ban| ban.by == GUESSING && ban.is_in_force(now);

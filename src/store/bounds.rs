@@ -28,3 +28,16 @@ pub(super) const ENROLMENT_LIFE: i64 = DAY;
 
 /// How long an app password that ended is kept, so that its owner and events can still name it.
 pub(super) const ENDED_LIFE: i64 = 365 * DAY;
+
+/// How long an order to end sessions is kept: longer than any replica that still has sessions is without the store, but for
+/// one that is cut off.
+pub(super) const KILL_LIFE: i64 = 3600;
+
+/// Orders to end sessions that are kept at once.
+pub(super) const KILLS: i64 = 10_000;
+
+/// How long after its lease a replica is forgotten with its sessions.
+pub(super) const DEAD_LIFE: i64 = 60;
+
+/// Counters of failures that are kept at once. Failures by others are counted by each replica alone.
+pub(super) const FAILURES: i64 = 200_000;

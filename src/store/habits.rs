@@ -207,6 +207,11 @@ pub enum Note {
     AllowanceEnded(u32, UnixTime),
     /// The family of clients that used an app password first. Where one is remembered already, that one stays.
     FamilyLearnt(u32, Arc<str>),
+    /// A failure by a counter (a keyed hash): it counts for so many milliseconds more, and nothing counts for longer than so
+    /// many.
+    Failed([u8; 32], UnixTime, i64, i64),
+    /// What was counted by a counter is made up for.
+    Forgiven([u8; 32]),
 }
 
 #[cfg(test)]

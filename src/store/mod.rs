@@ -9,6 +9,7 @@ mod habits;
 mod notes;
 pub mod postgres;
 mod records;
+mod replicas;
 pub mod sqlite;
 mod tables;
 mod words;
@@ -34,6 +35,7 @@ pub use habits::day_of;
 pub use records::AppPassword;
 pub use records::Ban;
 pub use records::Consumption;
+pub use records::Counted;
 pub use records::Found;
 pub use records::LastUse;
 pub use records::Lookup;
@@ -45,6 +47,16 @@ pub use records::Totp;
 pub use records::User;
 pub use records::Window;
 pub use records::WindowState;
+pub use replicas::Asked;
+pub use replicas::COUNTERS;
+pub use replicas::Heard;
+pub use replicas::Kill;
+pub use replicas::OpenSession;
+pub use replicas::Renewal;
+pub use replicas::Renewed;
+pub use replicas::ReplicaId;
+pub use replicas::Replicas;
+pub use replicas::Target;
 
 /// Why the store gave no answer. Every one of them means: let nobody in.
 #[derive(Debug, Error)]
@@ -78,7 +90,7 @@ pub enum StoreError {
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The engines' common face. Every method is one transaction; `bool` answers say whether there was something to change.
-pub trait Store: Send + Sync {
+pub trait Store: Replicas {
     /// A number that moves whenever something committed that may end sessions or change who gets in: revocations,
     /// disabled users, resets, bans; by this process at once, by others within half a second.
     fn changes(&self) -> watch::Receiver<u64>;

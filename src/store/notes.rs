@@ -26,6 +26,40 @@ pub(super) struct Notes {
     pub(super) networks: HashMap<[u8; 32], UnixTime>,
     pub(super) usage: HashMap<(UserName, i64), Amounts>,
     pub(super) allowances: HashMap<u32, AllowanceNotes>,
+    pub(super) failures: HashMap<[u8; 32], FailureNotes>,
+}
+
+/// What happened to one counter of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct FailureNotes {
+    /// First of all nothing is left of what was counted.
+    pub(super) forgiven: bool,
+    /// Then it counts for so many milliseconds more; zero where nothing failed.
+    pub(super) more: i64,
+    /// And nothing counts for longer than so many.
+    pub(super) most: i64,
+    /// When that was, in milliseconds.
+    pub(super) at: i64,
+}
+
+impl FailureNotes {
+    /// What is forgiven was before.
+    fn then(&mut self, later: Self) {
+        if later.forgiven {
+            *self = later;
+            return;
+        }
+        self.more = self.more.saturating_add(later.more);
+        self.most = self.most.max(later.most);
+        self.at = self.at.max(later.at);
+    }
+
+    /// When nothing will be left of a counter, of which nothing will be left at `until` by what is known.
+    pub(super) fn until(&self, until: i64) -> i64 {
+        let before = if self.forgiven { 0 } else { until };
+        let counted = before.max(self.at).saturating_add(self.more);
+        counted.min(self.at.saturating_add(self.most)).max(before)
+    }
 }
 
 /// What happened to one allowance, in the order in which it is written.
@@ -74,6 +108,22 @@ impl Notes {
             Note::FamilyLearnt(id, family) => self.add_to_allowance(id, |notes| {
                 notes.family = Some(family);
             }),
+            Note::Failed(counter, at, more, most) => {
+                let failed = FailureNotes {
+                    forgiven: false,
+                    more,
+                    most,
+                    at: at.0.saturating_mul(1000),
+                };
+                keep(&mut self.failures, counter, failed, FailureNotes::then);
+            }
+            Note::Forgiven(counter) => {
+                let forgiven = FailureNotes {
+                    forgiven: true,
+                    ..FailureNotes::default()
+                };
+                keep(&mut self.failures, counter, forgiven, FailureNotes::then);
+            }
         }
     }
 
@@ -92,12 +142,15 @@ impl Notes {
             && self.networks.is_empty()
             && self.usage.is_empty()
             && self.allowances.is_empty()
+            && self.failures.is_empty()
     }
 
     /// Takes so many of them at most, kind by kind.
     pub(super) fn piece(&mut self, most: usize) -> Self {
         let mut room = most;
         Self {
+            // First what other replicas wait for.
+            failures: part(&mut self.failures, &mut room),
             windows: part(&mut self.windows, &mut room),
             habits: part(&mut self.habits, &mut room),
             logins: part(&mut self.logins, &mut room),
@@ -117,6 +170,7 @@ impl Notes {
         put_back(&mut self.networks, older.networks, newer);
         put_back(&mut self.usage, older.usage, sum);
         put_back(&mut self.allowances, older.allowances, AllowanceNotes::then);
+        put_back(&mut self.failures, older.failures, FailureNotes::then);
     }
 }
 
@@ -311,6 +365,7 @@ mod tests {
                 notes.add(Note::NetworkSeen(hash, UnixTime(1)));
                 notes.add(Note::Did(name, 1, Amounts::of(Measure::Logins, 1)));
                 notes.add(Note::AllowanceSpent(number, 1, UnixTime(1)));
+                notes.add(Note::Failed(hash, UnixTime(1), 1, 1));
             }
             notes
         };
@@ -324,7 +379,31 @@ mod tests {
             notes.networks.len(),
             notes.usage.len(),
             notes.allowances.len(),
+            notes.failures.len(),
         ];
-        assert_eq!(sizes, [BOUND; 7]);
+        assert_eq!(sizes, [BOUND; 8]);
+    }
+
+    #[test]
+    fn failures_add_up_to_a_most_and_what_was_forgiven_is_not_counted() {
+        let failed = |at: i64, more: i64| Note::Failed([1; 32], UnixTime(at), more, 500);
+        let until = |notes: &[Note], before: i64| {
+            let mut all = Notes::default();
+            for note in notes {
+                all.add(note.clone());
+            }
+            all.failures[&[1; 32]].until(before)
+        };
+        assert_eq!(until(&[failed(10, 100), failed(10, 100)], 0), 10_200);
+        assert_eq!(until(&[failed(10, 100)], 10_300), 10_400);
+        assert_eq!(until(&[failed(10, 100)], 10_450), 10_500);
+        assert_eq!(
+            until(&[failed(10, 100)], 99_000),
+            99_000,
+            "never less than before"
+        );
+        let forgiven = Note::Forgiven([1; 32]);
+        assert_eq!(until(&[failed(10, 100), forgiven.clone()], 10_300), 0);
+        assert_eq!(until(&[forgiven, failed(10, 100)], 10_300), 10_100);
     }
 }

@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::store::ReplicaId;
+use crate::types::Elsewhere;
 use crate::types::Groups;
 use crate::types::Networks;
+use crate::types::Prefix;
 use crate::types::Restrictions;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -208,6 +211,17 @@ pub struct Lookup {
     pub window: Option<[u8; 32]>,
     /// App passwords that expired before do not count as enrolled.
     pub now: UnixTime,
+    /// Whose sessions at other replicas are counted, where there may be others.
+    pub counted: Option<Counted>,
+}
+
+/// Which sessions are counted: those of the user who would log in.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// Not those of this replica, which knows its own.
+    pub but_of: ReplicaId,
+    /// Of the network apart from all.
+    pub from: Prefix,
 }
 
 /// What the store knows about a login attempt.
@@ -227,6 +241,8 @@ pub struct Found {
     pub account: Option<User>,
     /// The window asked for; it may have expired.
     pub window: Option<Window>,
+    /// Sessions at other replicas: of the owner of the app password, or else of the user of the login name.
+    pub elsewhere: Elsewhere,
 }
 
 /// What a live session stands on.

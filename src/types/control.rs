@@ -46,6 +46,9 @@ pub enum Reply {
         ok: bool,
         /// Oldest first.
         sessions: Vec<SessionRow>,
+        /// Why those of other replicas are missing, for a person.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<String>,
     },
     /// To `session.kill` and `session.kill_user`.
     Killed {
@@ -113,6 +116,9 @@ pub struct SessionRow {
     pub backend: String,
     /// What the client calls itself.
     pub program: Option<String>,
+    /// The replica that it is open at, where there may be several.
+    #[serde(default)]
+    pub replica: Option<String>,
 }
 
 #[cfg(test)]
@@ -135,6 +141,7 @@ mod tests {
             Reply::Sessions {
                 ok: true,
                 sessions: Vec::new(),
+                missing: None,
             },
             Reply::Killed { ok: true, killed: 2 },
             Reply::Status {

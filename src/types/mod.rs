@@ -41,6 +41,7 @@ pub use restrictions::MailboxPattern;
 pub use restrictions::RestrictionError;
 pub use restrictions::Restrictions;
 pub use secret::Secret;
+pub use session::Elsewhere;
 pub use session::SessionId;
 pub use time::UnixTime;
 pub use user::UserName;

@@ -13,6 +13,12 @@ impl SessionId {
         Self(bits)
     }
 
+    /// The bits that it was named by.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Reads what `Display` wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -31,6 +37,15 @@ impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Sessions that a user has at other replicas, as far as the store has been told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Elsewhere {
+    /// All that count.
+    pub of_user: u32,
+    /// Of those, the ones from the same network.
+    pub of_network: u32,
 }
 
 #[cfg(test)]

@@ -24,4 +24,5 @@ pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod receivers;
+pub mod replicas;
 pub mod scripted;

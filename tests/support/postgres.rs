@@ -24,7 +24,7 @@ use tempfile::TempDir;
 pub const PASSWORD: &str = "correct horse";
 
 /// Set by `tests/run`: nothing may be left out there.
-const REQUIRED: &str = "IMAPWARDEN_TEST_POSTGRES";
+pub const REQUIRED: &str = "IMAPWARDEN_TEST_POSTGRES";
 
 /// Longest wait for the server.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -89,6 +89,7 @@ impl Gate {
                 open: Open::AppPassword(row.id, last_use),
             },
             monitored: None,
+            elsewhere: found.elsewhere,
         })
     }
 }

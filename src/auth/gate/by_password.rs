@@ -179,6 +179,7 @@ impl Gate {
             app_password: None,
             window: Some(attempt.window),
             now,
+            counted: attempt.counted(),
         };
         let again = self.store.look_up(lookup).await?;
         self.by_window(attempt, &again, code)
@@ -237,5 +238,6 @@ fn password_login(
             open,
         },
         monitored: None,
+        elsewhere: found.elsewhere,
     }
 }

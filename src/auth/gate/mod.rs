@@ -13,6 +13,7 @@
 
 mod by_app_password;
 mod by_password;
+mod counted;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,21 +29,27 @@ use crate::auth::memory;
 use crate::auth::window;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
+use crate::store::Counted;
 use crate::store::Habit;
 use crate::store::LastUse;
 use crate::store::Lookup;
 use crate::store::Note;
+use crate::store::ReplicaId;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::User;
 use crate::store::WindowState;
 use crate::types::Authenticated;
 use crate::types::Credentials;
+use crate::types::Elsewhere;
 use crate::types::Groups;
 use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::UnixTime;
 use crate::types::UserName;
+
+pub use counted::Counter;
+pub use counted::Heard;
 
 /// How the gate works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +85,8 @@ pub struct Source {
     pub listener: Arc<str>,
     /// What the client calls itself, if it said so.
     pub client: Option<String>,
+    /// Which replica it came to, where there may be others.
+    pub replica: Option<ReplicaId>,
 }
 
 /// Why nobody is let in.
@@ -110,6 +119,8 @@ pub struct Verified {
     pub groups: Groups,
     /// In monitor mode: for what it would have been refused.
     pub monitored: Option<Refusal>,
+    /// Sessions that the user has at other replicas.
+    pub elsewhere: Elsewhere,
 }
 
 /// What is still open until the backend has spoken.
@@ -161,6 +172,14 @@ struct Attempt<'a> {
     now: UnixTime,
 }
 
+impl Attempt<'_> {
+    /// Which sessions of the user's are counted, where there may be some at other replicas.
+    fn counted(&self) -> Option<Counted> {
+        let from = Prefix::of(self.source.ip);
+        self.source.replica.map(|but_of| Counted { but_of, from })
+    }
+}
+
 impl Gate {
     /// A gate in front of a store, with the policy that says what is asked for.
     ///
@@ -209,14 +228,10 @@ impl Gate {
         now: UnixTime,
     ) -> Result<Verified, GateError> {
         let typed = app_password::read(credentials.secret.expose());
-        let from = Prefix::of(source.ip);
-        let credential = credentials.secret.expose();
         let attempt = Attempt {
             credentials,
             source,
-            window: self
-                .keys
-                .window(&credentials.user, credential, from, &source.listener),
+            window: self.window_of(credentials, source),
             now,
         };
         let app_password = match &typed {
@@ -228,6 +243,7 @@ impl Gate {
             app_password,
             window: Some(attempt.window),
             now,
+            counted: attempt.counted(),
         };
         let found = self.store.look_up(lookup).await?;
         match typed {
@@ -235,6 +251,13 @@ impl Gate {
             Typed::AppPassword(typed) => self.by_app_password(&attempt, &typed, &found),
             Typed::Other => self.by_password(&attempt, &found).await,
         }
+    }
+
+    /// The trusted window that credentials would have.
+    fn window_of(&self, credentials: &Credentials, source: &Source) -> [u8; 32] {
+        let (user, secret) = (&credentials.user, credentials.secret.expose());
+        let from = Prefix::of(source.ip);
+        self.keys.window(user, secret, from, &source.listener)
     }
 
     /// After the backend has spoken: opens or closes the window, notes the use and the source. What rules ask the

@@ -210,6 +210,7 @@ async fn look_up(sources: &Sources, asked: &ExplainLogin, now: UnixTime) -> Resu
         },
         window: None,
         now,
+        counted: None,
     };
     Ok(match &sources.store {
         Some(store) => store.look_up(lookup).await?,

@@ -10,7 +10,11 @@
 //! - a well-formed app password is never held up by what is tried at the account, only by its source;
 //! - an account has no limit of failures, only a slot each second for strangers;
 //! - the same wrong secret again counts once, and trouble of ours or of the backend never counts.
+//!
+//! Limits of failures hold for all replicas together, as far as they have told each other (`elsewhere`); the slots of an
+//! account are shared out among them; all other slots are each replica's own.
 
+mod elsewhere;
 mod options;
 mod record;
 mod state;
@@ -32,6 +36,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
+pub use self::elsewhere::Count;
+pub use self::elsewhere::Heard;
+pub use self::elsewhere::Told;
 pub use self::options::Options;
 pub use self::options::PairOptions;
 pub use self::options::SourceOptions;
@@ -39,6 +46,7 @@ pub use self::ticket::Settled;
 pub use self::ticket::Ticket;
 pub use self::tried::Tried;
 
+use crate::limits::attempts::elsewhere::Elsewhere;
 use crate::limits::attempts::record::Lane;
 use crate::limits::attempts::state::Keys;
 use crate::limits::attempts::state::State;
@@ -65,6 +73,8 @@ pub struct Attempt<'a> {
     pub known: bool,
     /// The secret is a well-formed app password with a right checksum: it cannot be guessed.
     pub unguessable: bool,
+    /// What all replicas have counted together.
+    pub heard: Heard,
 }
 
 /// Without the hash of the secret.
@@ -178,12 +188,18 @@ impl Attempts {
         self.lock().set_options(options);
     }
 
+    /// How many replicas share the slots of an account: each has its part of them.
+    pub fn set_replicas(&self, count: u32) {
+        self.lock().replicas = count.max(1);
+    }
+
     /// Asks whether an attempt may be looked at, and takes its slots if so.
     pub fn check(self: &Arc<Self>, attempt: &Attempt<'_>, now: Instant) -> Decision {
         let now = self.origin.tick(now);
         let mut keys = self.keys(attempt);
         let mut state = self.lock();
         keys.exempt = state.options.exempt.contains(attempt.ip);
+        keys.elsewhere = attempt.heard.until(&state.options, now);
         match state.book(&keys, now) {
             Ok(booking) => {
                 let delay = booking.start.since(now);
@@ -250,6 +266,7 @@ impl Attempts {
             },
             known: attempt.known,
             exempt: false,
+            elsewhere: Elsewhere::default(),
         }
     }
 

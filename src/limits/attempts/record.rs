@@ -40,6 +40,11 @@ impl Level {
         u32::try_from(pending.div_ceil(step.as_nanos().max(1))).unwrap_or(u32::MAX)
     }
 
+    /// The same or what was counted elsewhere, whichever is more.
+    fn or(self, elsewhere: Tick) -> Self {
+        Self(self.0.max(elsewhere))
+    }
+
     /// How long until fewer than `limit` are left.
     fn falls_below(self, limit: u32, now: Tick, step: Duration) -> Duration {
         let allowed = step.saturating_mul(limit.saturating_sub(1));
@@ -115,6 +120,11 @@ impl Pair {
         self.outstanding = self.outstanding.saturating_sub(1);
     }
 
+    /// True where a wrong secret is remembered.
+    pub(super) fn has_failed(&self) -> bool {
+        self.wrong.iter().any(|wrong| *wrong != 0)
+    }
+
     /// Remembers a wrong secret. False where it was remembered already.
     pub(super) fn remember_wrong(&mut self, guess: u64, secret: u64) -> bool {
         for right in self.right.iter_mut().filter(|right| **right == secret) {
@@ -141,26 +151,29 @@ impl Pair {
     /// A right secret clears what was counted, if it could have been guessed and is a new one. The secrets that were right
     /// before and app passwords change nothing: an attacker behind the same address would get fresh guesses whenever one of the
     /// owner's devices reconnects.
-    pub(super) fn remember_right(&mut self, secret: u64, lane: Lane, now: Tick, memory: Duration) {
+    /// True where it did.
+    pub(super) fn remember_right(&mut self, secret: u64, lane: Lane, now: Tick, memory: Duration) -> bool {
         if now >= self.right_until {
             self.right = [0; RIGHT];
         }
         self.right_until = now.plus(memory);
         if self.right.contains(&secret) {
-            return;
+            return false;
         }
         remember(&mut self.right, &mut self.newest_right, secret);
         if lane == Lane::Guess {
             self.level = Level::default();
             self.next = now;
         }
+        lane == Lane::Guess
     }
 
     /// How long until another guess fits below the limit, counting those that are being looked at; `None`: now.
-    pub(super) fn full_for(&self, now: Tick, options: &PairOptions) -> Option<Duration> {
+    pub(super) fn full_for(&self, elsewhere: Tick, now: Tick, options: &PairOptions) -> Option<Duration> {
         let limit = options.failures.max(1);
-        let used = self.level.count(now, options.step()) + u32::from(self.outstanding);
-        (used >= limit).then(|| self.level.falls_below(limit, now, options.step()))
+        let level = self.level.or(elsewhere);
+        let used = level.count(now, options.step()) + u32::from(self.outstanding);
+        (used >= limit).then(|| level.falls_below(limit, now, options.step()))
     }
 }
 
@@ -258,11 +271,18 @@ impl Source {
         options.failures.max(1).saturating_mul(scale)
     }
 
-    /// How long until another guess fits below the limit, counting those that are being looked at; `None`: now.
-    pub(super) fn full_for(&self, user: u64, now: Tick, options: &SourceOptions) -> Option<Duration> {
+    /// How long until another guess of a user fits below the limit, counting those that are being looked at; `None`: now.
+    pub(super) fn full_for(
+        &self,
+        user: u64,
+        elsewhere: Tick,
+        now: Tick,
+        options: &SourceOptions,
+    ) -> Option<Duration> {
         let limit = self.limit(user, now, options);
-        let used = self.failures(now, options) + u32::from(self.outstanding);
-        (used >= limit).then(|| self.level.falls_below(limit, now, options.step()))
+        let level = self.level.or(elsewhere);
+        let used = level.count(now, options.step()) + u32::from(self.outstanding);
+        (used >= limit).then(|| level.falls_below(limit, now, options.step()))
     }
 
     /// When the next slot of the queue is free.
@@ -303,9 +323,9 @@ impl Source {
         self.level.add(now, options.step(), ceiling);
     }
 
-    /// Failures that count now.
-    pub(super) fn failures(&self, now: Tick, options: &SourceOptions) -> u32 {
-        self.level.count(now, options.step())
+    /// Failures that count now, here or where more were counted.
+    pub(super) fn failures(&self, elsewhere: Tick, now: Tick, options: &SourceOptions) -> u32 {
+        self.level.or(elsewhere).count(now, options.step())
     }
 }
 

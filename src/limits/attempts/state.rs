@@ -1,6 +1,9 @@
 //! What is done with the counters: an attempt is booked, then settled.
 
 use crate::limits::attempts::Refused;
+use crate::limits::attempts::elsewhere::Count;
+use crate::limits::attempts::elsewhere::Elsewhere;
+use crate::limits::attempts::elsewhere::Told;
 use crate::limits::attempts::options::Options;
 use crate::limits::attempts::record::Lane;
 use crate::limits::attempts::tables::Tables;
@@ -14,6 +17,8 @@ use crate::types::Prefix;
 pub(super) struct State {
     pub(super) options: Options,
     pub(super) tables: Tables,
+    /// How many replicas there are, this one included.
+    pub(super) replicas: u32,
 }
 
 /// One attempt as the counters see it.
@@ -35,6 +40,8 @@ pub(super) struct Keys {
     pub(super) lane: Lane,
     pub(super) known: bool,
     pub(super) exempt: bool,
+    /// What replicas have counted together.
+    pub(super) elsewhere: Elsewhere,
 }
 
 impl Keys {
@@ -67,6 +74,7 @@ impl State {
         Self {
             tables: Tables::new(options.capacity),
             options,
+            replicas: 1,
         }
     }
 
@@ -89,7 +97,7 @@ impl State {
         }
         let mut turn = Turn::new(now, self.options.patience);
         let counters = self.tables.counters(&self.options, keys, now, &mut turn)?;
-        Ok(counters.take(&self.options, keys, turn.start()))
+        Ok(counters.take(&self.options, self.replicas, keys, turn.start()))
     }
 
     /// Gives the places back that a settled attempt held.
@@ -115,63 +123,65 @@ impl State {
     pub(super) fn failed(&mut self, keys: &Keys, now: Tick) -> Failure {
         let options = &self.options;
         let tables = &mut self.tables;
+        let mut failure = Failure {
+            is_new: true,
+            ..Failure::default()
+        };
         if let Some(pair) = tables.pairs.entry(keys.pair(), keys.rank(), now) {
             pair.useful_until = now.plus(options.memory);
+            let has_failed = pair.has_failed();
             if !pair.remember_wrong(keys.guess, keys.secret) {
                 return Failure::default();
             }
             if keys.lane == Lane::Guess && !keys.exempt {
                 pair.penalise(now, &options.pair);
+                failure.told.pair = has_failed.then(|| Count::of_pair(&options.pair));
             }
         }
         if let Some(account) = tables.users.entry(keys.user, keys.rank(), now) {
             account.failed(keys.network, now);
         }
         if keys.exempt {
-            return Failure {
-                is_new: true,
-                ..Failure::default()
-            };
+            return failure;
         }
-        if let Some(site) = keys
+        let site = keys
             .site
-            .and_then(|site| tables.sites.entry(site, keys.rank(), now))
-        {
+            .and_then(|site| tables.sites.entry(site, keys.rank(), now));
+        if let Some(site) = site {
             site.penalise(now, &options.site);
+            failure.told.site = Some(Count::of_source(&options.site));
         }
         let Some(prefix) = tables.prefixes.entry(keys.prefix, keys.rank(), now) else {
-            return Failure {
-                is_new: true,
-                ..Failure::default()
-            };
+            return failure;
         };
         prefix.penalise(now, &options.prefix);
-        let of_prefix = prefix.failures(now, &options.prefix);
+        failure.told.prefix = Some(Count::of_source(&options.prefix));
+        // Those elsewhere were heard of before this one.
+        let elsewhere = keys.elsewhere.prefix.max(now).plus(options.prefix.step());
+        failure.of_prefix = prefix.failures(elsewhere, now, &options.prefix);
         let enough = options
             .ban_after
-            .is_some_and(|limit| of_prefix >= limit.min(options.prefix.failures));
-        Failure {
-            is_new: true,
-            of_prefix,
-            // Somebody logs in from there: a ban would hit the wrong person.
-            ban: enough && !keys.known && !prefix.has_friends(now),
-        }
+            .is_some_and(|limit| failure.of_prefix >= limit.min(options.prefix.failures));
+        // Where somebody logs in from there a ban would hit the wrong person.
+        failure.ban = enough && !keys.known && !keys.elsewhere.is_used && !prefix.has_friends(now);
+        failure
     }
 
     /// Forgives the pair, and gives the source credit. What other users of the source have failed at stays counted: a guesser
-    /// with an account of their own must not clear their record by using it.
-    pub(super) fn succeeded(&mut self, keys: &Keys, now: Tick) {
+    /// with an account of their own must not clear their record by using it. True where the pair was forgiven.
+    pub(super) fn succeeded(&mut self, keys: &Keys, now: Tick) -> bool {
         let memory = self.options.memory;
         let tables = &mut self.tables;
+        let mut is_forgiven = false;
         if let Some(pair) = tables.pairs.entry(keys.pair(), Rank::Known, now) {
             pair.useful_until = now.plus(memory);
-            pair.remember_right(keys.secret, keys.lane, now, memory);
+            is_forgiven = pair.remember_right(keys.secret, keys.lane, now, memory);
         }
         if let Some(account) = tables.users.get_mut(&keys.user) {
             account.succeeded();
         }
         if keys.exempt {
-            return;
+            return is_forgiven;
         }
         let site = keys.site;
         let sources = [
@@ -181,6 +191,7 @@ impl State {
         for source in sources.into_iter().flatten() {
             source.befriend(keys.user, now, memory);
         }
+        is_forgiven
     }
 }
 
@@ -190,4 +201,5 @@ pub(super) struct Failure {
     pub(super) is_new: bool,
     pub(super) of_prefix: u32,
     pub(super) ban: bool,
+    pub(super) told: Told,
 }

@@ -124,6 +124,9 @@ impl Tables {
         keys: &Keys,
         now: Tick,
     ) -> Result<Option<Tick>, Refused> {
+        if keys.elsewhere.is_right {
+            return Ok(Some(now));
+        }
         let Some(pair) = self.pairs.get_mut(&keys.pair()) else {
             return Ok(None);
         };
@@ -152,8 +155,11 @@ impl Tables {
     ) -> Result<Counters<'_>, Refused> {
         let (user, rank) = (keys.user, keys.rank());
         let guessable = keys.lane == Lane::Guess;
-        if let Some(pair) = self.pairs.get(&keys.pair()).filter(|_| guessable) {
-            let full_for = pair.full_for(now, &options.pair).filter(|_| !keys.exempt);
+        if guessable {
+            let untried = Pair::default();
+            let pair = self.pairs.get(&keys.pair()).unwrap_or(&untried);
+            let full_for = pair.full_for(keys.elsewhere.pair, now, &options.pair);
+            let full_for = full_for.filter(|_| !keys.exempt);
             full_for.map_or(Ok(()), |wait| refuse(RefusedBy::Pair, wait))?;
             turn.wait_for(pair.next, RefusedBy::Pair)?;
         }
@@ -165,14 +171,14 @@ impl Tables {
             .filter(|_| counted)
             .and_then(|site| self.sites.entry(site, rank, now));
         if let Some(site) = &site {
-            let full_for = site.full_for(user, now, &options.site);
+            let full_for = site.full_for(user, keys.elsewhere.site, now, &options.site);
             turn.pass(site, queue, full_for, RefusedBy::Site)?;
         }
         let prefix = counted
             .then(|| self.prefixes.entry(keys.prefix, rank, now))
             .flatten();
         if let Some(prefix) = &prefix {
-            let full_for = prefix.full_for(user, now, &options.prefix);
+            let full_for = prefix.full_for(user, keys.elsewhere.prefix, now, &options.prefix);
             turn.pass(prefix, queue, full_for, RefusedBy::Prefix)?;
         }
         let crowded = counted && prefix.is_none();
@@ -213,8 +219,8 @@ impl Tables {
 }
 
 impl Counters<'_> {
-    /// Takes all slots at `start`.
-    pub(super) fn take(self, options: &Options, keys: &Keys, start: Tick) -> Booking {
+    /// Takes all slots at `start`; of the account's, those that are this replica's of so many.
+    pub(super) fn take(self, options: &Options, replicas: u32, keys: &Keys, start: Tick) -> Booking {
         let queue = self.queue;
         let held = queue != Queue::Known;
         let booking = Booking {
@@ -235,7 +241,7 @@ impl Counters<'_> {
             shared.take(queue, start, &options.prefix);
         }
         if let Some(next) = self.account {
-            *next = start.plus(options.account_spacing);
+            *next = start.plus(options.account_spacing.saturating_mul(replicas));
         }
         if let Some(pair) = self.pair {
             pair.take_off(keys.guess, start, keys.lane, options.pair.spacing);

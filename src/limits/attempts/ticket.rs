@@ -9,6 +9,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use crate::limits::attempts::Attempts;
+use crate::limits::attempts::Told;
 use crate::limits::attempts::state::Booking;
 use crate::limits::attempts::state::Keys;
 use crate::types::Refusal;
@@ -32,6 +33,8 @@ pub struct Settled {
     pub failures: u32,
     /// The network to ban, where `ban_after` says so.
     pub ban: Option<IpNet>,
+    /// What other replicas are to be told.
+    pub told: Told,
 }
 
 impl Ticket {
@@ -57,10 +60,11 @@ impl Ticket {
         self.delay
     }
 
-    /// The secret was right.
-    pub fn succeeded(self, now: Instant) {
+    /// The secret was right. True where that makes up for what was counted of the user from this source, which other replicas
+    /// are to be told.
+    pub fn succeeded(self, now: Instant) -> bool {
         let now = self.attempts.origin.tick(now);
-        self.attempts.lock().succeeded(&self.keys, now);
+        self.attempts.lock().succeeded(&self.keys, now)
     }
 
     /// The secret was wrong. Call it even where the client has gone in the meantime.
@@ -75,6 +79,7 @@ impl Ticket {
                 .ok()
                 .filter(|_| failure.ban)
                 .map(|network| network.trunc()),
+            told: failure.told,
         }
     }
 

@@ -36,12 +36,15 @@ use crate::types::UserName;
 /// Most that waits at once; 1 KiB each at most.
 const MOST: usize = 10_000;
 
-/// Most bans of rules that the store is given; what comes beyond is kept in memory alone. An attack from a million
+/// Most bans of rules and limits that the store is given; what comes beyond is kept in memory alone. An attack from a million
 /// addresses must not become a million writes.
 const MOST_STORED_BANS: usize = 10_000;
 
 /// Who bans where a rule does.
-pub(in crate::server) const BY: &str = "a rule";
+const BY: &str = "a rule";
+
+/// Who bans where limits do, and all replicas are to know it.
+const BY_LIMITS: &str = "limits";
 
 /// How soon a store that failed is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -138,7 +141,7 @@ impl Duties {
         bans.cloned().map(in_memory).collect()
     }
 
-    /// How many bans of rules the store has.
+    /// How many bans of rules and limits the store has.
     pub(in crate::server) fn stored_bans_are(&self, count: usize) {
         self.stored_bans.store(count, Ordering::Relaxed);
     }
@@ -184,17 +187,34 @@ impl Shared {
 
     /// Bans a network for a rule: at once in memory, and in the store as soon as it takes it.
     pub(super) fn owe_ban(&self, network: IpNet, until: UnixTime, cause: Cause) {
+        let reason = format!("rule {}", cause.rule);
+        self.owe_ban_by(BY, (network, until, reason), cause);
+    }
+
+    /// The same for limits, where other replicas are to know of it.
+    pub(in crate::server) fn share_ban(
+        &self,
+        network: IpNet,
+        until: UnixTime,
+        reason: String,
+        connection: Connection,
+    ) {
+        let rule = BY_LIMITS.into();
+        self.owe_ban_by(BY_LIMITS, (network, until, reason), Cause { rule, connection });
+    }
+
+    fn owe_ban_by(&self, by: &str, (network, until, reason): (IpNet, UnixTime, String), cause: Cause) {
         let now = clock::unix();
         let ban = store::Ban {
             network,
-            reason: format!("rule {}", cause.rule),
-            by: BY.to_owned(),
+            reason,
+            by: by.to_owned(),
             created: now,
             until: Some(until),
         };
         // Protected networks are never banned, and never stored as banned.
         if let Err(error) = self.limits.bans.insert(in_memory(ban.clone())) {
-            tracing::warn!(%network, %error, rule = &*cause.rule, "a rule's ban is not taken");
+            tracing::warn!(%network, %error, by = &*cause.rule, "a ban is not taken");
             return;
         }
         let event = Event::new(Kind::BanAdded, clock::wall());
@@ -324,6 +344,11 @@ pub(in crate::server) fn in_memory(stored: store::Ban) -> Ban {
         since: stored.created,
         until: stored.until,
     }
+}
+
+/// True of a ban that no operator has set.
+pub(in crate::server) fn is_automatic(ban: &store::Ban) -> bool {
+    [BY, BY_LIMITS].contains(&ban.by.as_str())
 }
 
 /// Carries out what rules decide until dropped.

@@ -40,9 +40,9 @@ use crate::session::recorder::Recording;
 use crate::types::SessionId;
 
 pub(super) use act::Subject;
-pub(super) use duties::BY;
 pub(super) use duties::Duties;
 pub(super) use duties::in_memory;
+pub(super) use duties::is_automatic;
 pub(super) use duties::run as settle;
 pub(super) use login::Presented;
 pub(super) use login::Watched;

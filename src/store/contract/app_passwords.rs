@@ -134,6 +134,7 @@ pub(super) async fn a_look_up_finds_all_that_belongs_together(store: &Arc<dyn St
         app_password: Some(1),
         window: Some([1; 32]),
         now: NOW,
+        counted: None,
     };
     let found = store.look_up(lookup.clone()).await.unwrap();
     assert_eq!(found.user.unwrap().name, alice);

@@ -93,6 +93,7 @@ pub(super) async fn notes_are_written_together_and_the_newest_use_wins(store: &A
         app_password: None,
         window: Some([1; 32]),
         now: NOW,
+        counted: None,
     };
     let window = store.look_up(lookup).await.unwrap().window.unwrap();
     assert_eq!(window.last_used, UnixTime(NOW.0 + 100));

@@ -4,24 +4,34 @@ mod app_passwords;
 mod codes;
 mod habits;
 mod lists;
+mod replicas;
 mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::policy::first_sync::Allowance;
 use crate::store::AppPassword;
+use crate::store::Asked;
 use crate::store::Ban;
 use crate::store::Consumption;
+use crate::store::Counted;
 use crate::store::Habit;
 use crate::store::Habits;
+use crate::store::Heard;
+use crate::store::Kill;
 use crate::store::LastUse;
 use crate::store::Lookup;
 use crate::store::MfaSetting;
 use crate::store::NewWindow;
 use crate::store::Note;
+use crate::store::OpenSession;
+use crate::store::Renewal;
+use crate::store::ReplicaId;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Subject;
+use crate::store::Target;
 use crate::store::User;
 use crate::store::Visit;
 use crate::store::WindowState;
@@ -31,11 +41,14 @@ use crate::store::postgres::cluster::Cluster;
 use crate::store::postgres::tests::options;
 use crate::store::sqlite;
 use crate::types::Amounts;
+use crate::types::Elsewhere;
 use crate::types::Group;
 use crate::types::Groups;
 use crate::types::Measure;
 use crate::types::Networks;
+use crate::types::Prefix;
 use crate::types::Restrictions;
+use crate::types::SessionId;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -125,6 +138,17 @@ contract! {
         the_sweep_removes_what_is_over_and_nothing_else,
         revocations_and_bans_are_told_at_once_and_uses_are_not,
     ;
+    replicas:
+        what_a_replica_tells_the_others_see_and_it_does_not,
+        what_was_told_is_forgotten_with_its_session_its_lease_or_its_replica,
+        a_replica_that_was_forgotten_is_told_so,
+        sessions_elsewhere_are_counted_by_user_and_network,
+        an_order_to_end_sessions_reaches_everybody_and_is_told_at_once,
+        replicas_that_live_are_counted,
+        failures_are_counted_together_forgiven_and_forgotten,
+        what_is_known_of_a_source_is_heard_with_its_failures,
+        an_open_window_of_the_credential_is_heard_of,
+    ;
 }
 
 fn name(text: &str) -> UserName {
@@ -199,6 +223,7 @@ async fn has_window(store: &Arc<dyn Store>, user: &UserName, key: u8) -> Option<
         app_password: None,
         window: Some([key; 32]),
         now: NOW,
+        counted: None,
     };
     store
         .look_up(lookup)

@@ -6,9 +6,11 @@ use crate::store::Ban;
 use crate::store::StoreError;
 use crate::store::bounds;
 use crate::store::postgres::error::Trouble;
+use crate::store::postgres::failures;
 use crate::store::postgres::habits;
 use crate::store::postgres::pool::Reader;
 use crate::store::postgres::pool::Writer;
+use crate::store::postgres::replicas;
 use crate::store::postgres::rows;
 use crate::store::postgres::rows::From;
 use crate::store::postgres::schema::Lock;
@@ -94,5 +96,7 @@ pub(super) async fn sweep(db: &Writer<'_>, now: UnixTime) -> Result<(), Trouble>
         &[&now.0.saturating_sub(bounds::ENDED_LIFE)],
     )
     .await?;
+    replicas::sweep(db).await?;
+    failures::sweep(db, now).await?;
     habits::sweep(db, now).await
 }

@@ -13,32 +13,37 @@ use crate::store::Subject;
 use crate::store::User;
 use crate::store::postgres::error::Trouble;
 use crate::store::postgres::pool::Reader;
+use crate::store::postgres::replicas;
 use crate::store::postgres::rows;
 use crate::store::postgres::rows::APP_PASSWORD;
 use crate::store::postgres::rows::From;
 use crate::store::postgres::rows::TOTP;
 use crate::store::postgres::rows::USER;
 use crate::store::postgres::rows::WINDOW;
+use crate::types::Elsewhere;
 
 /// One statement, which joins whatever there is: an unknown user costs what a known one does, and all is of one moment.
 static LOOK_UP: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {user}, {owner}, {account}, {app_password}, {totp}, {window},
              EXISTS (SELECT 1 FROM app_passwords AS live
-                     WHERE live.username = $1 AND live.revoked IS NULL AND (live.expires IS NULL OR live.expires > $4))
+                     WHERE live.username = $1 AND live.revoked IS NULL AND (live.expires IS NULL OR live.expires > $4)),
+             e.of_user, e.of_network
          FROM (SELECT 1) AS one
          LEFT JOIN users AS u ON u.name = $1
          LEFT JOIN app_passwords AS p ON p.id = $2
          LEFT JOIN users AS o ON o.name = p.username
          LEFT JOIN users AS a ON a.name = p.account
          LEFT JOIN totp AS t ON t.username = $1
-         LEFT JOIN trusted_windows AS w ON w.key = $3",
+         LEFT JOIN trusted_windows AS w ON w.key = $3
+         LEFT JOIN LATERAL ({elsewhere}) AS e ON true",
         user = rows::columns("u", &USER),
         owner = rows::columns("o", &USER),
         account = rows::columns("a", &USER),
         app_password = rows::columns("p", &APP_PASSWORD),
         totp = rows::columns("t", &TOTP),
         window = rows::columns("w", &WINDOW),
+        elsewhere = replicas::elsewhere(),
     )
 });
 
@@ -46,10 +51,20 @@ pub(super) async fn look_up(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, T
     // Ids have 30 bits: the one asked for where there is none cannot exist.
     let id = i64::from(lookup.app_password.unwrap_or(u32::MAX));
     let window = lookup.window.unwrap_or_default();
+    let counted = lookup.counted;
+    let but_of = counted.map_or(0, |counted| counted.but_of.0.cast_signed());
+    let from = counted.map_or_else(String::new, |counted| counted.from.to_string());
     let row = db
         .row(
             &LOOK_UP,
-            &[&lookup.user.as_str(), &id, &window.as_slice(), &lookup.now.0],
+            &[
+                &lookup.user.as_str(),
+                &id,
+                &window.as_slice(),
+                &lookup.now.0,
+                &but_of,
+                &from,
+            ],
         )
         .await?;
     let Some(row) = row else {
@@ -69,6 +84,10 @@ pub(super) async fn look_up(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, T
         totp: rows::maybe_totp(totp)?,
         window: rows::maybe_window(window)?.filter(|_| lookup.window.is_some()),
         has_app_passwords: window.get(WINDOW.len())?,
+        elsewhere: match counted {
+            Some(_) => replicas::counted(window.behind(WINDOW.len() + 1))?,
+            None => Elsewhere::default(),
+        },
     })
 }
 

@@ -6,6 +6,7 @@
 pub mod address;
 mod app_passwords;
 mod error;
+mod failures;
 mod habits;
 mod import;
 mod listener;
@@ -14,6 +15,7 @@ mod login;
 mod notes;
 mod options;
 mod pool;
+mod replicas;
 mod rows;
 mod schema;
 mod users;

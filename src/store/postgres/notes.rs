@@ -8,6 +8,7 @@ use crate::store::bounds;
 use crate::store::notes::AllowanceNotes;
 use crate::store::notes::Notes;
 use crate::store::postgres::error::Trouble;
+use crate::store::postgres::failures;
 use crate::store::postgres::habits::USAGE;
 use crate::store::postgres::pool::Parameters;
 use crate::store::postgres::pool::Writer;
@@ -28,7 +29,8 @@ pub(super) async fn write(db: &Writer<'_>, notes: &Notes) -> Result<(), Trouble>
     write_usage(db, notes).await?;
     write_networks(db, notes).await?;
     write_uses(db, notes).await?;
-    write_allowances(db, notes).await
+    write_allowances(db, notes).await?;
+    failures::write(db, notes).await
 }
 
 /// Nothing to say is not said.

@@ -269,6 +269,11 @@ impl Reader<'_> {
 pub(super) struct Writer<'c>(Transaction<'c>);
 
 impl Writer<'_> {
+    pub(super) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Trouble> {
+        let statement = self.0.prepare_cached(sql).await?;
+        Ok(self.0.query(&statement, parameters).await?)
+    }
+
     pub(super) async fn row(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, Trouble> {
         let statement = self.0.prepare_cached(sql).await?;
         Ok(self.0.query_opt(&statement, parameters).await?)

@@ -117,9 +117,15 @@ impl<'r> From<'r> {
         }
     }
 
-    fn name(self, column: usize) -> Result<UserName, Trouble> {
+    pub(super) fn name(self, column: usize) -> Result<UserName, Trouble> {
         let text: String = self.get(column)?;
         UserName::parse(text.as_bytes()).map_err(|_| self.unreadable(column))
+    }
+
+    /// What is written as text.
+    pub(super) fn parsed<T: std::str::FromStr>(self, column: usize) -> Result<T, Trouble> {
+        let text: String = self.get(column)?;
+        text.parse().map_err(|_| self.unreadable(column))
     }
 
     /// When something happened, if it did.
@@ -128,7 +134,7 @@ impl<'r> From<'r> {
         Ok(seconds.map(UnixTime))
     }
 
-    fn at(self, column: usize) -> Result<UnixTime, Trouble> {
+    pub(super) fn at(self, column: usize) -> Result<UnixTime, Trouble> {
         self.get(column).map(UnixTime)
     }
 

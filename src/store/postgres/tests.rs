@@ -18,10 +18,16 @@ use crate::net::tls::ClientOptions;
 use crate::net::tls::Trust;
 use crate::policy::first_sync::Allowance;
 use crate::store::Habit;
+use crate::store::Kill;
 use crate::store::LastUse;
 use crate::store::NewWindow;
+use crate::store::Renewal;
+use crate::store::ReplicaId;
+use crate::store::Replicas as _;
+use crate::store::Target;
 use crate::store::sqlite;
 use crate::store::sqlite::SqliteStore;
+use crate::store::tables::PASSING;
 use crate::store::tables::TABLES;
 use crate::store::tables::in_postgres;
 use crate::types::Amounts;
@@ -423,7 +429,7 @@ async fn replicas_that_start_at_once_make_one_schema() {
     assert!(stores.0.add_user(user("alice")).await.unwrap());
     assert!(stores.2.user(&name("alice")).await.unwrap().is_some());
     assert_eq!(
-        cluster.sql(&database, "SELECT version FROM imapwarden_schema"),
+        cluster.sql(&database, "SELECT count(*) FROM imapwarden_schema"),
         "1"
     );
 }
@@ -598,7 +604,7 @@ async fn a_password_is_asked_for_and_the_servers_certificate_is_verified() {
     assert!(refused.contains("certificate"), "{refused}");
 }
 
-/// Both schemas have the tables and columns that are copied, and no others.
+/// Both schemas have the tables and columns that are copied, and no others that last.
 #[tokio::test]
 async fn every_table_and_column_is_copied() {
     let Some(cluster) = Cluster::shared() else { return };
@@ -616,7 +622,7 @@ async fn every_table_and_column_is_copied() {
         })
         .collect();
     copied.sort();
-    assert_eq!(copied, there);
+    assert_eq!(copied, lasting(there));
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
@@ -630,6 +636,7 @@ async fn every_table_and_column_is_copied() {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
+    let there = there.iter().map(String::as_str).collect();
     let mut copied: Vec<String> = TABLES
         .iter()
         .flat_map(|table| {
@@ -640,7 +647,61 @@ async fn every_table_and_column_is_copied() {
         })
         .collect();
     copied.sort();
-    assert_eq!(copied, there);
+    assert_eq!(copied, lasting(there));
+}
+
+/// Columns but for those of tables that do not outlive processes.
+fn lasting(columns: Vec<&str>) -> Vec<&str> {
+    let lasts = |column: &&str| {
+        let table = column.split('.').next().unwrap();
+        !PASSING.contains(&table)
+    };
+    columns.into_iter().filter(lasts).collect()
+}
+
+#[tokio::test]
+async fn orders_to_end_sessions_are_bounded_and_forgotten_after_an_hour() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let database = cluster.database();
+    let store = open(&cluster.url(&database)).await;
+    let kill = |number| Kill {
+        number,
+        target: Target::User(name("alice")),
+    };
+    cluster.sql(
+        &database,
+        "INSERT INTO kills SELECT n, NULL, 'alice', 1000 FROM generate_series(1, 10000) AS n",
+    );
+    assert_eq!(store.kills().await.unwrap(), []);
+    let full = store.kill(ReplicaId(1), kill(20_000)).await;
+    assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+    store.sweep(NOW).await.unwrap();
+    store.kill(ReplicaId(1), kill(20_000)).await.unwrap();
+    assert_eq!(store.kills().await.unwrap(), [kill(20_000)]);
+}
+
+#[tokio::test]
+async fn a_replica_that_died_is_removed_with_its_sessions_by_the_next_one() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let database = cluster.database();
+    let store = open(&cluster.url(&database)).await;
+    let renewal = |replica| Renewal {
+        replica: ReplicaId(replica),
+        name: "x:1".to_owned(),
+        lease: Duration::from_secs(10),
+        began: Vec::new(),
+        ended: Vec::new(),
+    };
+    store.renew(renewal(1)).await.unwrap();
+    cluster.sql(
+        &database,
+        "UPDATE replicas SET until = until - 100;
+         INSERT INTO sessions SELECT 5, id, 'alice', 'alice', '192.0.2.1:1', '192.0.2.1/32', true, 1, 'totp', NULL, 'mail', NULL
+         FROM replicas",
+    );
+    store.renew(renewal(2)).await.unwrap();
+    let left = "SELECT (SELECT count(*) FROM replicas) || ' ' || (SELECT count(*) FROM sessions)";
+    assert_eq!(cluster.sql(&database, left), "1 0");
 }
 
 async fn filled(path: &std::path::Path) -> SqliteStore {

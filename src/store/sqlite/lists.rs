@@ -7,7 +7,9 @@ use rusqlite::params;
 
 use crate::store::Ban;
 use crate::store::bounds;
+use crate::store::sqlite::failures;
 use crate::store::sqlite::habits;
+use crate::store::sqlite::replicas;
 use crate::store::sqlite::rows;
 use crate::types::UnixTime;
 
@@ -84,5 +86,7 @@ pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
         "DELETE FROM app_passwords WHERE min(ifnull(revoked, expires), ifnull(expires, revoked)) < ?1",
         [now.0.saturating_sub(bounds::ENDED_LIFE)],
     )?;
+    replicas::sweep(db)?;
+    failures::sweep(db, now)?;
     habits::sweep(db, now)
 }

@@ -7,8 +7,10 @@ use crate::store::Lookup;
 use crate::store::Standing;
 use crate::store::Subject;
 use crate::store::sqlite::app_passwords;
+use crate::store::sqlite::replicas;
 use crate::store::sqlite::users;
 use crate::store::sqlite::windows;
+use crate::types::Elsewhere;
 
 /// Every statement runs, whatever the ones before it found: an unknown user costs what a known one does.
 pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Found> {
@@ -22,6 +24,11 @@ pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Foun
     let account = app_password.as_ref().map_or(&lookup.user, |found| &found.account);
     let account = users::one(db, account)?;
     let window = windows::one(db, &lookup.window.unwrap_or_default())?;
+    let counted = app_password.as_ref().map_or(&lookup.user, |found| &found.user);
+    let elsewhere = match lookup.counted {
+        Some(what) => replicas::elsewhere(db, counted, what)?,
+        None => Elsewhere::default(),
+    };
     Ok(Found {
         user,
         totp,
@@ -30,6 +37,7 @@ pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Foun
         account: account.filter(|_| app_password.is_some()),
         app_password,
         window: window.filter(|_| lookup.window.is_some()),
+        elsewhere,
     })
 }
 

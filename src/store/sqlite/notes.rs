@@ -9,6 +9,7 @@ use crate::store::notes::Notes;
 use crate::store::sqlite::allowances;
 use crate::store::sqlite::app_passwords;
 use crate::store::sqlite::error::unavailable;
+use crate::store::sqlite::failures;
 use crate::store::sqlite::habits;
 use crate::store::sqlite::windows;
 
@@ -40,6 +41,7 @@ fn try_write(notes: &Notes, connection: &mut Connection) -> rusqlite::Result<()>
     for (id, of_allowance) in &notes.allowances {
         write_allowance(of_allowance, *id, &db)?;
     }
+    failures::write(&db, notes)?;
     db.commit()
 }
 

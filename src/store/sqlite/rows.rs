@@ -167,9 +167,15 @@ fn groups(row: &Row<'_>, column: usize) -> rusqlite::Result<Groups> {
     words::groups(&text).ok_or_else(|| unreadable(column))
 }
 
-fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
+pub(super) fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
     let text: String = row.get(column)?;
     UserName::parse(text.as_bytes()).map_err(|_| unreadable(column))
+}
+
+/// What is written as text.
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|_| unreadable(column))
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<UnixTime>> {

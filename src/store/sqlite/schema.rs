@@ -7,13 +7,21 @@ use rusqlite::TransactionBehavior;
 
 use crate::store::StoreError;
 use crate::store::sqlite::error::unavailable;
+use crate::store::sqlite::failures;
 use crate::store::sqlite::habits;
+use crate::store::sqlite::replicas;
 
 /// `PRAGMA application_id`: "IMWD". Says whose file this is.
 const APPLICATION_ID: i64 = 0x494d_5744;
 
 /// `PRAGMA user_version` is how many of these have run.
-const MIGRATIONS: &[&str] = &[FIRST, habits::MIGRATION, RESTRICTIONS];
+const MIGRATIONS: &[&str] = &[
+    FIRST,
+    habits::MIGRATION,
+    RESTRICTIONS,
+    replicas::MIGRATION,
+    failures::MIGRATION,
+];
 
 /// Times are Unix seconds; `networks` are CIDR words with single spaces, NULL for no restriction.
 const FIRST: &str = "

@@ -364,6 +364,7 @@ async fn whoever_logs_in_the_same_statements_run() {
             app_password: id,
             window: what.map(|_| [1; 32]),
             now: NOW,
+            counted: None,
         };
         looked_up.push(statements(&path, |db| login::look_up(db, &lookup)));
         let visit = Visit {

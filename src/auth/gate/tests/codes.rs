@@ -181,6 +181,7 @@ async fn a_window_is_for_one_user_one_credential_one_network_and_one_listener() 
         ip: HOME.parse().unwrap(),
         listener: "starttls".into(),
         client: None,
+        replica: None,
     };
     assert!(world.gate.verify(&credentials, &source, soon).await.is_err());
 }

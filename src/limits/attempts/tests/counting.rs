@@ -94,6 +94,7 @@ fn one_guess_a_second_per_address_and_per_account_whatever_the_parallelism() {
                                 step: None,
                                 known: false,
                                 unguessable: false,
+                                heard: Heard::default(),
                             };
                             let at = Duration::from_millis(milliseconds);
                             if let Decision::Go(ticket) = world.attempts.check(&attempt, world.instant() + at)

@@ -112,6 +112,7 @@ fn a_million_prefixes_stay_within_the_memory_bound_and_lock_nobody_out() {
             step: None,
             known: false,
             unguessable: false,
+            heard: Heard::default(),
         };
         if let Decision::Go(ticket) = world.attempts.check(&attempt, world.instant()) {
             let _ = ticket.failed(world.instant());
@@ -188,7 +189,7 @@ proptest! {
             let ticket = world.check(attempt).ok();
             match (action, ticket) {
                 (0, Some(ticket)) => counted += u32::from(ticket.failed(world.instant()).counted),
-                (1, Some(ticket)) => ticket.succeeded(world.instant()),
+                (1, Some(ticket)) => { ticket.succeeded(world.instant()); }
                 (2, Some(ticket)) => ticket.void(),
                 (3, Some(ticket)) => held.push(ticket),
                 (4, _) => held.clear(),

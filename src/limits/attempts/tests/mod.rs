@@ -1,6 +1,7 @@
 //! What an attacker, an owner and an office see of the limits.
 
 mod counting;
+mod elsewhere;
 mod flood;
 mod owner;
 
@@ -26,6 +27,7 @@ struct Try<'a> {
     step: Option<u64>,
     known: bool,
     unguessable: bool,
+    heard: Heard,
 }
 
 fn guess<'a>(ip: &'a str, user: &'a str, secret: u64) -> Try<'a> {
@@ -36,6 +38,7 @@ fn guess<'a>(ip: &'a str, user: &'a str, secret: u64) -> Try<'a> {
         step: None,
         known: false,
         unguessable: false,
+        heard: Heard::default(),
     }
 }
 
@@ -88,6 +91,7 @@ impl World {
             step: attempt.step,
             known: attempt.known,
             unguessable: attempt.unguessable,
+            heard: attempt.heard,
         };
         match self.attempts.check(&attempt, self.instant()) {
             Decision::Go(ticket) => Ok(ticket),
@@ -100,7 +104,9 @@ impl World {
     }
 
     fn succeed(&self, attempt: Try<'_>) -> Result<(), RefusedBy> {
-        self.check(attempt).map(|ticket| ticket.succeeded(self.instant()))
+        let ticket = self.check(attempt)?;
+        ticket.succeeded(self.instant());
+        Ok(())
     }
 
     /// Guesses on and on for a time, as fast as allowed, and says how many were looked at.

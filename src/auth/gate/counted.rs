@@ -1,0 +1,120 @@
+//! What replicas count of failed logins together: asked for before an attempt, told after it. By keyed hashes: the store learns
+//! neither who was tried nor from where.
+
+use std::time::Duration;
+
+use crate::auth::gate::Gate;
+use crate::auth::gate::Source;
+use crate::auth::memory;
+use crate::store::Asked;
+use crate::store::Note;
+use crate::store::StoreError;
+use crate::types::Credentials;
+use crate::types::Prefix;
+use crate::types::UnixTime;
+use crate::types::UserName;
+
+/// What is known of an attempt before it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// The user has logged in from this network lately: such a source is let try while an attack is on.
+    pub is_known: bool,
+    /// Somebody has a session from there at another replica.
+    pub is_used: bool,
+    /// The credential has an open trusted window: it was right from there.
+    pub is_right: bool,
+    /// How long until nothing is left of what was counted of the user from this source.
+    pub pair: Duration,
+    /// The same of the source.
+    pub prefix: Duration,
+    /// The same of the wider source.
+    pub site: Duration,
+}
+
+/// What failures are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// The user, from the source.
+    Pair,
+    /// The source.
+    Prefix,
+    /// The wider source.
+    Site,
+}
+
+impl Gate {
+    /// What is known of an attempt, in one read that costs the same whoever comes. Where there is no other replica, limits have
+    /// counted everything themselves.
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn hear(
+        &self,
+        credentials: &Credentials,
+        source: &Source,
+        now: UnixTime,
+    ) -> Result<Heard, StoreError> {
+        let (user, from) = (&credentials.user, Prefix::of(source.ip));
+        let Some(but_of) = source.replica else {
+            let is_known = self.knows_source(user, from, now).await?;
+            return Ok(Heard {
+                is_known,
+                ..Heard::default()
+            });
+        };
+        let counters = [Counter::Pair, Counter::Prefix, Counter::Site];
+        let asked = Asked {
+            user: user.clone(),
+            source: self.keys.source(user, from),
+            since: now.minus(memory::LATELY),
+            from,
+            counters: counters.map(|counter| self.name_of(counter, user, from)),
+            window: self.window_of(credentials, source),
+            now,
+            but_of,
+        };
+        let heard = self.store.hear(asked).await?;
+        let [pair, prefix, site] = heard.counted_until.map(|until| left(until, now));
+        Ok(Heard {
+            is_known: heard.knows_source,
+            is_used: heard.is_used,
+            is_right: heard.has_window,
+            pair,
+            prefix,
+            site,
+        })
+    }
+
+    /// Tells of a failure: it counts for `step`, and nothing counts for longer than `most`. Nobody waits for it.
+    pub fn tell_failed(
+        &self,
+        counter: Counter,
+        (user, from): (&UserName, Prefix),
+        (step, most): (Duration, Duration),
+        now: UnixTime,
+    ) {
+        let name = self.name_of(counter, user, from);
+        let [step, most] = [step, most].map(|span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+        self.store.note(Note::Failed(name, now, step, most));
+    }
+
+    /// Tells that what was counted of a user from a source is made up for.
+    pub fn tell_forgiven(&self, user: &UserName, from: Prefix) {
+        let name = self.name_of(Counter::Pair, user, from);
+        self.store.note(Note::Forgiven(name));
+    }
+
+    fn name_of(&self, counter: Counter, user: &UserName, from: Prefix) -> [u8; 32] {
+        match counter {
+            Counter::Pair => self.keys.counter("pair", Some(user), from),
+            Counter::Prefix => self.keys.counter("prefix", None, from),
+            Counter::Site => self.keys.counter("site", None, from.site()),
+        }
+    }
+}
+
+/// From now until then.
+fn left(until_ms: i64, now: UnixTime) -> Duration {
+    let left = until_ms.saturating_sub(now.0.saturating_mul(1000));
+    Duration::from_millis(u64::try_from(left).unwrap_or(0))
+}

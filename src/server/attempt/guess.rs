@@ -1,0 +1,100 @@
+//! An attempt as a guess: leave to try, and what is counted when it is settled, here and by all replicas together.
+
+use tokio::time::Instant;
+
+use crate::auth::app_password;
+use crate::auth::app_password::Typed;
+use crate::auth::gate::Counter;
+use crate::limits::attempts::Attempt as Guess;
+use crate::limits::attempts::Decision;
+use crate::limits::attempts::Heard;
+use crate::limits::attempts::Settled;
+use crate::limits::attempts::Ticket;
+use crate::server::attempt::Attempt;
+use crate::server::attempt::Failure;
+use crate::server::clock;
+use crate::types::Credentials;
+use crate::types::UserName;
+
+/// The length of a one-time code's time step, in seconds (RFC 6238).
+const TIME_STEP: i64 = 30;
+
+impl Attempt<'_> {
+    /// Leave to try, or none: then the credentials are not looked at.
+    pub(super) async fn ticket(&self, credentials: &Credentials) -> Result<Ticket, Failure> {
+        let shared = &self.conversation.shared;
+        let now = clock::unix();
+        let source = self.source();
+        let heard = self.settings.gate.hear(credentials, &source, now).await;
+        let heard = heard.map_err(|error| self.store_failure(&error))?;
+        let typed = app_password::read(credentials.secret.expose());
+        let guess = Guess {
+            ip: self.conversation.facts.addr.ip(),
+            user: &credentials.user,
+            secret: self.settings.gate.guess(credentials),
+            step: u64::try_from(now.0 / TIME_STEP).ok(),
+            known: heard.is_known,
+            unguessable: matches!(typed, Typed::AppPassword(_)),
+            heard: Heard {
+                pair: heard.pair,
+                prefix: heard.prefix,
+                site: heard.site,
+                is_used: heard.is_used,
+                is_right: heard.is_right,
+            },
+        };
+        match shared.limits.attempts.check(&guess, Instant::now().into_std()) {
+            Decision::Go(ticket) => {
+                tokio::time::sleep(ticket.delay()).await;
+                Ok(ticket)
+            }
+            Decision::Refuse(refused) => Err(refused.refusal().into()),
+        }
+    }
+
+    /// Counts what was a guess, bans who has guessed too often.
+    pub(super) fn settle_ticket(&self, ticket: Ticket, user: &UserName, failure: &Failure) {
+        let Failure::Refused(refusal) = failure else {
+            ticket.void();
+            return;
+        };
+        let settled = ticket.refused(*refusal, Instant::now().into_std());
+        self.tell(user, &settled);
+        if let Some(network) = settled.ban {
+            let facts = &self.conversation.facts;
+            self.conversation
+                .shared
+                .ban_guesser(network, settled.failures, facts);
+        }
+    }
+
+    /// Has other replicas count it, too.
+    fn tell(&self, user: &UserName, settled: &Settled) {
+        if self.conversation.shared.replica.among_others().is_none() {
+            return;
+        }
+        let from = self.conversation.facts.addr.prefix();
+        let told = settled.told;
+        for (counter, count) in [
+            (Counter::Pair, told.pair),
+            (Counter::Prefix, told.prefix),
+            (Counter::Site, told.site),
+        ] {
+            if let Some(count) = count {
+                let spans = (count.step, count.most);
+                self.settings
+                    .gate
+                    .tell_failed(counter, (user, from), spans, clock::unix());
+            }
+        }
+    }
+
+    /// Forgives what a right secret makes up for.
+    pub(super) fn ticket_succeeded(&self, ticket: Ticket, user: &UserName) {
+        let is_forgiven = ticket.succeeded(Instant::now().into_std());
+        if is_forgiven && self.conversation.shared.replica.among_others().is_some() {
+            let from = self.conversation.facts.addr.prefix();
+            self.settings.gate.tell_forgiven(user, from);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Three replicas on one PostgreSQL behind HAProxy, which states the clients' addresses in PROXY headers: nobody knows which of
+//! them a connection reaches, and it must not matter.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a fault must fail the test"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use imapwarden::auth::totp;
+use imapwarden::server::clock;
+use serde_json::Value;
+use support::client::TlsClient;
+use support::events::text;
+use support::memory::Server;
+use support::postgres::Cluster;
+use support::program::Program;
+use support::program::until;
+use support::replicas::Balancer;
+use support::replicas::ENDED;
+use support::replicas::MAIL_PASSWORD;
+use support::replicas::Replicas;
+use support::replicas::backend;
+use support::replicas::enrol;
+use support::replicas::has_balancer;
+use support::replicas::is_listed;
+use support::replicas::named;
+use support::replicas::rest;
+use support::replicas::sessions;
+use support::replicas::works;
+use tokio::task::JoinSet;
+
+struct World {
+    replicas: Replicas,
+    balancer: Arc<Balancer>,
+    backend: Server,
+    _cluster: Cluster,
+}
+
+/// `None` where what is needed is not installed.
+async fn world(more: &str) -> Option<World> {
+    if !has_balancer() {
+        return None;
+    }
+    let cluster = Cluster::start("")?;
+    let backend = backend().await;
+    let replicas = Replicas::start(&cluster, &backend, more).await;
+    let balancer = Arc::new(replicas.balanced());
+    Some(World {
+        replicas,
+        balancer,
+        backend,
+        _cluster: cluster,
+    })
+}
+
+impl World {
+    /// Whose replica's session is the one of this id.
+    async fn replica_of(&self, id: &str) -> usize {
+        let listed = sessions(&self.replicas.places[0]).await;
+        let row = listed.iter().find(|row| text(row, "id") == id).unwrap();
+        let is_it = |program: &Program| named(program) == text(row, "replica");
+        self.replicas.programs.iter().position(is_it).unwrap()
+    }
+
+    /// A session of a user through the balancer: with its id, and its replica's number.
+    async fn session(&self, user: &str, password: &str) -> (TlsClient, String, usize) {
+        let before: Vec<String> = self.ids().await;
+        let client = self.balancer.logged_in(&format!("{user} {password}")).await;
+        let mut id = None;
+        until("it is listed", || async {
+            let listed = self.ids().await;
+            listed.iter().any(|id| !before.contains(id))
+        })
+        .await;
+        for listed in self.ids().await {
+            if !before.contains(&listed) {
+                id = Some(listed);
+            }
+        }
+        let id = id.unwrap();
+        let replica = self.replica_of(&id).await;
+        (client, id, replica)
+    }
+
+    async fn ids(&self) -> Vec<String> {
+        let listed = sessions(&self.replicas.places[0]).await;
+        listed.iter().map(|row: &Value| text(row, "id")).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_code_enters_once_though_fifty_connections_race_through_three_replicas() {
+    let Some(world) = world("second_factor: {totp: {window: 0s, window_idle: 0s}}").await else {
+        return;
+    };
+    let place = &world.replicas.places[0];
+    let secret = enrol(place, "bob").await;
+    // Who has logged in from here before is not held up by what strangers try.
+    let (_, password) = place.app_password("bob", MAIL_PASSWORD).await;
+    drop(world.balancer.logged_in(&format!("bob {password}")).await);
+    until("it is known from here", || async {
+        let (store, keys) = place.open().await;
+        let user = imapwarden::types::UserName::parse(b"bob").unwrap();
+        let from = imapwarden::types::Prefix::of("127.0.0.1".parse().unwrap());
+        let since = imapwarden::types::UnixTime(0);
+        store
+            .knows_source(&user, keys.source(&user, from), since)
+            .await
+            .unwrap()
+    })
+    .await;
+    let asked = world.backend.mail.connections();
+    let code = totp::code_at(&secret, clock::unix()).unwrap();
+    let login = format!("bob \"{MAIL_PASSWORD};{code}\"");
+    let mut racers = JoinSet::new();
+    for _ in 0..50 {
+        let (balancer, login) = (Arc::clone(&world.balancer), login.clone());
+        racers.spawn(async move { balancer.try_login([127, 0, 0, 1], &login).await.1 });
+    }
+    let answers = racers.join_all().await;
+    let of = |start: &str| answers.iter().filter(|answer| answer.starts_with(start)).count();
+    assert_eq!(of("l OK"), 1, "{answers:?}");
+    // A machine that is busy otherwise may make some wait for the user's row for too long.
+    assert_eq!(of("l NO ["), 49, "{answers:?}");
+    assert!(of("l NO [AUTHENTICATIONFAILED]") > 40, "{answers:?}");
+    assert_eq!(
+        world.backend.mail.connections(),
+        asked + 1,
+        "the backend was asked for one alone"
+    );
+    for program in &world.replicas.programs {
+        let events = program.events.all();
+        let replayed = |event: &&Value| text(event, "event.reason") == "code_replayed";
+        assert!(
+            events.iter().any(|event| replayed(&event)),
+            "the race went by one of them"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_kills_and_bans_hold_wherever_a_client_is() {
+    let Some(world) = world("").await else { return };
+    let places = &world.replicas.places;
+    let mut soonest = [Duration::MAX; 2];
+    // A machine that is busy otherwise may delay one; not each of three.
+    for _ in 0..3 {
+        let (id, password) = places[0].app_password("alice", MAIL_PASSWORD).await;
+        let (mut client, _, at) = world.session("alice", &password).await;
+        let elsewhere = &places[(at + 1) % 3];
+        let revoked = elsewhere.run("", &["app-password", "revoke", &id]).await;
+        assert_eq!(revoked.code, Some(0), "{revoked:?}");
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, ENDED);
+        soonest[0] = soonest[0].min(began.elapsed());
+
+        let (_, password) = places[0].app_password("alice", MAIL_PASSWORD).await;
+        let (mut client, session, at) = world.session("alice", &password).await;
+        let elsewhere = &places[(at + 1) % 3];
+        let killed = elsewhere.json("", &["session", "kill", &session]).await;
+        assert_eq!(killed["killed"], 1);
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, ENDED);
+        soonest[1] = soonest[1].min(began.elapsed());
+        if soonest.iter().all(|took| *took < Duration::from_secs(1)) {
+            break;
+        }
+    }
+    assert!(
+        soonest.iter().all(|took| *took < Duration::from_secs(1)),
+        "{soonest:?}"
+    );
+
+    assert!(world.balancer.connect_from([127, 0, 0, 2]).await.is_ok());
+    let ban = ["ban", "add", "127.0.0.2", "--reason", "a test", "--for", "1h"];
+    assert_eq!(places[0].run("", &ban).await.code, Some(0));
+    for program in &world.replicas.programs {
+        program.events.wait(0, "ban_added").await.unwrap();
+    }
+    for _ in 0..6 {
+        assert!(world.balancer.connect_from([127, 0, 0, 2]).await.is_err());
+    }
+    assert!(world.balancer.connect_from([127, 0, 0, 1]).await.is_ok());
+    for program in &world.replicas.programs {
+        let (_, denied) = program.events.wait(0, "connection_denied").await.unwrap();
+        assert_eq!(text(&denied, "source.ip"), "127.0.0.2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_killed_takes_nothing_with_it_but_its_sessions() {
+    let Some(mut world) = world("").await else {
+        return;
+    };
+    let (_, password) = world.replicas.places[0]
+        .app_password("alice", MAIL_PASSWORD)
+        .await;
+    let (_, of_bob) = world.replicas.places[0].app_password("bob", MAIL_PASSWORD).await;
+    let secret = enrol(&world.replicas.places[0], "bob").await;
+    let code = totp::code_at(&secret, clock::unix()).unwrap();
+    let with_code = format!("bob \"{MAIL_PASSWORD};{code}\"");
+    let mut clients: Vec<Vec<TlsClient>> = vec![Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..3 {
+        let (client, _, at) = world.session("alice", &password).await;
+        clients[at].push(client);
+    }
+    // The first of bob's opens a window, wherever that is.
+    works(&mut world.balancer.logged_in(&with_code).await).await;
+
+    let dying = world.replicas.programs.remove(0);
+    let [second, third] = &world.replicas.programs[..] else {
+        panic!()
+    };
+    let lost = clients.remove(0);
+    assert!(!lost.is_empty(), "the balancer spared a replica");
+    dying.signal("KILL");
+    for mut client in lost {
+        assert_eq!(rest(&mut client).await, "");
+    }
+    // At once, through whichever is left, with whatever was valid before.
+    for _ in 0..3 {
+        works(&mut world.balancer.logged_in(&format!("bob {of_bob}")).await).await;
+        works(&mut world.balancer.logged_in(&with_code).await).await;
+        works(&mut world.balancer.logged_in(&format!("alice {password}")).await).await;
+    }
+    for client in clients.iter_mut().flatten() {
+        works(client).await;
+    }
+    let left: Vec<(&str, &Program)> = [second, third]
+        .into_iter()
+        .zip(&clients)
+        .flat_map(|(program, clients)| clients.iter().map(move |_| ("alice", program)))
+        .collect();
+    is_listed(&world.replicas.places[1], &left).await;
+}
