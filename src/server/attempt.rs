@@ -165,11 +165,10 @@ impl<'a> Attempt<'a> {
             pending,
             lease,
             groups,
-            monitored: _,
             elsewhere,
+            ..
         } = verified;
-        let user = authenticated.user().clone();
-        let account = authenticated.account().clone();
+        let (user, account) = (authenticated.user().clone(), authenticated.account().clone());
         let ip = self.conversation.facts.addr.ip();
         let permit = shared.limits.sessions.open(&user, ip, elsewhere)?;
         let backend = self.route(&account)?;
