@@ -41,13 +41,13 @@ async fn backend() -> Server {
     Server::start(mail).await.unwrap()
 }
 
-/// One line of each thread's status.
+/// One line of each thread's status. A thread may end while they are looked at.
 fn of_each_thread(program: &Program, key: &str) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap();
-    let found = threads.map(|thread| {
-        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+    let found = threads.filter_map(|thread| {
+        let status = fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(key));
-        line.unwrap().trim().to_owned()
+        Some(line.unwrap().trim().to_owned())
     });
     found.collect()
 }
