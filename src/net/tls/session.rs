@@ -160,6 +160,10 @@ impl Session {
     /// Reads from the socket once and opens what is complete: into `buf` as far as it goes, then into `plain`. Whatever is wrong
     /// behind data is kept in `failed`.
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.broken {
+            // The engine must not see another byte: it may panic on them.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let result = SCRATCH.with_borrow_mut(|scratch| {
             let before = self.incomplete.len();
             let room = self.meter.room(buf.remaining().saturating_sub(before))?;
@@ -523,6 +527,11 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         let error = theirs.read(&mut got).await.unwrap_err();
         assert!(error.to_string().contains("BadRecordMac"), "{error}");
+        // Whoever reads on, to close in an orderly way, does not wake the engine again.
+        let tcp = &mut theirs.get_mut().0;
+        tcp.write_all(&[23, 3, 3, 0, 1, 0]).await.unwrap();
+        let error = ours.read(&mut got).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     }
 
     #[tokio::test]

@@ -186,9 +186,14 @@ fn read<T>(
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     connection.prepare_cached("BEGIN")?.execute([])?;
-    let answer = work(connection);
-    let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    connection.prepare_cached(end)?.execute([])?;
+    let answer = work(connection).and_then(|answer| {
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(answer)
+    });
+    if answer.is_err() && !connection.is_autocommit() {
+        // Whatever went wrong, the next question begins anew; if this fails, the next one says so.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
     answer
 }
 

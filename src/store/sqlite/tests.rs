@@ -72,6 +72,37 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(5), what).await.unwrap()
 }
 
+/// A question that fails, even one after which SQLite has ended the transaction by itself, leaves nothing to the next.
+#[test]
+fn a_read_that_fails_leaves_no_transaction_behind() {
+    let connection = Connection::open_in_memory().unwrap();
+    let wrong = |db: &Connection| db.query_row("SELECT nothing", [], |row| row.get::<_, i64>(0));
+    let ended = |db: &Connection| {
+        db.execute_batch("ROLLBACK")?;
+        wrong(db)
+    };
+    for _ in 0..2 {
+        assert!(
+            super::read(&connection, wrong)
+                .unwrap_err()
+                .to_string()
+                .contains("nothing")
+        );
+        assert!(
+            super::read(&connection, ended)
+                .unwrap_err()
+                .to_string()
+                .contains("nothing")
+        );
+        assert!(super::read(&connection, |db| db.execute_batch("ROLLBACK")).is_err());
+        assert_eq!(
+            super::read(&connection, |db| db
+                .query_row("SELECT 7", [], |row| row.get::<_, i64>(0))),
+            Ok(7)
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_file_and_its_companions_are_private_from_the_start() {
     let (folder, path) = place();
