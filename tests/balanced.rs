@@ -27,7 +27,6 @@ use support::replicas::ENDED;
 use support::replicas::MAIL_PASSWORD;
 use support::replicas::Replicas;
 use support::replicas::backend;
-use support::replicas::enrol;
 use support::replicas::has_balancer;
 use support::replicas::is_listed;
 use support::replicas::named;
@@ -101,7 +100,7 @@ async fn one_code_enters_once_though_fifty_connections_race_through_three_replic
         return;
     };
     let place = &world.replicas.places[0];
-    let secret = enrol(place, "bob").await;
+    let secret = place.one_time_codes("bob", MAIL_PASSWORD).await;
     // Who has logged in from here before is not held up by what strangers try.
     let (_, password) = place.app_password("bob", MAIL_PASSWORD).await;
     drop(world.balancer.logged_in(&format!("bob {password}")).await);
@@ -203,7 +202,9 @@ async fn a_replica_that_is_killed_takes_nothing_with_it_but_its_sessions() {
         .app_password("alice", MAIL_PASSWORD)
         .await;
     let (_, of_bob) = world.replicas.places[0].app_password("bob", MAIL_PASSWORD).await;
-    let secret = enrol(&world.replicas.places[0], "bob").await;
+    let secret = world.replicas.places[0]
+        .one_time_codes("bob", MAIL_PASSWORD)
+        .await;
     let code = totp::code_at(&secret, clock::unix()).unwrap();
     let with_code = format!("bob \"{MAIL_PASSWORD};{code}\"");
     let mut clients: Vec<Vec<TlsClient>> = vec![Vec::new(), Vec::new(), Vec::new()];

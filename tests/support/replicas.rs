@@ -10,18 +10,11 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 
-use imapwarden::auth::accounts::Accounts;
-use imapwarden::auth::totp;
-use imapwarden::server::clock;
-use imapwarden::types::Secret;
-use imapwarden::types::UnixTime;
-use imapwarden::types::UserName;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-use super::base32;
 use super::client::Client;
 use super::client::TlsClient;
 use super::client::start_tls;
@@ -213,21 +206,6 @@ pub async fn try_login(program: &Program, arguments: &str) -> String {
     let mut client = program.connect().await;
     let answer = client.command("l", &format!("LOGIN {arguments}")).await.unwrap();
     answer.last().unwrap().clone()
-}
-
-/// A user with one-time codes; the secret.
-pub async fn enrol(place: &Place, name: &str) -> Secret {
-    let user = UserName::parse(name.as_bytes()).unwrap();
-    place.app_password(name, MAIL_PASSWORD).await;
-    let (store, keys) = place.open().await;
-    let accounts = Accounts::new(&*store, &keys);
-    let begun = accounts.begin_totp(&user, "test", clock::unix()).await.unwrap();
-    let secret = base32::decode(std::str::from_utf8(begun.typed.expose()).unwrap());
-    // The code of the step before: the present one stays unused.
-    let code = totp::code_at(&secret, UnixTime(clock::unix().0 - 30)).unwrap();
-    let code = Secret::from(code.as_str());
-    accounts.confirm_totp(&user, &code, clock::unix()).await.unwrap();
-    secret
 }
 
 /// What `session list` says, run beside a replica.
