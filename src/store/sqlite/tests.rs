@@ -83,20 +83,20 @@ fn a_read_that_fails_leaves_no_transaction_behind() {
     };
     for _ in 0..2 {
         assert!(
-            super::read(&connection, wrong)
+            read(&connection, wrong)
                 .unwrap_err()
                 .to_string()
                 .contains("nothing")
         );
         assert!(
-            super::read(&connection, ended)
+            read(&connection, ended)
                 .unwrap_err()
                 .to_string()
                 .contains("nothing")
         );
-        assert!(super::read(&connection, |db| db.execute_batch("ROLLBACK")).is_err());
+        assert!(read(&connection, |db| db.execute_batch("ROLLBACK")).is_err());
         assert_eq!(
-            super::read(&connection, |db| db
+            read(&connection, |db| db
                 .query_row("SELECT 7", [], |row| row.get::<_, i64>(0))),
             Ok(7)
         );
