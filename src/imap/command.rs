@@ -34,6 +34,8 @@ pub struct Command<'a> {
     pub awaits: Option<Awaited>,
     /// Parentheses open at the end of the input.
     pub depth: usize,
+    /// How deep parentheses nest in it.
+    pub deepest: usize,
     /// Where the verb's first word stands in the command's bytes.
     pub word: Range<usize>,
     /// All that is behind the tag.
@@ -85,7 +87,11 @@ impl<'a> Command<'a> {
     pub fn read(bytes: &'a [u8], extra: &ExtraVerbs) -> Result<Self, CommandError> {
         let tag = tag_of(bytes).ok_or(CommandError::Tag)?;
         let behind = bytes.get(tag.len()..).unwrap_or_default();
-        let Lexed { tokens, depth } = tokens(behind, 0)?;
+        let Lexed {
+            tokens,
+            depth,
+            deepest,
+        } = tokens(behind, 0)?;
         let (verb, arguments) = verb_of(&tokens, extra)?;
         // What a server says to a DONE that came too late must be no answer to a command.
         if tag.eq_ignore_ascii_case(b"DONE") {
@@ -98,6 +104,7 @@ impl<'a> Command<'a> {
             destination: None,
             awaits: None,
             depth,
+            deepest,
             word: word_behind(tag, behind, &tokens),
             tokens: Vec::new(),
             verb_tokens: tokens.len() - arguments.len(),
@@ -231,7 +238,7 @@ impl<'a> Command<'a> {
 /// # Errors
 /// Says why the rest of the command cannot be passed on.
 pub fn read_tail(bytes: &[u8], depth: usize) -> Result<(Option<Announcement>, usize), CommandError> {
-    let Lexed { tokens, depth } = tokens(bytes, depth)?;
+    let Lexed { tokens, depth, .. } = tokens(bytes, depth)?;
     match tokens.last() {
         Some(Token::Announced(announcement)) => Ok((Some(*announcement), depth)),
         _ => Ok((None, depth)),
@@ -269,8 +276,7 @@ fn verb_of<'t, 'a>(
     match tokens {
         [] => Err(CommandError::NoVerb),
         [Token::Word(uid), Token::Word(word), rest @ ..] if uid.eq_ignore_ascii_case(b"UID") => {
-            let joined = [b"UID ".as_slice(), word].concat();
-            let verb = Verb::find(&joined).ok_or(CommandError::UnknownVerb)?;
+            let verb = Verb::find_uid(word).ok_or(CommandError::UnknownVerb)?;
             Ok((verb, rest))
         }
         [Token::Word(word), rest @ ..] => match Verb::find(word) {

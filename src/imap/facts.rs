@@ -1,12 +1,13 @@
 //! What a command is about, beyond its verb and mailboxes: the set, what a FETCH asks for, what a STORE changes, what a SEARCH
 //! looks for. Everything that rules are told of a command's arguments comes from here.
 //!
-//! It reads the very bytes that are judged and sent, once, in time and room that their length bounds. It decides nothing.
+//! It reads the very tokens of the command that is judged and sent, in time and room that their number bounds. It decides
+//! nothing.
 
 use crate::imap::date::date_time;
 use crate::imap::fetch::Fetch;
-use crate::imap::lexer::Lexer;
 use crate::imap::lexer::Token;
+use crate::imap::lexer::tokens;
 use crate::imap::search::Form;
 use crate::imap::search::Search;
 use crate::imap::set::Numbers;
@@ -39,15 +40,13 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Reads a command that `Command::read` has taken, whole or up to the literal that is its message.
+    /// Reads the arguments of a command that `Command::read` has taken, whole or up to the literal that is its message;
+    /// `depth` is how deep its parentheses nest.
     #[must_use]
-    pub fn read(verb: Verb, bytes: &'a [u8]) -> Self {
-        let mut facts = Self::measured(bytes);
-        let mut arguments = Tokens(Lexer::new(bytes));
-        let words_before = if verb.as_str().starts_with("UID ") { 3 } else { 2 };
-        for _ in 0..words_before {
-            arguments.next();
-        }
+    pub fn read(verb: Verb, arguments: &[Token<'a>], depth: usize) -> Self {
+        let mut facts = Self::measured(arguments);
+        facts.depth = depth;
+        let mut arguments = arguments.iter().copied();
         if let Some(form) = search_form(verb) {
             facts.search = Some(Search::read(form, arguments));
             return facts;
@@ -72,12 +71,10 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// Literals and nesting, which every command can have.
-    fn measured(bytes: &[u8]) -> Self {
+    /// Literals, which every command can have.
+    fn measured(arguments: &[Token<'_>]) -> Self {
         let mut facts = Self::default();
-        let mut tokens = Tokens(Lexer::new(bytes));
-        while let Some(token) = tokens.next() {
-            facts.depth = facts.depth.max(tokens.0.depth());
+        for token in arguments {
             let size = match token {
                 Token::Literal(text) => u64::try_from(text.len()).unwrap_or(u64::MAX),
                 Token::Announced(announcement) => u64::from(announcement.size),
@@ -91,11 +88,10 @@ impl<'a> Facts<'a> {
 }
 
 /// The date of the message that is announced next, where one is given: between its flags and its announcement, in what an
-/// APPEND says behind its mailbox, or behind another message (RFC 3502).
+/// APPEND says behind its mailbox, or behind another message (RFC 3502). `depth` parentheses are open before it.
 #[must_use]
-pub fn date_behind(bytes: &[u8]) -> Option<i64> {
-    let behind: Vec<Token<'_>> = Tokens(Lexer::new(bytes)).collect();
-    dated(&behind)
+pub fn date_behind(bytes: &[u8], depth: usize) -> Option<i64> {
+    dated(&tokens(bytes, depth).ok()?.tokens)
 }
 
 fn dated(behind: &[Token<'_>]) -> Option<i64> {
@@ -104,17 +100,6 @@ fn dated(behind: &[Token<'_>]) -> Option<i64> {
         Token::Quoted(text) => date_time(text),
         _ => None,
     })
-}
-
-/// The tokens one after the other, up to the first mistake: a command with one has been refused before.
-struct Tokens<'a>(Lexer<'a>);
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        self.0.next_token().ok().flatten()
-    }
 }
 
 fn search_form(verb: Verb) -> Option<Form> {
@@ -154,7 +139,7 @@ mod tests {
 
     fn facts(line: &str) -> Facts<'_> {
         let command = Command::read(line.as_bytes(), &[]).unwrap();
-        Facts::read(command.verb, line.as_bytes())
+        Facts::read(command.verb, command.arguments(), command.deepest)
     }
 
     #[test]
@@ -173,10 +158,14 @@ mod tests {
             None
         );
         assert_eq!(
-            date_behind(b" (\\Seen) \"01-Jan-1970 00:01:00 +0000\" {9}\r\n"),
+            date_behind(b" (\\Seen) \"01-Jan-1970 00:01:00 +0000\" {9}\r\n", 0),
             Some(60)
         );
-        assert_eq!(date_behind(b" {9}\r\n"), None);
+        assert_eq!(
+            date_behind(b") \"01-Jan-1970 00:01:00 +0000\" {9}\r\n", 1),
+            Some(60)
+        );
+        assert_eq!(date_behind(b" {9}\r\n", 0), None);
     }
 
     #[test]
@@ -261,7 +250,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>, verb in 0..Verb::ALL.len()) {
-            let facts = Facts::read(Verb::ALL[verb], &bytes);
+            let Ok(lexed) = tokens(&bytes, 0) else { return Ok(()) };
+            let facts = Facts::read(Verb::ALL[verb], &lexed.tokens, lexed.deepest);
             if let Some(set) = facts.set {
                 let _ = set.extent(Mailbox::default());
             }
@@ -270,8 +260,9 @@ mod tests {
         #[test]
         fn no_command_makes_it_panic(text in "a (UID )?(FETCH|STORE|SEARCH|SORT|THREAD|COPY|APPEND|ESEARCH) [ -~\u{80}-\u{ff}]{0,80}") {
             let line = format!("{text}\r\n");
+            let Ok(lexed) = tokens(line.as_bytes(), 0) else { return Ok(()) };
             for verb in Verb::ALL {
-                let _ = Facts::read(*verb, line.as_bytes());
+                let _ = Facts::read(*verb, &lexed.tokens, lexed.deepest);
             }
         }
     }

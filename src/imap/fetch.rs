@@ -97,7 +97,11 @@ impl Fetch {
         if item.eq_ignore_ascii_case(b"BINARY.SIZE") {
             return;
         }
-        let peeks = item.to_ascii_uppercase().ends_with(b".PEEK");
+        let peeks = item
+            .len()
+            .checked_sub(b".PEEK".len())
+            .and_then(|at| item.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(b".PEEK"));
         self.take_contents(section, !peeks);
     }
 
@@ -108,8 +112,10 @@ impl Fetch {
             .iter()
             .position(|byte| !byte.is_ascii_digit() && *byte != b'.');
         let (numbers, name) = section.split_at(name_at.unwrap_or(section.len()));
-        let name = name.to_ascii_uppercase();
-        if name.starts_with(b"HEADER") || name == b"MIME" {
+        let is_header = name
+            .get(..b"HEADER".len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"HEADER"));
+        if is_header || name.eq_ignore_ascii_case(b"MIME") {
             self.headers = true;
             return;
         }

@@ -11,6 +11,9 @@ use crate::imap::literal::announcement_of;
 /// Deepest nesting of parentheses. Thunderbird's longest filters stay below 20; old servers recurse.
 const MAX_DEPTH: usize = 32;
 
+/// Tokens for which room is made at first.
+const USUAL_TOKENS: usize = 16;
+
 /// One token of a command, borrowed from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token<'a> {
@@ -57,21 +60,27 @@ pub enum LexError {
 /// Says what no reading can make sense of. `depth` is how many parentheses stand open before the bytes: not 0 only behind
 /// a literal that was streamed.
 pub fn tokens(bytes: &[u8], depth: usize) -> Result<Lexed<'_>, LexError> {
-    let mut lexer = Lexer { rest: bytes, depth };
-    let mut tokens = Vec::new();
+    let mut lexer = Lexer::within(bytes, depth);
+    // Most commands have no more.
+    let mut tokens = Vec::with_capacity(USUAL_TOKENS);
     while let Some(token) = lexer.next_token()? {
         tokens.push(token);
         if matches!(token, Token::Announced(_)) {
             return Ok(Lexed {
                 tokens,
                 depth: lexer.depth,
+                deepest: lexer.deepest,
             });
         }
     }
     if lexer.depth > 0 {
         return Err(LexError::Unbalanced);
     }
-    Ok(Lexed { tokens, depth: 0 })
+    Ok(Lexed {
+        tokens,
+        depth: 0,
+        deepest: lexer.deepest,
+    })
 }
 
 /// Tokens, and how many parentheses are open behind the last.
@@ -81,20 +90,29 @@ pub struct Lexed<'a> {
     pub tokens: Vec<Token<'a>>,
     /// 0 for a complete command.
     pub depth: usize,
+    /// How deep they nest.
+    pub deepest: usize,
 }
 
 /// Cuts off one token after the other.
 pub(super) struct Lexer<'a> {
     rest: &'a [u8],
     depth: usize,
+    deepest: usize,
 }
 
 impl<'a> Lexer<'a> {
     /// Begins outside all parentheses.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self::within(bytes, 0)
+    }
+
+    /// Begins where so many parentheses are open.
+    fn within(bytes: &'a [u8], depth: usize) -> Self {
         Self {
             rest: bytes,
-            depth: 0,
+            depth,
+            deepest: depth,
         }
     }
 
@@ -119,6 +137,7 @@ impl<'a> Lexer<'a> {
                 if self.depth > MAX_DEPTH {
                     return Err(LexError::TooDeep);
                 }
+                self.deepest = self.deepest.max(self.depth);
                 Ok(Some(self.single(Token::Open)))
             }
             b')' => {

@@ -3,6 +3,9 @@
 //! A verb that is not here is answered BAD and never forwarded, unless the operator lists it. The shapes say where a mailbox
 //! name stands and where a literal may stand; they do not repeat the whole grammar, which is the backend's to judge.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// One position in a command's arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -72,13 +75,34 @@ macro_rules! verbs {
             /// Finds a verb by its word, whatever the case.
             #[must_use]
             pub fn find(word: &[u8]) -> Option<Self> {
-                Self::ALL
-                    .iter()
-                    .copied()
-                    .find(|verb| *verb != Self::Extra && word.eq_ignore_ascii_case(verb.as_str().as_bytes()))
+                by_word(b"", word)
+            }
+
+            /// Finds the verb that `UID` makes with a word.
+            #[must_use]
+            pub fn find_uid(word: &[u8]) -> Option<Self> {
+                by_word(b"UID ", word)
             }
         }
     };
+}
+
+/// No verb is longer, `UID` included.
+const LONGEST: usize = 16;
+
+/// A verb by its words, in upper case.
+fn by_word(before: &[u8], word: &[u8]) -> Option<Verb> {
+    static VERBS: LazyLock<HashMap<&[u8], Verb>> = LazyLock::new(|| {
+        let known = Verb::ALL.iter().filter(|verb| **verb != Verb::Extra);
+        known.map(|verb| (verb.as_str().as_bytes(), *verb)).collect()
+    });
+    let mut room = [0; LONGEST];
+    let words = room.get_mut(..before.len() + word.len())?;
+    let (first, last) = words.split_at_mut_checked(before.len())?;
+    first.copy_from_slice(before);
+    last.copy_from_slice(word);
+    words.make_ascii_uppercase();
+    VERBS.get(&*words).copied()
 }
 
 const AGAIN: Kind = Kind::Refused("Already logged in");
@@ -178,6 +202,12 @@ mod tests {
         assert_eq!(Verb::find(b"SELECTX"), None);
         assert_eq!(Verb::find(b"extra"), None);
         assert_eq!(Verb::find(b""), None);
+        assert_eq!(Verb::find_uid(b"fetch"), Some(Verb::UidFetch));
+        assert_eq!(Verb::find_uid(b"select"), None);
+        assert_eq!(Verb::find(&[b'A'; 100]), None);
+        for verb in Verb::ALL.iter().filter(|verb| **verb != Verb::Extra) {
+            assert_eq!(Verb::find(verb.as_str().as_bytes()), Some(*verb));
+        }
     }
 
     #[test]

@@ -160,8 +160,8 @@ impl Engine {
     /// The rules whose conditions hold.
     fn holding<'e>(&'e self, facts: &'e dyn Lookup) -> impl Iterator<Item = &'e Ready> {
         let candidates = self.index.candidates(facts).iter();
-        let ready = candidates.filter_map(|at| self.rules.get(usize::from(*at)));
-        ready.filter(|ready| ready.rule.when.as_ref().is_none_or(|when| when.holds(facts)))
+        let holding = candidates.filter_map(|candidate| candidate.holding(facts));
+        holding.filter_map(|at| self.rules.get(at))
     }
 
     /// Counts for a rule whose condition holds; `None` where nothing follows.
@@ -407,6 +407,7 @@ mod tests {
     use crate::policy::expression::Expression;
     use crate::policy::facts::Measure;
     use crate::policy::facts::Record;
+    use crate::policy::index::Candidate;
     use crate::policy::rules::Action;
     use crate::policy::rules::tests::rule;
 
@@ -739,13 +740,17 @@ mod tests {
         ];
         let index = Index::new(rules.iter());
         let candidates = |verb: &str| {
+            let moment = facts(Event::Command, &[(Fact::CommandVerb, verb)]);
             index
-                .candidates(&facts(Event::Command, &[(Fact::CommandVerb, verb)]))
-                .to_vec()
+                .candidates(&moment)
+                .iter()
+                .map(Candidate::number)
+                .collect::<Vec<_>>()
         };
         assert_eq!(candidates("FETCH"), [0, 1, 2]);
         assert_eq!(candidates("STORE"), [1, 2]);
         assert_eq!(candidates("NOOP"), [2]);
-        assert_eq!(index.candidates(&facts(Event::Login, &[])), [3]);
+        let login = facts(Event::Login, &[]);
+        assert_eq!(index.candidates(&login).first().map(Candidate::number), Some(3));
     }
 }

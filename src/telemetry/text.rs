@@ -13,6 +13,14 @@ const CUT: &str = "…";
 /// shown can be mistaken for an escape.
 #[must_use]
 pub fn clean(bytes: &[u8]) -> String {
+    // Nearly all of it is as it should be, and becomes text in one piece.
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+    if bytes.len() + CUT.len() <= MAX_LEN
+        && bytes.iter().all(is_plain)
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return text.to_owned();
+    }
     let mut shown = String::new();
     // Four times the limit is more than can be shown: an escape is at most as long as a few bytes' worth of text.
     let head = bytes.get(..MAX_LEN * 4).unwrap_or(bytes);

@@ -56,7 +56,7 @@ impl Gate {
     ) -> Result<Heard, StoreError> {
         let (user, from) = (&credentials.user, Prefix::of(source.ip));
         let Some(but_of) = source.replica else {
-            let is_known = self.knows_source(user, from, now).await?;
+            let is_known = self.knows_source_still(user, from, now).await?;
             return Ok(Heard {
                 is_known,
                 ..Heard::default()
@@ -83,6 +83,25 @@ impl Gate {
             prefix,
             site,
         })
+    }
+
+    /// As [`Gate::knows_source`], which need not be asked again for some minutes once it has said yes.
+    async fn knows_source_still(
+        &self,
+        user: &UserName,
+        from: Prefix,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        // Read before the store is asked: what changes meanwhile must not be missed.
+        let version = *self.store.changes().borrow();
+        if self.recent.knows(user, from, version, now) {
+            return Ok(true);
+        }
+        let is_known = self.knows_source(user, from, now).await?;
+        if is_known {
+            self.recent.remember(user, from, version, now);
+        }
+        Ok(is_known)
     }
 
     /// Tells of a failure: it counts for `step`, and nothing counts for longer than `most`. Nobody waits for it.

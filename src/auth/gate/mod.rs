@@ -14,6 +14,7 @@
 mod by_app_password;
 mod by_password;
 mod counted;
+mod recent;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use thiserror::Error;
 
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
+use crate::auth::gate::recent::Recent;
 use crate::auth::keys::KeyError;
 use crate::auth::keys::Keys;
 use crate::auth::lease::Lease;
@@ -162,6 +164,7 @@ pub struct Gate {
     policy: Policy,
     /// A sealed one-time secret of nobody, checked where there is none to check.
     decoy: (UserName, Vec<u8>),
+    recent: Arc<Recent>,
 }
 
 /// One attempt, as the steps below see it.
@@ -199,6 +202,7 @@ impl Gate {
             options,
             policy,
             decoy: (nobody, decoy),
+            recent: Arc::default(),
         })
     }
 
@@ -211,6 +215,7 @@ impl Gate {
             options,
             policy,
             decoy: self.decoy.clone(),
+            recent: Arc::clone(&self.recent),
         }
     }
 

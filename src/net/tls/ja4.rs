@@ -4,7 +4,6 @@
 //! A pure function of bytes that anybody may send: it looks at nothing beyond them, and holds nothing larger than them.
 
 use std::fmt;
-use std::fmt::Write;
 
 use aws_lc_rs::digest;
 use rustls::pki_types::DnsName;
@@ -73,10 +72,18 @@ pub(super) struct Examined {
 pub(super) fn examine(client_hello: &[u8]) -> Option<Examined> {
     let message = message_in(client_hello)?;
     let hello = Hello::read(&message)?;
+    let ciphers = hash(&sorted(hello.ciphers.clone()));
+    let text = hello.fingerprint(&ciphers, &[]);
+    let resumes = hello.extensions.iter().any(|kind| OF_RESUMPTION.contains(kind));
+    let stable = if resumes {
+        hello.fingerprint(&ciphers, &OF_RESUMPTION)
+    } else {
+        text.clone()
+    };
     Some(Examined {
         ja4: Ja4 {
-            text: hello.fingerprint(&[]).into(),
-            stable: hello.fingerprint(&OF_RESUMPTION).into(),
+            text: text.into(),
+            stable: stable.into(),
         },
         server_name: hello
             .server_name
@@ -185,7 +192,8 @@ impl<'a> Hello<'a> {
         Some(())
     }
 
-    fn fingerprint(&self, without: &[u16]) -> String {
+    /// `ciphers` is the hash of those.
+    fn fingerprint(&self, ciphers: &str, without: &[u16]) -> String {
         let extensions: Vec<u16> = self
             .extensions
             .iter()
@@ -207,12 +215,11 @@ impl<'a> Hello<'a> {
             list.push_str(&listed(&self.signatures));
         }
         format!(
-            "t{}{named}{:02}{:02}{}_{}_{}",
+            "t{}{named}{:02}{:02}{}_{ciphers}_{}",
             version_name(self.version),
             self.ciphers.len().min(99),
             extensions.len().min(99),
             ends_of(self.alpn),
-            hash(&sorted(self.ciphers.clone())),
             hash(&list),
         )
     }
@@ -253,8 +260,8 @@ fn listed(numbers: &[u16]) -> String {
         if !text.is_empty() {
             text.push(',');
         }
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{number:04x}");
+        let digit = |shift: u16| char::from_digit(u32::from(number >> shift & 0xf), 16);
+        text.extend([12, 8, 4, 0].into_iter().filter_map(digit));
     }
     text
 }

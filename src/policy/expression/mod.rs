@@ -9,6 +9,7 @@ mod compile;
 mod convert;
 mod error;
 mod eval;
+mod known;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -51,6 +52,17 @@ pub struct Expression {
     root: Arc<Truth>,
 }
 
+/// What becomes of a condition when one of its facts is known.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// It holds.
+    Always,
+    /// It does not hold.
+    Never,
+    /// It holds where this does.
+    Where(Expression),
+}
+
 /// Two conditions are the same where their texts are.
 impl PartialEq for Expression {
     fn eq(&self, other: &Self) -> bool {
@@ -66,7 +78,7 @@ impl Expression {
     pub fn compile(text: &str, on: Event) -> Result<Self, ExpressionError> {
         Ok(Self {
             text: text.into(),
-            root: Arc::new(compile::compile(text, on)?),
+            root: Arc::new(compile::compile(text, on)?.in_order()),
         })
     }
 
@@ -94,6 +106,25 @@ impl Expression {
         let mut found = BTreeSet::new();
         self.root.uses(&mut found);
         found
+    }
+
+    /// The texts that the condition compares a fact with.
+    pub(super) fn compared(&self, fact: Fact) -> Vec<&str> {
+        let mut found = Vec::new();
+        self.root.compared(fact, &mut found);
+        found
+    }
+
+    /// The same condition for moments in which a fact is a text, known beforehand.
+    pub(super) fn knowing(&self, fact: Fact, text: &str) -> Known {
+        match self.root.knowing(fact, text) {
+            Truth::Const(true) => Known::Always,
+            Truth::Const(false) => Known::Never,
+            root => Known::Where(Self {
+                text: Arc::clone(&self.text),
+                root: Arc::new(root),
+            }),
+        }
     }
 
     /// The texts outside of which a fact cannot be for the condition to hold, where it says so at its top.

@@ -257,7 +257,7 @@ fn the_verbs_outside_of_which_a_rule_cannot_match_are_known() {
     assert_eq!(verbs("command.verb in [\"A\", \"B\"]"), some("A B"));
     assert_eq!(
         verbs("(command.verb == \"A\" && command.uid) || command.verb == \"B\""),
-        some("A B")
+        some("B A")
     );
     assert_eq!(verbs("command.verb == \"A\" || command.uid"), None);
     assert_eq!(verbs("command.verb != \"A\""), None);

@@ -6,7 +6,7 @@ use crate::policy::facts::Fact;
 use crate::types::Networks;
 
 /// Something true or false.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Truth {
     Const(bool),
     Fact(Fact),
@@ -40,7 +40,7 @@ pub(super) enum Order {
 }
 
 /// A whole number. Arithmetic stops at the ends of 64 bits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Number {
     Const(i64),
     Fact(Fact),
@@ -56,7 +56,7 @@ pub(super) enum Number {
 }
 
 /// A text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Text {
     Const(Box<str>),
     Fact(Fact),

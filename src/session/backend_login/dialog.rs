@@ -133,7 +133,11 @@ impl Dialog {
                 let reply = Reply {
                     capabilities: code.and_then(answer::capabilities_in),
                     is_trouble: answer::is_trouble(code),
-                    text: self.text(text),
+                    text: match status {
+                        // Nobody shows it.
+                        Status::Ok => PeerText::default(),
+                        Status::No | Status::Bad => self.text(text),
+                    },
                 };
                 Ok(Event::Answer(status, reply))
             }

@@ -14,7 +14,7 @@ const PIECE: usize = 4;
 
 /// What a backend said, made safe for a log: printable ASCII, at most 160 bytes, and nothing at all where it repeats a
 /// secret or a piece of one. Some servers echo the command that they reject, password included, shortened or in capitals.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerText(Box<str>);
 
 impl PeerText {

@@ -11,8 +11,7 @@ use crate::imap::terms::Category;
 use crate::imap::verb::Verb;
 use crate::policy::facts;
 use crate::session::inspect::Deed;
-use crate::session::inspect::role::is_shared;
-use crate::session::inspect::role::role_of;
+use crate::session::inspect::role::Named;
 
 /// Most flags of a message that are looked at.
 const MAX_FLAGS: usize = 64;
@@ -21,8 +20,8 @@ const MAX_FLAGS: usize = 64;
 pub(super) struct Read<'a> {
     verb: &'static str,
     uid: bool,
-    mailbox: Option<&'a str>,
-    destination: Option<&'a str>,
+    mailbox: Option<Named<'a>>,
+    destination: Option<Named<'a>>,
     pattern: Option<String>,
     facts: Facts<'a>,
     extent: Option<Extent>,
@@ -37,19 +36,17 @@ impl<'a> Read<'a> {
     pub(super) fn of(
         command: &'a Command<'a>,
         bytes: &'a [u8],
-        selected: Option<&'a str>,
+        selected: Option<Named<'a>>,
         of: Mailbox,
     ) -> Self {
         let (verb, uid) = word_of(command.verb);
-        let facts = Facts::read(command.verb, bytes);
-        let named = command.mailbox.as_ref().map(MailboxName::as_str);
+        let facts = Facts::read(command.verb, command.arguments(), command.deepest);
+        let look = |name: &'a MailboxName| Named::new(name.as_str());
+        let named = command.mailbox.as_ref().map(look);
         let (mailbox, destination) = match command.verb {
             // They work on the selected mailbox; the one that they name is where they lead.
             Verb::Copy | Verb::UidCopy | Verb::Move | Verb::UidMove => (selected, named),
-            _ => (
-                named.or(selected),
-                command.destination.as_ref().map(MailboxName::as_str),
-            ),
+            _ => (named.or(selected), command.destination.as_ref().map(look)),
         };
         let searched = facts.search.iter().flat_map(|search| search.categories.iter());
         Self {
@@ -85,11 +82,11 @@ impl<'a> Read<'a> {
         facts::Command {
             verb: self.verb,
             uid: self.uid,
-            mailbox: self.mailbox,
-            mailbox_role: self.mailbox.and_then(role_of),
-            mailbox_is_shared: self.mailbox.is_some_and(is_shared),
-            destination: self.destination,
-            destination_role: self.destination.and_then(role_of),
+            mailbox: self.mailbox.map(|named| named.name),
+            mailbox_role: self.mailbox.and_then(|named| named.role),
+            mailbox_is_shared: self.mailbox.is_some_and(|named| named.is_shared),
+            destination: self.destination.map(|named| named.name),
+            destination_role: self.destination.and_then(|named| named.role),
             pattern: self.pattern.as_deref(),
             set_size: self.messages(),
             set_is_all: self.extent.is_some_and(|extent| extent.is_all),
@@ -128,11 +125,15 @@ impl<'a> Read<'a> {
                 Deed::Deleted(messages)
             }
             "MOVE" => Deed::Moved(messages),
-            "DELETE" => self.mailbox.map_or(Deed::None, |name| Deed::Dropped(name.into())),
+            "DELETE" => self
+                .mailbox
+                .map_or(Deed::None, |named| Deed::Dropped(named.name.into())),
             "APPEND" | "REPLACE" => Deed::Appended {
                 messages: 1,
                 size: self.facts.literal_bytes,
-                mailbox: self.mailbox.map(|name| MailboxName::from_wire(name.as_bytes())),
+                mailbox: self
+                    .mailbox
+                    .map(|named| MailboxName::from_wire(named.name.as_bytes())),
                 dated: self.facts.dated,
             },
             _ => Deed::None,
@@ -184,7 +185,7 @@ mod tests {
             uid_next: Some(101),
             arrived: 0,
         };
-        let read = Read::of(&command, &bytes, Some("INBOX"), of);
+        let read = Read::of(&command, &bytes, Some(Named::new("INBOX")), of);
         ask(&read.facts(), &read.deed())
     }
 

@@ -4,8 +4,7 @@ use crate::imap::command::Command;
 use crate::imap::set::Mailbox;
 use crate::policy::facts;
 use crate::session::inspect::command::Read;
-use crate::session::inspect::role::is_shared;
-use crate::session::inspect::role::role_of;
+use crate::session::inspect::role::Named;
 
 /// Asks something of the facts of a command, outside of any session; `selected` is the mailbox that is open, `of` what is
 /// known of it. For explaining.
@@ -15,11 +14,12 @@ pub fn ask_about<R>(
     (selected, of): (Option<&str>, Mailbox),
     ask: impl FnOnce(&facts::Command<'_>) -> R,
 ) -> R {
-    ask(&Read::of(command, bytes, selected, of).facts())
+    ask(&Read::of(command, bytes, selected.map(Named::new), of).facts())
 }
 
 /// What a mailbox is for by its name, and whether it is another user's or shared. For explaining.
 #[must_use]
 pub fn nature_of(mailbox: &str) -> (Option<&'static str>, bool) {
-    (role_of(mailbox), is_shared(mailbox))
+    let Named { role, is_shared, .. } = Named::new(mailbox);
+    (role, is_shared)
 }

@@ -5,6 +5,7 @@
 
 mod brake;
 mod command;
+mod deeds;
 mod explained;
 mod hold;
 mod identity;
@@ -28,7 +29,6 @@ use crate::policy::decision::Effect;
 use crate::policy::engine::Engine;
 use crate::policy::engine::SessionCounters;
 use crate::policy::facts;
-use crate::policy::facts::Appended;
 use crate::policy::facts::Client;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fetched;
@@ -37,7 +37,7 @@ use crate::policy::facts::Source;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::hold::Holds;
-use crate::session::inspect::role::role_of;
+use crate::session::inspect::role::Place;
 use crate::session::inspect::stats::Stats;
 use crate::session::inspect::words::Moment;
 use crate::session::relay::profile;
@@ -52,9 +52,6 @@ pub(in crate::session) use words::Deed;
 pub use words::Ledger;
 pub(in crate::session) use words::Objection;
 pub use words::Parties;
-
-/// Most messages of one command that are judged one by one when they are in.
-const MAX_JUDGED: u32 = 10_000;
 
 /// The rules in force; a reload replaces them for all sessions at once.
 pub type Rules = Arc<ArcSwap<Engine>>;
@@ -177,13 +174,14 @@ impl Inspector {
         bytes: &[u8],
         tally: &Tally,
     ) -> Result<Deed, Objection> {
-        let mailbox = self.stats.mailbox().map(ToOwned::to_owned);
+        let mailbox = self.stats.mailbox().map(Arc::clone);
         let of = Mailbox {
             exists: mailbox.as_ref().and(tally.exists),
             uid_next: self.uid_next,
             arrived: tally.arrived,
         };
-        let read = Read::of(command, bytes, mailbox.as_deref(), of).with(self.goes_with(command));
+        let read =
+            Read::of(command, bytes, mailbox.as_deref().map(Place::named), of).with(self.goes_with(command));
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
         let marks = read.sets_seen() && !self.stats.is_examined();
@@ -200,87 +198,6 @@ impl Inspector {
         self.stats.seen_set |= read.sets_seen();
         self.stats.searches += u64::from(matches!(facts.verb, "SEARCH" | "SORT" | "THREAD" | "ESEARCH"));
         Ok(read.deed())
-    }
-
-    /// Another message of a command that appends: judged as an APPEND of its own.
-    pub(in crate::session) fn another_message(
-        &mut self,
-        deed: &mut Deed,
-        (size, date): (u32, Option<i64>),
-        tally: &Tally,
-    ) -> Result<(), Objection> {
-        let Deed::Appended {
-            messages,
-            size: sum,
-            mailbox,
-            dated,
-        } = deed
-        else {
-            return Ok(());
-        };
-        *messages = messages.saturating_add(1);
-        *sum = sum.saturating_add(size.into());
-        *dated = dated.iter().copied().chain(date).min();
-        let name = mailbox.as_ref().map(MailboxName::as_str);
-        let facts = facts::Command {
-            verb: "APPEND",
-            mailbox: name,
-            mailbox_role: name.and_then(role_of),
-            literal_size: size.into(),
-            literals: 1,
-            ..facts::Command::default()
-        };
-        self.judge(&Moment::Command(&facts), tally)?;
-        if self.is_read_only() {
-            return Err(Objection::Deny(CommandRefusal::ReadOnly, String::new()));
-        }
-        Ok(())
-    }
-
-    /// The backend has said OK to a command.
-    pub(in crate::session) fn done(&mut self, deed: Deed, tally: &Tally) -> Result<(), Objection> {
-        match deed {
-            Deed::None => Ok(()),
-            Deed::Deleted(messages) => {
-                self.stats.deleted = self.stats.deleted.saturating_add(messages);
-                Ok(())
-            }
-            Deed::Moved(messages) => {
-                self.stats.moved = self.stats.moved.saturating_add(messages);
-                Ok(())
-            }
-            Deed::Dropped(mailbox) => {
-                self.ledger.deleted(&mailbox);
-                Ok(())
-            }
-            Deed::Appended {
-                messages,
-                size,
-                mailbox,
-                dated,
-            } => {
-                let messages = messages.max(1);
-                self.stats.appended += u64::from(messages);
-                self.ledger.count(Measure::AppendedMessages, messages.into());
-                self.ledger.count(Measure::AppendedBytes, size);
-                let now = self.ledger.now().0;
-                let backdated_by =
-                    dated.map(|date| u64::try_from(now.saturating_sub(date)).unwrap_or_default());
-                let name = mailbox.as_ref().map_or("", MailboxName::as_str);
-                let appended = Appended {
-                    size: size / u64::from(messages),
-                    mailbox: name,
-                    mailbox_role: role_of(name),
-                    is_inbox: name == "INBOX",
-                    backdated_by,
-                };
-                // Each message is one, also of those that came in one command.
-                for _ in 0..messages.min(MAX_JUDGED) {
-                    self.judge(&Moment::Appended(&appended), tally)?;
-                }
-                Ok(())
-            }
-        }
     }
 
     /// A command was answered BAD by us.
@@ -339,8 +256,9 @@ impl Inspector {
     }
 
     fn decide(&mut self, moment: &Moment<'_>, tally: &Tally) -> Decisions {
-        let rules = self.rules.load_full();
-        self.renew(&rules);
+        let rules = self.rules.load();
+        let rules = &**rules;
+        self.renew(rules);
         let event = moment.event();
         if !self.writes && !rules.looks_at(event) {
             return Decisions::default();

@@ -1,5 +1,58 @@
 //! What a mailbox is for, by its name: servers of the kind that stand behind us seldom say (RFC 6154).
 
+use crate::imap::mailbox::MailboxName;
+
+/// A mailbox, and what its name says of it.
+#[derive(Debug)]
+pub(super) struct Place {
+    name: MailboxName,
+    role: Option<&'static str>,
+    is_shared: bool,
+}
+
+impl Place {
+    /// Looks at a name once.
+    pub(super) fn new(name: MailboxName) -> Self {
+        let Named { role, is_shared, .. } = Named::new(name.as_str());
+        Self {
+            name,
+            role,
+            is_shared,
+        }
+    }
+
+    /// The same, borrowed.
+    pub(super) fn named(&self) -> Named<'_> {
+        Named {
+            name: self.name.as_str(),
+            role: self.role,
+            is_shared: self.is_shared,
+        }
+    }
+}
+
+/// A mailbox's name, and what it says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'a> {
+    /// The name, decoded.
+    pub(super) name: &'a str,
+    /// What it is for, as [`role_of`] says.
+    pub(super) role: Option<&'static str>,
+    /// Whether it is another user's, or shared.
+    pub(super) is_shared: bool,
+}
+
+impl<'a> Named<'a> {
+    /// Looks at a name.
+    pub(super) fn new(name: &'a str) -> Self {
+        Self {
+            name,
+            role: role_of(name),
+            is_shared: is_shared(name),
+        }
+    }
+}
+
 /// Names of special mailboxes in the languages of common clients, in lower case.
 const ROLES: &[(&str, &[&str])] = &[
     (

@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use crate::imap::mailbox::MailboxName;
 use crate::imap::tally::Tally;
 use crate::policy::facts::Session;
-use crate::session::inspect::role::is_shared;
-use crate::session::inspect::role::role_of;
+use crate::session::inspect::role::Place;
 
 /// Most different mailboxes that are told apart; further ones count as one more each time.
 const MAX_MAILBOXES: usize = 4096;
@@ -25,10 +25,10 @@ const LONGEST_GAP_MS: u64 = 60_000;
 #[derive(Debug)]
 pub(super) struct Stats {
     began_ms: u64,
-    mailbox: Option<MailboxName>,
+    mailbox: Option<Arc<Place>>,
     examined: bool,
-    /// The mailbox that is open, and how many bodies had been sent when it was opened.
-    opened: Option<(u64, u64)>,
+    /// The mailbox that is open.
+    opened: Option<Opened>,
     /// Mailboxes that were opened, and how many bodies of each had been sent when it was left.
     seen: HashMap<u64, u64>,
     hasher: RandomState,
@@ -41,6 +41,23 @@ pub(super) struct Stats {
     pub(super) deleted: u64,
     pub(super) moved: u64,
     pace: Pace,
+}
+
+/// A mailbox that is open.
+#[derive(Debug)]
+struct Opened {
+    hash: u64,
+    /// How many bodies had been sent of any mailbox when it was opened.
+    sent: u64,
+    /// How many of this one, when it was open before.
+    earlier: u64,
+}
+
+impl Opened {
+    /// How many bodies of this one were sent, of so many in all.
+    fn fetched(&self, bodies: u64) -> u64 {
+        self.earlier.saturating_add(bodies.saturating_sub(self.sent))
+    }
 }
 
 impl Stats {
@@ -66,13 +83,13 @@ impl Stats {
 
     /// Another mailbox is selected, or none; `bodies` have been sent so far.
     pub(super) fn selected(&mut self, mailbox: Option<&MailboxName>, for_reading: bool, bodies: u64) {
-        if let Some((left, before)) = self.opened.take()
-            && let Some(fetched) = self.seen.get_mut(&left)
+        if let Some(left) = self.opened.take()
+            && let Some(fetched) = self.seen.get_mut(&left.hash)
         {
             // Who comes back to a mailbox does not begin anew.
-            *fetched = fetched.saturating_add(bodies.saturating_sub(before));
+            *fetched = left.fetched(bodies);
         }
-        self.mailbox = mailbox.cloned();
+        self.mailbox = mailbox.cloned().map(Place::new).map(Arc::new);
         self.examined = for_reading && mailbox.is_some();
         let Some(mailbox) = mailbox else {
             return;
@@ -82,7 +99,11 @@ impl Stats {
         if is_new && self.seen.len() < MAX_MAILBOXES {
             self.seen.insert(hash, 0);
         }
-        self.opened = Some((hash, bodies));
+        self.opened = Some(Opened {
+            hash,
+            sent: bodies,
+            earlier: self.seen.get(&hash).copied().unwrap_or_default(),
+        });
         self.mailboxes_selected = self.mailboxes_selected.saturating_add(u32::from(is_new));
     }
 
@@ -92,17 +113,14 @@ impl Stats {
     }
 
     /// The selected mailbox.
-    pub(super) fn mailbox(&self) -> Option<&str> {
-        self.mailbox.as_ref().map(MailboxName::as_str)
+    pub(super) fn mailbox(&self) -> Option<&Arc<Place>> {
+        self.mailbox.as_ref()
     }
 
     fn mailbox_fetched(&self, tally: &Tally) -> u64 {
-        let Some((mailbox, before)) = self.opened else {
-            return 0;
-        };
-        let now = tally.bodies.saturating_sub(before);
-        let earlier = self.seen.get(&mailbox).copied().unwrap_or_default();
-        earlier.saturating_add(now)
+        self.opened
+            .as_ref()
+            .map_or(0, |opened| opened.fetched(tally.bodies))
     }
 
     /// A command goes to the backend.
@@ -113,13 +131,13 @@ impl Stats {
 
     /// The facts, as of now.
     pub(super) fn facts(&self, tally: &Tally, is_first_sync: bool, now_ms: u64) -> Session<'_> {
-        let mailbox = self.mailbox();
+        let mailbox = self.mailbox.as_deref().map(Place::named);
         let (gap_mean_ms, gap_deviation_ms) = self.pace.facts().unzip();
         Session {
             age: now_ms.saturating_sub(self.began_ms) / 1000,
-            mailbox,
-            mailbox_role: mailbox.and_then(role_of),
-            mailbox_is_shared: mailbox.is_some_and(is_shared),
+            mailbox: mailbox.map(|named| named.name),
+            mailbox_role: mailbox.and_then(|named| named.role),
+            mailbox_is_shared: mailbox.is_some_and(|named| named.is_shared),
             exists: mailbox.and(tally.exists),
             mailbox_fetched: self.mailbox_fetched(tally),
             mailboxes_selected: self.mailboxes_selected,

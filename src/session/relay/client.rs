@@ -66,11 +66,13 @@ impl Relay {
 
     /// True while it is not known which mailbox will be open, and somebody judges by it.
     fn awaits_mailbox(&self) -> bool {
-        let moves = |entry: &InFlight| match entry {
-            InFlight::Command(sent) => matches!(sent.verb.kind(), Kind::Select | Kind::Unselect),
-            InFlight::Answer(_) => false,
+        let sent = |entry: &InFlight| match entry {
+            InFlight::Command(sent) => Some(sent.verb.kind()),
+            InFlight::Answer(_) => None,
         };
-        self.inspector.is_some() && self.in_flight.iter().any(moves)
+        // Nothing is sent behind a command that moves to another mailbox until it is answered: if there is one, it is the last.
+        let last = || self.in_flight.iter().rev().find_map(sent);
+        self.inspector.is_some() && matches!(last(), Some(Kind::Select | Kind::Unselect))
     }
 
     fn collect(&mut self, rest: &[u8], output: &mut Output) -> Result<usize, EndReason> {

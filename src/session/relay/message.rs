@@ -42,7 +42,7 @@ impl Relay {
             }
             Ok((further, _)) => {
                 if let Some(literal) = further {
-                    self.another_message(literal)?;
+                    self.another_message(literal, depth)?;
                 }
                 self.send_segment(0, 0, output);
                 Ok(())
@@ -70,7 +70,7 @@ impl Relay {
 
     /// One command may append many messages (RFC 3502): each is judged. The backend is in the middle of the command: who may
     /// not go on is cut off.
-    fn another_message(&mut self, literal: Announcement) -> Result<(), EndReason> {
+    fn another_message(&mut self, literal: Announcement, depth: usize) -> Result<(), EndReason> {
         self.counts.messages += 1;
         let tally = self.scanner.tally();
         let (Some(inspector), Some(InFlight::Command(sent))) =
@@ -78,7 +78,7 @@ impl Relay {
         else {
             return Ok(());
         };
-        let date = date_behind(self.collector.bytes());
+        let date = date_behind(self.collector.bytes(), depth);
         let judged = inspector.another_message(&mut sent.deed, (literal.size, date), &tally);
         judged.map_err(|objection| {
             self.refused_inside(match objection {

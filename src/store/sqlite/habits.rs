@@ -74,7 +74,8 @@ CREATE TABLE allowances (
 ) STRICT;
 ";
 
-/// Every statement runs, whatever the ones before it found.
+/// Every statement runs, whatever the ones before it found. What there is to ask for depends on the client and on what is
+/// configured, never on the user.
 pub(super) fn of_visit(db: &Connection, visit: &Visit) -> rusqlite::Result<Habits> {
     let user = &visit.user;
     let is_new = |kind: &str, value: Option<&Habit>| is_new(db, user, kind, value, visit.since);
@@ -101,7 +102,9 @@ fn is_new(
     habit: Option<&Habit>,
     since: UnixTime,
 ) -> rusqlite::Result<Option<bool>> {
-    let value = habit.map(Habit::value).unwrap_or_default();
+    let Some(value) = habit.map(Habit::value) else {
+        return Ok(None);
+    };
     let (has_it, has_any): (bool, bool) = db
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM habits WHERE user = ?1 AND kind = ?2 AND value = ?3 AND last_seen >= ?4),
@@ -110,7 +113,7 @@ fn is_new(
         .query_row(params![user.as_str(), kind, value, since.0], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    Ok((has_any && habit.is_some()).then_some(!has_it))
+    Ok(has_any.then_some(!has_it))
 }
 
 pub(super) fn knows_source(

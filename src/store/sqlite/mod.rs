@@ -15,9 +15,11 @@ mod login;
 mod look;
 mod notes;
 mod open;
+mod options;
 mod replicas;
 mod rows;
 mod schema;
+mod transaction;
 mod users;
 mod windows;
 mod writer;
@@ -27,12 +29,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use rusqlite::Connection;
 use rusqlite::Transaction;
-use rusqlite::TransactionBehavior;
 use tokio::sync::watch;
 
 use crate::store::Answer;
@@ -55,40 +55,16 @@ use crate::types::UnixTime;
 use crate::types::UserName;
 
 pub(super) use export::export;
+pub use options::Options;
 
 use error::unavailable;
 use lane::Lane;
+use transaction::in_transaction;
+use transaction::read;
 use writer::Writer;
 
 /// Threads that answer questions.
 const READERS: usize = 2;
-
-/// How the engine works; the defaults suit one machine.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How long SQLite waits for another process to finish its write.
-    pub busy_timeout: Duration,
-    /// How long a caller waits for any answer.
-    pub deadline: Duration,
-    /// How many questions may wait for the writer, and for the readers.
-    pub queue: usize,
-    /// How often commits of other processes are looked for.
-    pub poll: Duration,
-    /// How long notes wait to be written together.
-    pub flush_every: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            busy_timeout: Duration::from_secs(3),
-            deadline: Duration::from_secs(8),
-            queue: 1024,
-            poll: Duration::from_millis(400),
-            flush_every: Duration::from_secs(2),
-        }
-    }
-}
 
 /// Notes that wait, shared with the writer thread.
 type Waiting = Arc<Mutex<Notes>>;
@@ -178,35 +154,6 @@ impl SqliteStore {
             Ok(answer)
         })
     }
-}
-
-/// Reads in one transaction, which is begun and ended by statements that are compiled once.
-fn read<T>(
-    connection: &Connection,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    connection.prepare_cached("BEGIN")?.execute([])?;
-    let answer = work(connection).and_then(|answer| {
-        connection.prepare_cached("COMMIT")?.execute([])?;
-        Ok(answer)
-    });
-    if answer.is_err() && !connection.is_autocommit() {
-        // Whatever went wrong, the next question begins anew; if this fails, the next one says so.
-        let _ = connection.execute_batch("ROLLBACK");
-    }
-    answer
-}
-
-fn in_transaction<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(unavailable)?;
-    let answer = work(&transaction)?;
-    transaction.commit().map_err(unavailable)?;
-    Ok(answer)
 }
 
 impl Store for SqliteStore {

@@ -2,6 +2,8 @@
 
 mod cef;
 mod ecs;
+mod implied;
+mod nested;
 mod ocsf;
 
 use serde_json::Map;
@@ -58,21 +60,7 @@ impl Shape {
 
 /// What an event says: what its kind implies, and its own fields.
 fn facts(event: &Event, number: u64) -> Vec<(Field, Value)> {
-    let kind = event.kind();
-    let implied = [
-        (Field::Timestamp, event.timestamp().into()),
-        (Field::EcsVersion, ECS_VERSION.into()),
-        (Field::Code, kind.code().into()),
-        (Field::Action, kind.action().into()),
-        (Field::Category, kind.category().into()),
-        (Field::Type, kind.types().into()),
-        (Field::Kind, "event".into()),
-        (Field::Provider, "imapwarden".into()),
-        (Field::Outcome, kind.outcome().as_str().into()),
-        (Field::Sequence, number.into()),
-        (Field::LogLevel, kind.level().as_str().into()),
-        (Field::Message, kind.summary().into()),
-    ];
+    let implied = implied::of(event, number).map(|(field, said)| (field, said.into()));
     implied.into_iter().chain(event.fields.iter().cloned()).collect()
 }
 

@@ -103,7 +103,7 @@ impl Output for Lines {
 
     /// One write for the whole batch. What fails is lost: half of it may have been written.
     fn write(&mut self, events: &[Numbered]) -> Result<(), Failure> {
-        let mut lines = String::new();
+        let mut lines = String::with_capacity(events.len().saturating_mul(1024));
         if self.broken {
             lines.push('\n');
         }

@@ -83,10 +83,14 @@ impl Queue {
             return;
         }
         let number = state.sequence;
+        // Who has something to do already is awake, or about to be.
+        let was_idle = state.waiting.is_empty();
         state.waiting.push_back(Numbered { number, event });
         self.metrics.waiting(state.waiting.len());
         drop(state);
-        self.wake.notify_one();
+        if was_idle {
+            self.wake.notify_one();
+        }
     }
 
     pub(super) fn reopen(&self) {
