@@ -4,33 +4,21 @@
 //! included, yields no mail password, and a new mail password can be sealed to every app password without anyone typing
 //! one. What is sealed is bound to its app password, owner and account, and padded: its length does not show.
 
-use std::convert::Infallible;
-
+use aws_lc_rs::agreement;
+use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf;
-use aws_lc_rs::hmac;
-use hpke::Deserializable;
-use hpke::Kem as KemTrait;
-use hpke::OpModeR;
-use hpke::OpModeS;
-use hpke::Serializable;
-use hpke::aead::ChaCha20Poly1305;
-use hpke::kdf::HkdfSha256;
-use hpke::kem::X25519HkdfSha256;
-use hpke::rand_core::TryCryptoRng;
-use hpke::rand_core::TryRng;
+use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_CHACHA20_POLY1305 as SUITE;
+use rustls::crypto::hpke::EncapsulatedSecret;
+use rustls::crypto::hpke::Hpke;
+use rustls::crypto::hpke::HpkePrivateKey;
+use rustls::crypto::hpke::HpkePublicKey;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::auth::app_password::AppPassword;
-use crate::auth::random;
 use crate::types::Secret;
 use crate::types::UserName;
-
-type Kem = X25519HkdfSha256;
-type PublicKey = <Kem as KemTrait>::PublicKey;
-type PrivateKey = <Kem as KemTrait>::PrivateKey;
-type Encapsulated = <Kem as KemTrait>::EncappedKey;
 
 /// What the sealing is for (RFC 9180, section 5.1: `info`).
 const INFO: &[u8] = b"imapwarden backend password v1";
@@ -67,6 +55,12 @@ impl From<Unspecified> for SealError {
     }
 }
 
+impl From<KeyRejected> for SealError {
+    fn from(_: KeyRejected) -> Self {
+        Self::Crypto
+    }
+}
+
 /// Which app password something is sealed to.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipient<'a> {
@@ -96,8 +90,7 @@ impl Recipient<'_> {
 /// # Errors
 /// Where the cryptographic library fails.
 pub fn public_key(app_password: &AppPassword) -> Result<[u8; 32], SealError> {
-    let (_, public) = key_pair(app_password)?;
-    Ok(public.to_bytes().into())
+    public_of(&*private_key(app_password)?)
 }
 
 /// Seals a mail password to a public key. Needs no secret.
@@ -106,19 +99,12 @@ pub fn public_key(app_password: &AppPassword) -> Result<[u8; 32], SealError> {
 /// Where the password is too long, or the public key is not one.
 pub fn seal(public_key: &[u8; 32], to: Recipient<'_>, password: &Secret) -> Result<Vec<u8>, SealError> {
     let padded = pad(password)?;
-    let key = PublicKey::from_bytes(public_key).map_err(|_| SealError::Broken)?;
-    let mut random = Expanded::new()?;
-    let (encapsulated, boxed) = hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, Kem>(
-        &OpModeS::Base,
-        &key,
-        INFO,
-        &padded,
-        &to.context(),
-        &mut random,
-    )
-    .map_err(|_| SealError::Broken)?;
+    let key = HpkePublicKey(public_key.to_vec());
+    let (encapsulated, boxed) = SUITE
+        .seal(INFO, &to.context(), &padded, &key)
+        .map_err(|_| SealError::Broken)?;
     let mut sealed = vec![VERSION];
-    sealed.extend_from_slice(&encapsulated.to_bytes());
+    sealed.extend_from_slice(&encapsulated.0);
     sealed.extend_from_slice(&boxed);
     Ok(sealed)
 }
@@ -132,29 +118,42 @@ pub fn unseal(app_password: &AppPassword, to: Recipient<'_>, sealed: &[u8]) -> R
         return Err(SealError::Broken);
     };
     let (encapsulated, boxed) = rest.split_at_checked(ENCAPSULATED).ok_or(SealError::Broken)?;
-    let encapsulated = Encapsulated::from_bytes(encapsulated).map_err(|_| SealError::Broken)?;
-    let (private, _) = key_pair(app_password)?;
-    let padded = hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(
-        &OpModeR::Base,
-        &private,
-        &encapsulated,
-        INFO,
-        boxed,
-        &to.context(),
-    )
-    .map(Zeroizing::new)
-    .map_err(|_| SealError::Broken)?;
+    let encapsulated = EncapsulatedSecret(encapsulated.to_vec());
+    let private = HpkePrivateKey::from(private_key(app_password)?.to_vec());
+    let padded = SUITE
+        .open(&encapsulated, INFO, &to.context(), boxed, &private)
+        .map(Zeroizing::new)
+        .map_err(|_| SealError::Broken)?;
     unpad(&padded).ok_or(SealError::Broken)
 }
 
-/// The key pair of an app password, bound to its id.
-fn key_pair(app_password: &AppPassword) -> Result<(PrivateKey, PublicKey), SealError> {
+/// The private key of an app password, bound to its id.
+fn private_key(app_password: &AppPassword) -> Result<Zeroizing<[u8; 32]>, SealError> {
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"imapwarden app password key pair v1");
     let mut material = Zeroizing::new([0; 32]);
     salt.extract(app_password.secret())
         .expand(&[&app_password.id().to_be_bytes()], hkdf::HKDF_SHA256)?
         .fill(material.as_mut_slice())?;
-    Ok(Kem::derive_keypair(material.as_slice()))
+    derive(&material)
+}
+
+/// `DeriveKeyPair` for X25519 (RFC 9180, section 7.1.3).
+fn derive(material: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, SealError> {
+    // `suite_id` of DHKEM(X25519, HKDF-SHA256) behind the version, which every label has in front of it.
+    const SUITE_ID: &[u8] = b"HPKE-v1KEM\x00\x20";
+    let labelled = Zeroizing::new([SUITE_ID, b"dkp_prk", material].concat());
+    let mut private = Zeroizing::new([0; 32]);
+    hkdf::Salt::new(hkdf::HKDF_SHA256, &[])
+        .extract(&labelled)
+        .expand(&[&[0, 32], SUITE_ID, b"sk"], hkdf::HKDF_SHA256)?
+        .fill(private.as_mut_slice())?;
+    Ok(private)
+}
+
+fn public_of(private: &[u8; 32]) -> Result<[u8; 32], SealError> {
+    let private = agreement::PrivateKey::from_private_key(&agreement::X25519, private)?;
+    let public = private.compute_public_key()?;
+    public.as_ref().try_into().map_err(|_| SealError::Crypto)
 }
 
 /// Length, password, zeros.
@@ -176,58 +175,6 @@ fn unpad(padded: &[u8]) -> Option<Secret> {
     let password = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
     Some(Secret::from(password))
 }
-
-/// Random bytes for the HPKE library, which wants a source that cannot fail: a seed drawn beforehand, where failing is
-/// still possible, expanded by HMAC in counter mode.
-struct Expanded {
-    key: hmac::Key,
-    counter: u64,
-}
-
-impl Expanded {
-    fn new() -> Result<Self, SealError> {
-        let seed = random::bytes::<32>()?;
-        Ok(Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, seed.as_slice()),
-            counter: 0,
-        })
-    }
-
-    fn block<const N: usize>(&mut self) -> [u8; N] {
-        let mut block = [0; N];
-        self.fill(&mut block);
-        block
-    }
-
-    fn fill(&mut self, out: &mut [u8]) {
-        for chunk in out.chunks_mut(32) {
-            self.counter += 1;
-            let block = hmac::sign(&self.key, &self.counter.to_be_bytes());
-            for (to, from) in chunk.iter_mut().zip(block.as_ref()) {
-                *to = *from;
-            }
-        }
-    }
-}
-
-impl TryRng for Expanded {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(u32::from_be_bytes(self.block()))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(u64::from_be_bytes(self.block()))
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        self.fill(out);
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Expanded {}
 
 #[cfg(test)]
 mod tests {
@@ -254,6 +201,40 @@ mod tests {
         }
         let long = Secret::new(vec![b'x'; MAX_PASSWORD + 1]);
         assert_eq!(seal(&public, to, &long), Err(SealError::TooLong));
+    }
+
+    fn hex<const N: usize>(text: &str) -> [u8; N] {
+        let byte = |at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
+        std::array::from_fn(byte)
+    }
+
+    /// RFC 9180, appendix A.2.1.
+    #[test]
+    fn keys_are_derived_and_boxes_opened_as_in_the_test_vector_of_the_rfc() {
+        let private = derive(&hex(
+            "1ac01f181fdf9f352797655161c58b75c656a6cc2716dcb66372da835542e1df",
+        ))
+        .unwrap();
+        assert_eq!(
+            *private,
+            hex("8057991eef8f1f1af18f4a9491d16a1ce333f695d4db8e38da75975c4478e0fb")
+        );
+        assert_eq!(
+            public_of(&private).unwrap(),
+            hex("4310ee97d88cc1f088a5576c77ab0cf5c3ac797f3d95139c6c84b5429c59662a")
+        );
+        let encapsulated = hex::<32>("1afa08d3dec047a643885163f1180476fa7ddb54c6a8029ea33f95796bf2ac4a");
+        let boxed = hex::<45>(
+            "1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db21993c62ce81883d2dd1b51a28",
+        );
+        let opened = SUITE.open(
+            &EncapsulatedSecret(encapsulated.to_vec()),
+            b"Ode on a Grecian Urn",
+            b"Count-0",
+            &boxed,
+            &HpkePrivateKey::from(private.to_vec()),
+        );
+        assert_eq!(opened.unwrap(), b"Beauty is truth, truth beauty");
     }
 
     #[test]
