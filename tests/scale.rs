@@ -173,6 +173,39 @@ async fn a_thousand_sessions_idle_and_work_at_once_within_their_memory() {
     .await;
 }
 
+/// As after a restart of the network: no client waits for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_clients_that_come_back_at_once_are_all_served_within_their_memory() {
+    const CLIENTS: usize = 2000;
+    raise_descriptors();
+    let backend = Yes::start(String::new()).await;
+    let place = Place::new(backend.addr, OPEN);
+    let (_, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let password: Arc<str> = password.into();
+    let program = place.start().await;
+    let crowd = Crowd::new(&program);
+    drop(many(50, || crowd.clone().logged_in(Arc::clone(&password))).await);
+    let before = memory(&program);
+
+    let mut storm = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (crowd, password) = (crowd.clone(), Arc::clone(&password));
+        storm.spawn(async move { crowd.logged_in(password).await });
+    }
+    // Whoever is refused, or cut off at the deadline of its login, fails here.
+    let mut sessions = timeout(PATIENCE * 2, storm.join_all()).await.unwrap();
+    let peak = each(before, usage(&program, "VmHWM:"), CLIENTS);
+    println!("a client takes {peak} KiB at the height of the storm");
+    assert!(peak <= 64, "{peak} KiB for each client");
+    for client in sessions.iter_mut().step_by(100) {
+        works(client).await;
+    }
+    assert_eq!(
+        program.metric("imapwarden_connections{phase=\"relay\"}").await,
+        2000
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_connections_that_never_speak_cost_little_and_stop_nobody() {
     const HALF: usize = 2500;
