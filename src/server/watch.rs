@@ -80,10 +80,14 @@ async fn look_if_it_works(shared: &Shared, news: Bans, key: &mut Option<[u8; 32]
     Ok(())
 }
 
-/// Says whether the store takes what waits, and goes by a key that we have.
+/// Says whether the store takes what waits, and goes by a key that we have. One that failed must take a write, also where nothing
+/// waits: on a full disk it reads as ever, and would be told of as recovered until the next code.
 pub(super) async fn store_works(shared: &Shared) -> Result<(), StoreError> {
     shared.store.probe().await?;
     shared.settings().gate.follow_key().await?;
+    if shared.store_is_away.load(Ordering::Relaxed) {
+        shared.store.try_write().await?;
+    }
     Ok(())
 }
 

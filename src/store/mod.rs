@@ -185,6 +185,9 @@ pub trait Store: Replicas + KeyStore {
     fn probe(&self) -> Answer<'_, ()> {
         self.flush()
     }
+    /// Whether the store takes a write: one as large as a login's is written, is on the disk, and is gone again. To be asked of a
+    /// store that failed: on a full disk it reads as ever.
+    fn try_write(&self) -> Answer<'_, ()>;
     /// Deletes what is over: windows, bans, abandoned enrolments; what users did more than 90 days ago; what they have not
     /// come with for a year; app passwords that ended a year ago. To be called every few minutes.
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()>;

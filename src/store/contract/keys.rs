@@ -210,3 +210,15 @@ pub(super) async fn a_source_is_known_by_any_of_its_names(store: &Arc<dyn Store>
         );
     }
 }
+
+pub(super) async fn a_write_that_is_tried_leaves_everything_as_it_was(store: &Arc<dyn Store>) {
+    store.try_write().await.unwrap();
+    assert_eq!(store.key_in_force().await.unwrap(), None);
+    store.check_key(OLD).await.unwrap();
+    store.rekey(turn(OLD, NEW), NOW).await.unwrap();
+    for _ in 0..3 {
+        store.try_write().await.unwrap();
+    }
+    assert_eq!(store.key_in_force().await.unwrap(), Some(NEW));
+    assert_eq!(store.former_keys().await.unwrap().len(), 1);
+}

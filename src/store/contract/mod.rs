@@ -141,6 +141,7 @@ contract! {
         a_hash_is_kept_once_and_only_for_the_key_it_was_made_with,
         of_racing_changes_of_the_key_one_is_done,
         a_source_is_known_by_any_of_its_names,
+        a_write_that_is_tried_leaves_everything_as_it_was,
     ;
     lists:
         bans_hold_until_they_end_or_are_lifted,

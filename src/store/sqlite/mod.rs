@@ -383,6 +383,10 @@ impl Store for SqliteStore {
             .ask(move |connection| writer::flush(&notes, connection))
     }
 
+    fn try_write(&self) -> Answer<'_, ()> {
+        self.writer.ask(writer::try_write)
+    }
+
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()> {
         self.write(move |db| lists::sweep(db, now).map_err(unavailable))
     }

@@ -215,7 +215,12 @@ async fn a_full_disk_is_unavailable_and_heals() {
         }
     }
     assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
+    // Nothing waits, and it can be read: a write tells.
+    store.probe().await.unwrap();
+    let tried = store.try_write().await;
+    assert!(matches!(tried, Err(StoreError::Unavailable(_))), "{tried:?}");
     limit(1_000_000).await.unwrap();
+    store.try_write().await.unwrap();
     assert!(store.add_user(user("alice")).await.unwrap());
 }
 
