@@ -124,6 +124,13 @@ impl KeyFile {
         }
     }
 
+    fn unwritable(&self, source: io::Error) -> KeyError {
+        KeyError::Unwritable {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
     /// Puts a new file in the place of the old one: whoever reads it, and whenever the power fails, finds the one or the other.
     fn replace(&mut self, text: Zeroizing<String>) -> Result<(), KeyError> {
         // What could not be read again must not be written.
@@ -133,9 +140,9 @@ impl KeyFile {
             // Nothing more can be done about it.
             let _ = fs::remove_file(&beside);
         });
-        self.file = replaced.map_err(|source| io_error(&self.path, source))?;
+        self.file = replaced.map_err(|source| self.unwritable(source))?;
         self.text = text;
-        key_file::sync_folder(&self.path).map_err(|source| io_error(&self.path, source))
+        key_file::sync_folder(&self.path).map_err(|source| self.unwritable(source))
     }
 
     /// Answers the new file, locked as the old one is.
@@ -252,7 +259,7 @@ mod tests {
         // A directory in the place of the file that would be written, whatever it is called, cannot be made; a name that is
         // too long can be neither.
         file.path = folder.path().join("x".repeat(300));
-        assert!(file.add().is_err());
+        assert!(matches!(file.add(), Err(KeyError::Unwritable { .. })));
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

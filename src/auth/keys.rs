@@ -67,6 +67,14 @@ pub enum KeyError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// It cannot be replaced by a changed one.
+    #[error("key file {path} cannot be changed; add or remove the key by hand where it comes from: {source}")]
+    Unwritable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Another command is changing it.
     #[error("key file {path} is being changed by another command; try again")]
     Busy {

@@ -218,12 +218,16 @@ fn store_code(error: &StoreError) -> u8 {
 
 fn key_code(error: &KeyError) -> u8 {
     match error {
-        KeyError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
+        KeyError::Io { source, .. } | KeyError::Unwritable { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            NOT_PERMITTED
+        }
         KeyError::Io { .. } | KeyError::Lost { .. } => NO_INPUT,
         KeyError::Exposed { .. } | KeyError::Owner { .. } => NOT_PERMITTED,
         KeyError::Malformed { .. } | KeyError::NotInForce { .. } => CONFIG,
         KeyError::Busy { .. } => TRY_AGAIN,
-        KeyError::TooMany { .. } => CANNOT_CREATE,
+        KeyError::TooMany { .. } | KeyError::Unwritable { .. } => CANNOT_CREATE,
         KeyError::Store(error) => store_code(error),
         KeyError::Crypto => INTERNAL,
     }

@@ -48,23 +48,7 @@ impl Gate {
             ..
         } = *attempt;
         let row = found.app_password.as_ref();
-        // Without a row the same hash is computed and compared, with nothing.
-        let (user, account, hash) = row.map_or((&credentials.user, &credentials.user, [0; 32]), |row| {
-            (&row.user, &row.account, row.hash)
-        });
-        let computed = attempt
-            .keys
-            .app_password(typed.id(), user, account, typed.secret());
-        let mut right = bool::from(computed.ct_eq(&hash));
-        let mut rehash = None;
-        if !right {
-            // Asked of every wrong one: no row, and a wrong secret, cost the same.
-            right = attempt.has_public_key(typed, row) && hash == NO_HASH;
-            rehash = row.map(|row| Rehash {
-                public_key_mac: row.public_key_mac,
-                hash: computed,
-            });
-        }
+        let (right, rehash) = attempt.knows(typed, row);
         let (Some(row), Some(owner), true) = (row, &found.owner, right) else {
             let known = found.user.is_some() || row.is_some();
             return Err(if known {
@@ -108,6 +92,26 @@ impl Gate {
 }
 
 impl Attempt<'_> {
+    /// Whether an app password is the row's; and what it hashes to, where the row lost its hash with another key.
+    fn knows(&self, typed: &AppPassword, row: Option<&store::AppPassword>) -> (bool, Option<Rehash>) {
+        let nobody = &self.credentials.user;
+        // Without a row the same hash is computed and compared, with nothing.
+        let (user, account, kept) = row.map_or((nobody, nobody, NO_HASH), |row| {
+            (&row.user, &row.account, row.hash)
+        });
+        let hash = self.keys.app_password(typed.id(), user, account, typed.secret());
+        if bool::from(hash.ct_eq(&kept)) {
+            return (row.is_some(), None);
+        }
+        // Asked of every wrong one: no row, and a wrong secret, cost the same.
+        let right = self.has_public_key(typed, row) && kept == NO_HASH;
+        let rehash = row.map(|row| Rehash {
+            public_key_mac: row.public_key_mac,
+            hash,
+        });
+        (right, rehash)
+    }
+
     /// True where an app password is the one whose public key is in the row, and the key in force says that it was put there:
     /// so its secret is known again whose hash went with another key. Where there is no row the same work is done.
     fn has_public_key(&self, typed: &AppPassword, row: Option<&store::AppPassword>) -> bool {

@@ -85,7 +85,11 @@ pub(super) async fn another_key_makes_anew_what_hangs_on_it_and_ends_the_windows
     assert_eq!((row.hash, row.public_key_mac), (NO_HASH, [4; 32]));
     assert_eq!(row.sealed, Some(vec![4; 50]));
     assert_eq!(store.enrolment(&bob).await.unwrap(), Some((vec![21; 8], NOW)));
+}
 
+pub(super) async fn keys_that_were_in_force_are_remembered_until_they_are_again(store: &Arc<dyn Store>) {
+    store.check_key(OLD).await.unwrap();
+    store.rekey(turn(OLD, NEW), NOW).await.unwrap();
     let later = UnixTime(NOW.0 + 60);
     let refused = store.rekey(turn(OLD, NEW), later).await;
     assert!(matches!(refused, Err(StoreError::OtherKey)));

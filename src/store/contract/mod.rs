@@ -136,6 +136,7 @@ contract! {
     keys:
         a_key_check_binds_the_store_to_its_key,
         another_key_makes_anew_what_hangs_on_it_and_ends_the_windows,
+        keys_that_were_in_force_are_remembered_until_they_are_again,
         what_cannot_be_made_anew_keeps_the_old_key_in_force,
         a_waiting_secret_that_cannot_be_opened_goes_and_a_revoked_app_password_is_in_nobodys_way,
         a_hash_is_kept_once_and_only_for_the_key_it_was_made_with,

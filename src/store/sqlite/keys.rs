@@ -1,6 +1,7 @@
 //! The key in force, and the change to another one, in SQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
@@ -17,9 +18,13 @@ use crate::store::StoreError;
 use crate::store::keys;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::unavailable;
+use crate::store::sqlite::in_transaction;
 use crate::store::sqlite::rows;
 use crate::types::UnixTime;
 use crate::types::UserName;
+
+/// How long a change of the key may take.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 impl KeyStore for SqliteStore {
     fn key_in_force(&self) -> Answer<'_, Option<[u8; 32]>> {
@@ -41,7 +46,12 @@ impl KeyStore for SqliteStore {
     }
 
     fn rekey(&self, how: Arc<dyn Rekey>, now: UnixTime) -> Answer<'_, Rekeyed> {
-        self.write_and_tell(move |db| rekey(db, &*how, now))
+        let changes = Arc::clone(&self.changes);
+        self.writer.ask_within(PATIENCE, move |connection| {
+            let rekeyed = in_transaction(connection, |db| rekey(db, &*how, now))?;
+            changes.send_modify(|number| *number = number.wrapping_add(1));
+            Ok(rekeyed)
+        })
     }
 
     fn keep_hash(&self, id: u32, public_key_mac: [u8; 32], hash: [u8; 32]) -> Answer<'_, bool> {
