@@ -110,7 +110,7 @@ async fn one_code_enters_once_though_fifty_connections_race_through_three_replic
         let from = imapwarden::types::Prefix::of("127.0.0.1".parse().unwrap());
         let since = imapwarden::types::UnixTime(0);
         store
-            .knows_source(&user, keys.source(&user, from), since)
+            .knows_source(&user, vec![keys.in_force().source(&user, from)], since)
             .await
             .unwrap()
     })

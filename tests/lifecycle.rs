@@ -665,6 +665,36 @@ async fn a_code_that_cannot_be_consumed_lets_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_no_write_has_not_recovered_though_nothing_waits_and_it_reads() {
+    let backend = backend().await;
+    let place = Place::new(backend.addr, "");
+    let secret = enrol(&place, "bob").await;
+    let program = place.start_under("trap '' XFSZ; exec \"$@\"").await;
+    program.prlimit("--fsize=1:unlimited");
+    let code = totp::code_at(&secret, clock::unix()).unwrap();
+    let answer = try_login(&program, &format!("bob \"right \\\"horse\\\";{code}\"")).await;
+    assert!(answer[2..].starts_with(UNAVAILABLE), "{answer}");
+    program.events.wait(0, "store_unavailable").await.unwrap();
+    // It has been looked at several times since.
+    until("it is looked at", || async {
+        program.metric("imapwarden_store_errors_total").await >= 4
+    })
+    .await;
+    assert_eq!(program.get("/readyz").await.0, 503);
+    let told = |action: &str| {
+        let all = program.events.all();
+        all.iter()
+            .filter(|event| text(event, "event.action") == action)
+            .count()
+    };
+    assert_eq!((told("store_unavailable"), told("store_recovered")), (1, 0));
+    program.prlimit("--fsize=unlimited:unlimited");
+    program.events.wait(0, "store_recovered").await.unwrap();
+    assert_eq!(program.get("/readyz").await.0, 200);
+    assert_eq!(told("store_unavailable"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_down_is_unavailable_counts_against_nobody_and_may_come_back() {
     let backend = backend().await;
     let (addr, mail): (SocketAddr, Mail) = (backend.addr, backend.mail.clone());

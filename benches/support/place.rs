@@ -7,6 +7,7 @@ use imapwarden::auth::accounts::NewAppPassword;
 use imapwarden::auth::gate::Gate;
 use imapwarden::auth::gate::Options;
 use imapwarden::auth::gate::Source;
+use imapwarden::auth::key_ring::KeyRing;
 use imapwarden::auth::keys::Keys;
 use imapwarden::policy::factor::Policy;
 use imapwarden::store::Store;
@@ -40,7 +41,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("store.db"), &sqlite::Options::default()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
-        let keys = Arc::new(Keys::derive(&[42; 32]).unwrap());
+        let keys = Arc::new(KeyRing::single(Keys::derive(&[42; 32]).unwrap()));
         let user = UserName::parse(b"alice@example.org").unwrap();
         let secret = runtime.block_on(app_password(&Accounts::new(&*store, &keys), &user));
         let source = Source {
@@ -50,7 +51,7 @@ impl Place {
             replica: None,
         };
         Self {
-            gate: Gate::new(store, keys, Options::default(), Policy::default()).unwrap(),
+            gate: Gate::new(store, keys, Options::default(), Policy::default()),
             runtime,
             credentials: Credentials {
                 user,

@@ -5,7 +5,7 @@ use std::path::Path;
 use imapwarden::auth::accounts::Accounts;
 use imapwarden::auth::accounts::NewAppPassword;
 use imapwarden::auth::key_file::KeyFileOptions;
-use imapwarden::auth::keys::Keys;
+use imapwarden::auth::key_ring::KeyRing;
 use imapwarden::store::User;
 use imapwarden::store::sqlite;
 use imapwarden::store::sqlite::SqliteStore;
@@ -35,7 +35,7 @@ impl Alice {
     /// Makes the store and the key file, and Alice in them.
     pub async fn enrol(store: &Path, key_file: &Path, now: UnixTime) -> Result<Self, Failure> {
         let store = SqliteStore::open(store, &sqlite::Options::default())?;
-        let keys = Keys::open(key_file, KeyFileOptions::default(), &store).await?;
+        let keys = KeyRing::open(key_file, KeyFileOptions::default(), &store).await?;
         let accounts = Accounts::new(&store, &keys);
         let name = UserName::parse(b"alice")?;
         let mail_password = Secret::from("correct-horse");

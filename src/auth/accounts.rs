@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::auth::app_password;
 use crate::auth::app_password::AppPassword;
+use crate::auth::key_ring::KeyRing;
 use crate::auth::keys::KeyError;
 use crate::auth::keys::Keys;
 use crate::auth::seal;
@@ -61,6 +62,9 @@ pub enum AccountError {
     /// A public key is not the one that was made: somebody changed the store by hand.
     #[error("the public key of app password {0} was changed in the store; revoke that app password")]
     Tampered(String),
+    /// What was made is worth nothing.
+    #[error("another key has come in force meanwhile; try again")]
+    KeyChanged,
     /// No free id was found.
     #[error("no free app password id was found; try again")]
     NoFreeId,
@@ -119,14 +123,14 @@ pub struct Created {
 #[derive(Clone, Copy)]
 pub struct Accounts<'a> {
     store: &'a dyn Store,
-    keys: &'a Keys,
+    ring: &'a KeyRing,
 }
 
 impl<'a> Accounts<'a> {
     /// Operations on `store`.
     #[must_use]
-    pub fn new(store: &'a dyn Store, keys: &'a Keys) -> Self {
-        Self { store, keys }
+    pub fn new(store: &'a dyn Store, ring: &'a KeyRing) -> Self {
+        Self { store, ring }
     }
 
     /// Adds a user.
@@ -178,8 +182,10 @@ impl<'a> Accounts<'a> {
     ) -> Result<Enrolment, AccountError> {
         let secret = totp::generate()?;
         let (url, typed) = totp::invitation(&secret, user, issuer)?;
-        let sealed = self.keys.seal_totp(user, secret.expose())?;
+        let keys = self.ring.in_force();
+        let sealed = keys.seal_totp(user, secret.expose())?;
         let begun = self.store.begin_enrolment(user, sealed, now).await?;
+        self.still_in_force(&keys).await?;
         begun
             .then_some(Enrolment { url, typed })
             .ok_or(AccountError::NoSuchUser)
@@ -200,7 +206,7 @@ impl<'a> Accounts<'a> {
             .enrolment(user)
             .await?
             .ok_or(AccountError::NoEnrolment)?;
-        let secret = self.keys.open_totp(user, &sealed);
+        let secret = self.ring.in_force().open_totp(user, &sealed);
         let secret =
             secret.ok_or_else(|| StoreError::Damaged("a one-time secret cannot be opened".to_owned()))?;
         let step = totp::step_of(&secret, code, now).ok_or(AccountError::WrongCode)?;
@@ -221,10 +227,15 @@ impl<'a> Accounts<'a> {
         if self.store.user(&new.user).await?.is_none() {
             return Err(AccountError::NoSuchUser);
         }
+        let keys = self.ring.in_force();
         for _ in 0..DRAWS {
             let drawn = AppPassword::generate().map_err(KeyError::from)?;
-            let row = self.row(&drawn, new, now)?;
+            let row = row(&keys, &drawn, new, now)?;
             if self.store.add_app_password(row, MAX_APP_PASSWORDS).await? {
+                if let Err(error) = self.still_in_force(&keys).await {
+                    self.store.revoke_app_password(drawn.id(), now).await?;
+                    return Err(error);
+                }
                 return Ok(Created {
                     id: drawn.id(),
                     printed: drawn.print(),
@@ -245,10 +256,11 @@ impl<'a> Accounts<'a> {
         password: &Secret,
         now: UnixTime,
     ) -> Result<u32, AccountError> {
+        let keys = self.ring.in_force();
         let mut sealed = Vec::new();
         for row in self.store.app_passwords_for(account).await? {
             if row.is_live(now) {
-                sealed.push((row.id, self.seal_to(&row, password)?));
+                sealed.push((row.id, seal_to(&keys, &row, password)?));
             }
         }
         Ok(self.store.reseal(account, sealed).await?)
@@ -275,54 +287,60 @@ impl<'a> Accounts<'a> {
         Ok(self.store.app_passwords(user).await?)
     }
 
-    fn row(
-        &self,
-        drawn: &AppPassword,
-        new: &NewAppPassword,
-        now: UnixTime,
-    ) -> Result<store::AppPassword, AccountError> {
-        let (id, user, account) = (drawn.id(), &new.user, &new.account);
-        let public_key = seal::public_key(drawn)?;
-        let mut row = store::AppPassword {
-            id,
-            user: user.clone(),
-            account: account.clone(),
-            label: new.label.clone(),
-            hash: self.keys.app_password(id, user, account, drawn.secret()),
-            public_key,
-            public_key_mac: self.keys.public_key(id, user, account, &public_key),
-            sealed: None,
-            created: now,
-            expires: new.expires,
-            networks: new.networks.clone(),
-            restrictions: new.restrictions.clone(),
-            revoked: None,
-            last_use: None,
-        };
-        if let Some(password) = &new.mail_password {
-            row.sealed = Some(self.seal_to(&row, password)?);
+    /// What was made under a key that had just been replaced would be worth nothing.
+    async fn still_in_force(&self, keys: &Keys) -> Result<(), AccountError> {
+        match self.store.key_in_force().await? {
+            Some(check) if check != keys.check() => Err(AccountError::KeyChanged),
+            _ => Ok(()),
         }
-        Ok(row)
     }
+}
 
-    fn seal_to(&self, row: &store::AppPassword, password: &Secret) -> Result<Vec<u8>, AccountError> {
-        if password.is_empty() {
-            return Err(AccountError::EmptyPassword);
-        }
-        // Whoever can write to the store could else have the next mail password sealed to a key of theirs.
-        let made = self
-            .keys
-            .public_key(row.id, &row.user, &row.account, &row.public_key);
-        if !bool::from(made.ct_eq(&row.public_key_mac)) {
-            return Err(AccountError::Tampered(app_password::id_text(row.id)));
-        }
-        let to = Recipient {
-            id: row.id,
-            user: &row.user,
-            account: &row.account,
-        };
-        Ok(seal::seal(&row.public_key, to, password)?)
+fn row(
+    keys: &Keys,
+    drawn: &AppPassword,
+    new: &NewAppPassword,
+    now: UnixTime,
+) -> Result<store::AppPassword, AccountError> {
+    let (id, user, account) = (drawn.id(), &new.user, &new.account);
+    let public_key = seal::public_key(drawn)?;
+    let mut row = store::AppPassword {
+        id,
+        user: user.clone(),
+        account: account.clone(),
+        label: new.label.clone(),
+        hash: keys.app_password(id, user, account, drawn.secret()),
+        public_key,
+        public_key_mac: keys.public_key(id, user, account, &public_key),
+        sealed: None,
+        created: now,
+        expires: new.expires,
+        networks: new.networks.clone(),
+        restrictions: new.restrictions.clone(),
+        revoked: None,
+        last_use: None,
+    };
+    if let Some(password) = &new.mail_password {
+        row.sealed = Some(seal_to(keys, &row, password)?);
     }
+    Ok(row)
+}
+
+fn seal_to(keys: &Keys, row: &store::AppPassword, password: &Secret) -> Result<Vec<u8>, AccountError> {
+    if password.is_empty() {
+        return Err(AccountError::EmptyPassword);
+    }
+    // Whoever can write to the store could else have the next mail password sealed to a key of theirs.
+    let made = keys.public_key(row.id, &row.user, &row.account, &row.public_key);
+    if !bool::from(made.ct_eq(&row.public_key_mac)) {
+        return Err(AccountError::Tampered(app_password::id_text(row.id)));
+    }
+    let to = Recipient {
+        id: row.id,
+        user: &row.user,
+        account: &row.account,
+    };
+    Ok(seal::seal(&row.public_key, to, password)?)
 }
 
 fn check_label(label: &str) -> Result<(), AccountError> {

@@ -212,6 +212,14 @@ fn checksum(symbols: &[u8]) -> [u8; 3] {
 }
 
 #[cfg(test)]
+impl AppPassword {
+    /// The same secret under another id.
+    pub(super) fn called(self, id: u32) -> Self {
+        Self { id, ..self }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

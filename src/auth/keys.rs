@@ -1,5 +1,6 @@
-//! The keys for each purpose, derived from the one key in the key file. One key is never used for two purposes.
+//! The keys for each purpose, derived from one key of the key file. One key is never used for two purposes.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -66,6 +67,36 @@ pub enum KeyError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// It cannot be replaced by a changed one.
+    #[error("key file {path} cannot be changed; add or remove the key by hand where it comes from: {source}")]
+    Unwritable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another command is changing it.
+    #[error("key file {path} is being changed by another command; try again")]
+    Busy {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It has no room.
+    #[error("key file {path} holds {most} keys already; retire one first")]
+    TooMany {
+        /// Which file.
+        path: PathBuf,
+        /// How many there may be.
+        most: usize,
+    },
+    /// It lacks the key that the store goes by.
+    #[error("key file {path} does not hold the key {id}, which is in force")]
+    NotInForce {
+        /// Which file.
+        path: PathBuf,
+        /// The key's id.
+        id: String,
+    },
     /// The store belongs to another key file, or cannot say.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,12 +111,28 @@ impl From<aws_lc_rs::error::Unspecified> for KeyError {
     }
 }
 
-/// Keys derived from the key file, one per purpose.
+/// Keys derived from one key of the key file, one per purpose.
 pub struct Keys {
     /// Boxed: keys ready for use are large, and this is moved while the program starts.
     macs: Box<MacKeys>,
     totp: LessSafeKey,
     check: [u8; 32],
+    /// A sealed one-time secret of nobody, checked where there is none to check.
+    decoy: (UserName, Vec<u8>),
+}
+
+/// Shows the id alone.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.id())
+    }
+}
+
+/// How people call a key: the first bytes of what the store recognises it by. Says nothing about the key.
+#[must_use]
+pub fn id_of(check: &[u8; 32]) -> String {
+    let [a, b, c, d, ..] = *check;
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
 }
 
 /// For keyed hashes.
@@ -125,17 +172,32 @@ impl Keys {
             spray: mac_key("password spray")?,
             counter: mac_key("failure counter")?,
         });
-        Ok(Self {
+        let nobody = UserName::parse(b"nobody").map_err(|_| KeyError::Crypto)?;
+        let mut keys = Self {
             macs,
             totp: LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, totp.as_slice())?),
             check: *expand(&root, "store check")?,
-        })
+            decoy: (nobody.clone(), Vec::new()),
+        };
+        keys.decoy.1 = keys.seal_totp(&nobody, &[0; 20])?;
+        Ok(keys)
     }
 
-    /// What a store remembers to recognise its key file by. Says nothing about the key.
+    /// What a store remembers to recognise its key by. Says nothing about the key.
     #[must_use]
     pub fn check(&self) -> [u8; 32] {
         self.check
+    }
+
+    /// How people call it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        id_of(&self.check)
+    }
+
+    /// A sealed one-time secret of nobody: where there is none to check this one is checked, and the work is the same.
+    pub(super) fn decoy(&self) -> (&UserName, &[u8]) {
+        (&self.decoy.0, &self.decoy.1)
     }
 
     /// The hash of an app password: ties the secret to its id, its owner and the account it opens, so that a row cannot be

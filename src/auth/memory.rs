@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::auth::keys::Keys;
+use crate::auth::key_ring::KeyRing;
 use crate::auth::meter::Meter;
 use crate::auth::meter::Purse;
 use crate::auth::pace::Pace;
@@ -65,7 +65,7 @@ pub struct Visitor {
 /// What is remembered. One for the whole process: it must outlive a reload.
 pub struct Memory {
     shared: Arc<Shared>,
-    keys: Arc<Keys>,
+    ring: Arc<KeyRing>,
     options: Mutex<first_sync::Options>,
     /// Those in use and those used a moment ago: no more than there are sessions, and app passwords.
     purses: Mutex<HashMap<u32, Kept>>,
@@ -99,11 +99,11 @@ struct Kept {
 impl Memory {
     /// A memory that is kept in a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, keys: Arc<Keys>, options: first_sync::Options) -> Self {
+    pub fn new(store: Arc<dyn Store>, ring: Arc<KeyRing>, options: first_sync::Options) -> Self {
         let now = AtomicI64::default();
         Self {
             shared: Arc::new(Shared { store, now }),
-            keys,
+            ring,
             options: Mutex::new(options),
             purses: Mutex::default(),
             meters: Mutex::default(),
@@ -123,8 +123,8 @@ impl Memory {
     pub async fn recall(&self, visitor: &Visitor, now: UnixTime) -> Result<Habits, StoreError> {
         let from = Prefix::of(visitor.ip);
         let visit = Visit {
-            network: self.keys.source(&visitor.user, from),
-            anybodys_network: self.keys.network(from),
+            network: self.ring.names(|keys| keys.source(&visitor.user, from)),
+            anybodys_network: self.ring.names(|keys| keys.network(from)),
             country: visitor.country.as_deref().map(bounded),
             asn: visitor.asn,
             family: visitor.family.as_deref().map(bounded),
@@ -142,8 +142,9 @@ impl Memory {
         let user = || visitor.user.clone();
         let from = Prefix::of(visitor.ip);
         note(Note::LoggedIn(user(), now));
-        note(Note::NetworkSeen(self.keys.network(from), now));
-        let network = Habit::Network(self.keys.source(&visitor.user, from));
+        let keys = self.ring.in_force();
+        note(Note::NetworkSeen(keys.network(from), now));
+        let network = Habit::Network(keys.source(&visitor.user, from));
         let country = visitor.country.as_deref().map(bounded).map(Habit::Country);
         let asn = visitor.asn.map(Habit::Asn);
         for habit in [Some(network), country, asn].into_iter().flatten() {
@@ -168,7 +169,7 @@ impl Memory {
         let family = visitor.family.as_deref().map(bounded);
         let found = visitor.app_password.zip(habits.app_password.as_ref());
         let purse = found.map(|(id, found)| {
-            let network = self.keys.first_sync(id, Prefix::of(visitor.ip));
+            let network = self.network_of(id, visitor.ip, found.allowance.as_ref());
             let visit = first_sync::Visit {
                 network,
                 family: family.as_deref(),
@@ -188,6 +189,17 @@ impl Memory {
         let meter = Arc::new(meter);
         lock(&self.meters).push(Arc::downgrade(&meter));
         meter
+    }
+
+    /// The network that an app password comes from: by the name that its allowance has, where it is the same network, also
+    /// where it got that name under a key that is not in force any more.
+    fn network_of(&self, id: u32, ip: IpAddr, kept: Option<&first_sync::Allowance>) -> [u8; 32] {
+        let from = Prefix::of(ip);
+        let names = self.ring.names(|keys| keys.first_sync(id, from));
+        let same = names
+            .into_iter()
+            .find(|name| kept.is_some_and(|kept| kept.network == *name));
+        same.unwrap_or_else(|| self.ring.in_force().first_sync(id, from))
     }
 
     /// What the sessions of a credential share that are slowed.

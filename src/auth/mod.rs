@@ -6,11 +6,14 @@
 pub mod accounts;
 pub mod app_password;
 pub mod gate;
+pub mod key_edit;
 pub mod key_file;
+pub mod key_ring;
 pub mod keys;
 pub mod lease;
 pub mod memory;
 pub mod meter;
+pub mod rotation;
 pub mod seal;
 pub mod totp;
 pub mod window;

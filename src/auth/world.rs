@@ -17,6 +17,7 @@ use crate::auth::gate::Options;
 use crate::auth::gate::Outcome;
 use crate::auth::gate::Source;
 use crate::auth::gate::Verified;
+use crate::auth::key_ring::KeyRing;
 use crate::auth::keys::Keys;
 use crate::auth::totp;
 use crate::policy::factor::Mode;
@@ -46,7 +47,7 @@ pub(super) const HOME: &str = "192.0.2.1";
 pub(super) struct World {
     pub(super) folder: TempDir,
     pub(super) store: Arc<dyn Store>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) ring: Arc<KeyRing>,
     pub(super) gate: Gate,
     options: Options,
     /// One-time secrets made so far: they are not random, so that no two codes meet by chance on a bad day.
@@ -74,25 +75,25 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("store.db"), &sqlite::Options::default()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
-        let keys = Arc::new(Keys::derive(&[42; 32]).unwrap());
+        let ring = Arc::new(KeyRing::single(Keys::derive(&[42; 32]).unwrap()));
         let gate = Gate::new(
             Arc::clone(&store),
-            Arc::clone(&keys),
+            Arc::clone(&ring),
             options.clone(),
             Policy::default(),
         );
         Self {
             folder,
             store,
-            keys,
-            gate: gate.unwrap(),
+            ring,
+            gate,
             options,
             secrets: AtomicU8::new(1),
         }
     }
 
     pub(super) fn accounts(&self) -> Accounts<'_> {
-        Accounts::new(&*self.store, &self.keys)
+        Accounts::new(&*self.store, &self.ring)
     }
 
     /// The policy from now on.
@@ -102,8 +103,25 @@ impl World {
             mode,
             ..Policy::default()
         };
-        let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
-        self.gate = Gate::new(store, keys, self.options.clone(), policy).unwrap();
+        let (store, ring) = (Arc::clone(&self.store), Arc::clone(&self.ring));
+        self.gate = Gate::new(store, ring, self.options.clone(), policy);
+    }
+
+    /// Another key file from now on; the newest key counts until the store has been asked.
+    pub(super) fn hold(&mut self, keys: Vec<Keys>) {
+        self.gate = self.elsewhere(keys);
+        self.ring = Arc::clone(self.gate.ring());
+    }
+
+    /// The gate of another process on the same store, with a key file of its own.
+    pub(super) fn elsewhere(&self, keys: Vec<Keys>) -> Gate {
+        let ring = Arc::new(KeyRing::of(keys, None).unwrap());
+        Gate::new(
+            Arc::clone(&self.store),
+            ring,
+            self.options.clone(),
+            Policy::default(),
+        )
     }
 
     pub(super) async fn add(&self, user: &str) -> UserName {
@@ -132,7 +150,7 @@ impl World {
         let hour_ago = later(-3600);
         let number = self.secrets.fetch_add(1, Ordering::Relaxed);
         let secret = Secret::new(vec![number; 20]);
-        let sealed = self.keys.seal_totp(user, secret.expose()).unwrap();
+        let sealed = self.ring.in_force().seal_totp(user, secret.expose()).unwrap();
         assert!(self.store.begin_enrolment(user, sealed, hour_ago).await.unwrap());
         let code = Secret::from(totp::code_at(&secret, hour_ago).unwrap().as_str());
         self.accounts().confirm_totp(user, &code, hour_ago).await.unwrap();
@@ -163,6 +181,16 @@ impl World {
         ip: &str,
         now: UnixTime,
     ) -> Result<Verified, GateError> {
+        Self::attempt_at(&self.gate, user, secret, ip, now).await
+    }
+
+    pub(super) async fn attempt_at(
+        gate: &Gate,
+        user: &str,
+        secret: &[u8],
+        ip: &str,
+        now: UnixTime,
+    ) -> Result<Verified, GateError> {
         let credentials = Credentials {
             user: name(user),
             secret: Secret::from(secret),
@@ -174,7 +202,7 @@ impl World {
             client: Some("Thunder\r\nbird 153".to_owned()),
             replica: None,
         };
-        self.gate.verify(&credentials, &source, now).await
+        gate.verify(&credentials, &source, now).await
     }
 
     /// An attempt that is let through, and how the backend answers it.

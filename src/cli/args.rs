@@ -86,6 +86,9 @@ pub(super) enum Command {
     /// The store itself.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// The keys of the key file: which is in force, and the change to another one.
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -314,6 +317,29 @@ pub(super) struct Migrate {
     /// With --to: authorities for the server's certificate.
     #[arg(long, value_name = "FILE", requires = "to")]
     pub(super) ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// List the keys of the key file.
+    Status,
+    /// Draw a key and add it to the key file; it waits there until it is put in force.
+    Add,
+    /// Put another key in force: one-time secrets are sealed anew, app passwords go on working, trusted windows end.
+    Rotate {
+        /// Which; otherwise the newest that was never in force.
+        #[arg(long, value_name = "KEY", value_parser = values::key_id)]
+        to: Option<String>,
+    },
+    /// Remove a key that is not in force from the key file.
+    Retire {
+        /// Which.
+        #[arg(value_name = "KEY", value_parser = values::key_id)]
+        id: String,
+        /// Although networks of users are still known by it.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 impl PolicyCommand {

@@ -121,6 +121,9 @@ pub(super) enum CliError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key file.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Starting, or opening what a start opens.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -159,6 +162,7 @@ impl CliError {
             Self::Daemon { .. } | Self::Unproved { .. } | Self::OthersMissing(_) => UNAVAILABLE,
             Self::Account(error) => account_code(error),
             Self::Store(error) => store_code(error),
+            Self::Key(error) => key_code(error),
             Self::Start(error) => start_code(error),
             Self::Setup(..) | Self::Qr(_) => INTERNAL,
             Self::Runtime(_) => SYSTEM,
@@ -196,7 +200,7 @@ fn account_code(error: &AccountError) -> u8 {
         | AccountError::EmptyPassword
         | AccountError::Tampered(_) => DATA,
         AccountError::WrongCode => NOT_PERMITTED,
-        AccountError::NoFreeId => TRY_AGAIN,
+        AccountError::NoFreeId | AccountError::KeyChanged => TRY_AGAIN,
         AccountError::Store(error) => store_code(error),
         AccountError::Key(error) => key_code(error),
         AccountError::Seal(_) | AccountError::Totp(_) => INTERNAL,
@@ -214,10 +218,16 @@ fn store_code(error: &StoreError) -> u8 {
 
 fn key_code(error: &KeyError) -> u8 {
     match error {
-        KeyError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
+        KeyError::Io { source, .. } | KeyError::Unwritable { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            NOT_PERMITTED
+        }
         KeyError::Io { .. } | KeyError::Lost { .. } => NO_INPUT,
         KeyError::Exposed { .. } | KeyError::Owner { .. } => NOT_PERMITTED,
-        KeyError::Malformed { .. } => CONFIG,
+        KeyError::Malformed { .. } | KeyError::NotInForce { .. } => CONFIG,
+        KeyError::Busy { .. } => TRY_AGAIN,
+        KeyError::TooMany { .. } | KeyError::Unwritable { .. } => CANNOT_CREATE,
         KeyError::Store(error) => store_code(error),
         KeyError::Crypto => INTERNAL,
     }

@@ -10,6 +10,7 @@ mod check;
 mod enrol;
 mod error;
 mod explain;
+mod key;
 mod output;
 mod place;
 mod policy;
@@ -136,6 +137,7 @@ async fn execute(
         Command::Policy(command) => policy::run(cx, command),
         Command::Explain(command) => Box::pin(explain::run(cx, command)).await,
         Command::Store(command) => Box::pin(store::run(cx, command)).await,
+        Command::Key(command) => Box::pin(key::run(cx, command)).await,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::accounts::Accounts;
-use crate::auth::keys::Keys;
+use crate::auth::key_ring::KeyRing;
 use crate::cli::args::Global;
 use crate::cli::error::CliError;
 use crate::config::Config;
@@ -103,18 +103,19 @@ impl Place {
 pub(super) struct Opened {
     /// The store.
     pub(super) store: Arc<dyn Store>,
-    keys: Arc<Keys>,
+    /// Its keys.
+    pub(super) ring: Arc<KeyRing>,
 }
 
 impl Opened {
     pub(super) async fn at(config: &Config) -> Result<Self, CliError> {
-        let (store, keys) = Box::pin(server::open_store(config)).await?;
-        Ok(Self { store, keys })
+        let (store, ring) = Box::pin(server::open_store(config)).await?;
+        Ok(Self { store, ring })
     }
 
     /// The operations on accounts.
     pub(super) fn accounts(&self) -> Accounts<'_> {
-        Accounts::new(&*self.store, &self.keys)
+        Accounts::new(&*self.store, &self.ring)
     }
 }
 

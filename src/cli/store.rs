@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::net::UnixStream;
 
-use crate::auth::keys::Keys;
+use crate::auth::key_ring::KeyRing;
 use crate::cli::Context;
 use crate::cli::args::Migrate;
 use crate::cli::args::StoreCommand;
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::config::postgres::Postgres;
 use crate::server;
 use crate::server::StartError;
-use crate::store::Store;
+use crate::store::KeyStore;
 use crate::store::postgres::Imported;
 
 pub(super) async fn run(cx: &mut Context<'_>, command: StoreCommand) -> Result<(), CliError> {
@@ -92,9 +92,9 @@ async fn check_source(from: &Path, config: &Config) -> Result<(), CliError> {
         });
     }
     let source = server::open_sqlite(from).await?;
-    if source.is_bound().await? {
-        let keys = Keys::load(&config.state.key_file(), config.key_file_options());
-        source.check_key(keys.map_err(StartError::from)?.check()).await?;
+    if let Some(check) = source.key_in_force().await? {
+        let ring = KeyRing::load(&config.state.key_file(), config.key_file_options());
+        ring.map_err(StartError::from)?.follow(check).await?;
     }
     Ok(())
 }

@@ -121,6 +121,16 @@ pub(super) fn sqlite(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// A key by its id.
+pub(super) fn key_id(text: &str) -> Result<String, String> {
+    let id = text.to_ascii_lowercase();
+    if id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(id)
+    } else {
+        Err("a key is named by 8 hexadecimal digits; `imapwarden key status` shows them".to_owned())
+    }
+}
+
 /// A PostgreSQL store by its URL, without a password.
 pub(super) fn postgres(text: &str) -> Result<Address, String> {
     let address = Address::parse(text).map_err(|wrong| format!("{}; {}", wrong.what, wrong.help))?;

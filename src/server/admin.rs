@@ -34,6 +34,7 @@ use tokio::time::timeout;
 use crate::net::accept::Acceptor;
 use crate::net::socket;
 use crate::server::shared::Shared;
+use crate::server::watch;
 
 /// Connections at once: scrapers and probes are few.
 const CONNECTIONS: usize = 64;
@@ -130,7 +131,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if *shared.shutdown.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
-    match shared.store.probe().await {
+    match watch::store_works(&shared).await {
         Ok(()) => "ready\n".into_response(),
         Err(error) => {
             shared.store_failed(&error);

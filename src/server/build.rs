@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use crate::auth::gate::Gate;
-use crate::auth::keys::Keys;
+use crate::auth::key_ring::KeyRing;
 use crate::auth::memory::Memory;
 use crate::backend::Backends;
 use crate::config::Config;
@@ -65,14 +65,14 @@ pub(super) async fn server(
     hangups: Signal,
 ) -> Result<Server, StartError> {
     let now = clock::unix();
-    let (store, keys) = open_store(config).await?;
+    let (store, ring) = open_store(config).await?;
     let first_sync = config.rules.first_sync.clone();
-    let memory = Memory::new(Arc::clone(&store), Arc::clone(&keys), first_sync);
+    let memory = Memory::new(Arc::clone(&store), Arc::clone(&ring), first_sync);
     let policy = Policy::load(config, memory)?;
     let tls_options = tls_options(config)?;
     let metrics = Metrics::new()?;
     let (events, writer) = sink::start(events, &metrics.sinks, clock::wall)?;
-    let settings = settings(config, &store, keys)?;
+    let settings = settings(config, &store, ring)?;
     let (reloads, asked) = mpsc::channel(ASKED);
     let shared = Arc::new(Shared {
         started: now,
@@ -124,9 +124,9 @@ pub(super) async fn server(
     })
 }
 
-fn settings(config: &Config, store: &Arc<dyn Store>, keys: Arc<Keys>) -> Result<Settings, StartError> {
+fn settings(config: &Config, store: &Arc<dyn Store>, ring: Arc<KeyRing>) -> Result<Settings, StartError> {
     let policy = config.second_factor.policy.clone();
-    let gate = Gate::new(Arc::clone(store), keys, config.gate_options(), policy)?;
+    let gate = Gate::new(Arc::clone(store), ring, config.gate_options(), policy);
     Ok(Settings::new(config, gate, open_backends(config)?))
 }
 
@@ -134,12 +134,12 @@ fn settings(config: &Config, store: &Arc<dyn Store>, keys: Arc<Keys>) -> Result<
 ///
 /// # Errors
 /// Either cannot be used, or they do not belong together.
-pub async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Arc<Keys>), StartError> {
+pub async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Arc<KeyRing>), StartError> {
     data_directory(&config.state.data_directory)?;
     let store = store::open(config).await?;
     let options = config.key_file_options();
-    let keys = Keys::open(&config.state.key_file(), options, &*store).await?;
-    Ok((store, Arc::new(keys)))
+    let ring = KeyRing::open(&config.state.key_file(), options, &*store).await?;
+    Ok((store, Arc::new(ring)))
 }
 
 /// The backends; also for the command line.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::auth::gate::Gate;
+use crate::auth::key_ring;
 use crate::auth::lease::Lease;
 use crate::config::Config;
 use crate::config::ConfigProblems;
@@ -65,6 +66,7 @@ struct Prepared {
     databases: geo::Prepared,
     rules: RuleSet,
     sinks: Vec<Renewal>,
+    keys: key_ring::Read,
     changed: Vec<&'static str>,
 }
 
@@ -144,13 +146,14 @@ impl Reloader {
             .settings(config, before, now)
             .map_err(|error| broken.others = Some(error));
         match (tls, databases, rules, sinks, settings) {
-            (Ok(tls), Ok(databases), Ok(rules), Ok(sinks), Ok(settings)) if broken.is_nothing() => {
+            (Ok(tls), Ok(databases), Ok(rules), Ok(sinks), Ok((settings, keys))) if broken.is_nothing() => {
                 Ok(Prepared {
                     settings,
                     tls,
                     databases,
                     rules,
                     sinks,
+                    keys,
                     changed,
                 })
             }
@@ -158,14 +161,20 @@ impl Reloader {
         }
     }
 
-    fn settings(&self, config: &Config, before: &Settings, now: UnixTime) -> Result<Settings, StartError> {
+    fn settings(
+        &self,
+        config: &Config,
+        before: &Settings,
+        now: UnixTime,
+    ) -> Result<(Settings, key_ring::Read), StartError> {
+        let keys = before.gate.ring().read()?;
         let backends = before.backends.reloaded(config.backend_options()?, now)?;
         for backend in backends.iter() {
             self.shared.metrics.backends.named(backend.name())?;
         }
         let policy = config.second_factor.policy.clone();
         let gate: Gate = before.gate.with(config.gate_options(), policy);
-        Ok(Settings::new(config, gate, backends))
+        Ok((Settings::new(config, gate, backends), keys))
     }
 
     /// Nothing can fail any more.
@@ -177,6 +186,7 @@ impl Reloader {
         shared.tls.put(prepared.tls);
         shared.geo.put(prepared.databases);
         shared.events.renew(prepared.sinks);
+        before.gate.ring().put(prepared.keys);
         shared.policy.memory.set_options(config.rules.first_sync.clone());
         shared.policy.put(prepared.rules, rules::sets(&config));
         set_limits(shared, &before.config, &config);

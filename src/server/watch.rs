@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
+use crate::auth::keys::id_of;
 use crate::limits::bans::Ban;
 use crate::server::clock;
 use crate::server::relay::monotonic_ms;
@@ -33,9 +34,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut changes = shared.store.changes();
     let mut next_sweep = Instant::now() + SWEEP;
     let mut news = Bans::AsFound;
+    let mut key = None;
     loop {
         changes.mark_unchanged();
-        let pause = match look_if_it_works(&shared, news).await {
+        let pause = match look_if_it_works(&shared, news, &mut key).await {
             Ok(()) => {
                 news = Bans::Changed;
                 shared.store_answered();
@@ -68,11 +70,32 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// As [`look`]. A store that failed must write again, too: on a full disk it reads as ever.
-async fn look_if_it_works(shared: &Shared, news: Bans) -> Result<(), StoreError> {
+/// As [`look`]; and a store that failed must write again, too.
+async fn look_if_it_works(shared: &Shared, news: Bans, key: &mut Option<[u8; 32]>) -> Result<(), StoreError> {
     look(shared, news).await?;
+    follow_key(shared, key).await?;
     if shared.store_is_away.load(Ordering::Relaxed) {
-        shared.store.probe().await?;
+        store_works(shared).await?;
+    }
+    Ok(())
+}
+
+/// Says whether the store takes what waits, and goes by a key that we have. One that failed must take a write, also where nothing
+/// waits: on a full disk it reads as ever, and would be told of as recovered until the next code.
+pub(super) async fn store_works(shared: &Shared) -> Result<(), StoreError> {
+    shared.store.probe().await?;
+    shared.settings().gate.follow_key().await?;
+    if shared.store_is_away.load(Ordering::Relaxed) {
+        shared.store.try_write().await?;
+    }
+    Ok(())
+}
+
+/// Goes by the key that the store says is in force, and tells of another one than before.
+async fn follow_key(shared: &Shared, before: &mut Option<[u8; 32]>) -> Result<(), StoreError> {
+    let now = shared.settings().gate.follow_key().await?;
+    if before.replace(now).is_some_and(|before| before != now) {
+        shared.emit(Event::new(Kind::KeyChanged, clock::wall()).key(&id_of(&now)));
     }
     Ok(())
 }

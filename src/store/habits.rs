@@ -57,10 +57,10 @@ impl Habit {
 pub struct Visit {
     /// Who.
     pub user: UserName,
-    /// From which network: a keyed hash that depends on the user.
-    pub network: [u8; 32],
-    /// The same network, as a keyed hash that is the same for all users.
-    pub anybodys_network: [u8; 32],
+    /// From which network: what it may be called, keyed hashes that depend on the user.
+    pub network: Vec<[u8; 32]>,
+    /// The same network: keyed hashes that are the same for all users.
+    pub anybodys_network: Vec<[u8; 32]>,
     /// From which country, if that is known.
     pub country: Option<Arc<str>>,
     /// From which autonomous system, if that is known.

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod habits;
+mod keys;
 mod notes;
 pub mod postgres;
 mod records;
@@ -32,6 +33,12 @@ pub use habits::Habits;
 pub use habits::Note;
 pub use habits::Visit;
 pub use habits::day_of;
+pub use keys::Bound;
+pub use keys::FormerKey;
+pub use keys::KeyStore;
+pub use keys::NO_HASH;
+pub use keys::Rekey;
+pub use keys::Rekeyed;
 pub use records::AppPassword;
 pub use records::Ban;
 pub use records::Consumption;
@@ -78,8 +85,10 @@ pub enum StoreError {
     /// The file is a database of another program.
     #[error("{0} is not an imapwarden store")]
     Foreign(String),
-    /// It was made with another key file: nothing in it could be verified or unsealed.
-    #[error("the store was made with another key file; restore the key file that belongs to it")]
+    /// The key that it goes by is another one, or not in the key file: nothing in it could be verified or unsealed.
+    #[error(
+        "the store was made with another key file, or has a newer key; restore the key file that belongs to it"
+    )]
     OtherKey,
     /// A bounded table has no room left.
     #[error("the store has no room for more {0}")]
@@ -90,17 +99,10 @@ pub enum StoreError {
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The engines' common face. Every method is one transaction; `bool` answers say whether there was something to change.
-pub trait Store: Replicas {
+pub trait Store: Replicas + KeyStore {
     /// A number that moves whenever something committed that may end sessions or change who gets in: revocations,
     /// disabled users, resets, bans; by this process at once, by others within half a second.
     fn changes(&self) -> watch::Receiver<u64>;
-
-    /// True where the store belongs to a key file already.
-    fn is_bound(&self) -> Answer<'_, bool>;
-    /// Remembers `check` in an empty store, and compares it in any other.
-    ///
-    /// Answers [`StoreError::OtherKey`] where the store belongs to another key file.
-    fn check_key(&self, check: [u8; 32]) -> Answer<'_, ()>;
 
     /// Adds a user; false where the name is taken.
     fn add_user(&self, user: User) -> Answer<'_, bool>;
@@ -168,8 +170,8 @@ pub trait Store: Replicas {
     /// Bans in force.
     fn bans(&self, now: UnixTime) -> Answer<'_, Vec<Ban>>;
 
-    /// True where the user has logged in from this source since `since`. `source` is a keyed hash.
-    fn knows_source(&self, user: &UserName, source: [u8; 32], since: UnixTime) -> Answer<'_, bool>;
+    /// True where the user has logged in from this source since `since`. `source` is what it may be called: keyed hashes.
+    fn knows_source(&self, user: &UserName, source: Vec<[u8; 32]>, since: UnixTime) -> Answer<'_, bool>;
 
     /// What is remembered of a visitor, in one read whose cost does not depend on who comes: each statement runs, and an
     /// unknown user is looked for as a known one is.
@@ -183,6 +185,9 @@ pub trait Store: Replicas {
     fn probe(&self) -> Answer<'_, ()> {
         self.flush()
     }
+    /// Whether the store takes a write: one as large as a login's is written, is on the disk, and is gone again. To be asked of a
+    /// store that failed: on a full disk it reads as ever.
+    fn try_write(&self) -> Answer<'_, ()>;
     /// Deletes what is over: windows, bans, abandoned enrolments; what users did more than 90 days ago; what they have not
     /// come with for a year; app passwords that ended a year ago. To be called every few minutes.
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()>;

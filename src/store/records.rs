@@ -107,7 +107,8 @@ pub struct AppPassword {
     pub account: UserName,
     /// The device, as the owner calls it.
     pub label: String,
-    /// Keyed hash of the secret and what it is bound to.
+    /// Keyed hash of the secret and what it is bound to; [`NO_HASH`](crate::store::NO_HASH) from a change of the key to the next
+    /// use.
     pub hash: [u8; 32],
     /// X25519 public key derived from the secret; mail passwords are sealed to it.
     pub public_key: [u8; 32],
@@ -227,6 +228,8 @@ pub struct Counted {
 /// What the store knows about a login attempt.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
+    /// What the store recognises the key in force by, at the same moment; `None` where it belongs to no key file yet.
+    pub key: Option<[u8; 32]>,
     /// The user of the login name.
     pub user: Option<User>,
     /// Their one-time secret in force.

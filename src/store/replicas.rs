@@ -99,8 +99,8 @@ pub const COUNTERS: usize = 3;
 pub struct Asked {
     /// Who it claims to be.
     pub user: UserName,
-    /// Where it comes from: a keyed hash that depends on the user.
-    pub source: [u8; 32],
+    /// Where it comes from: what that may be called, keyed hashes that depend on the user.
+    pub source: Vec<[u8; 32]>,
     /// When the user was last seen there at the earliest, to be known.
     pub since: UnixTime,
     /// The network, as sessions are counted by it.

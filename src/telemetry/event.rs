@@ -252,6 +252,11 @@ impl Event {
         self.set(Field::RuleVersion, clean(revision.as_bytes()))
     }
 
+    /// The key in force, by its id.
+    pub fn key(self, id: &str) -> Self {
+        self.set(Field::KeyId, clean(id.as_bytes()))
+    }
+
     /// Sections of the configuration that differ from before.
     pub fn changed(self, sections: &[&'static str]) -> Self {
         let sections: Vec<Value> = sections.iter().map(|section| (*section).into()).collect();

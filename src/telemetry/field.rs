@@ -101,6 +101,7 @@ fields! {
     BanNetwork = "imapwarden.ban.network" "The banned network.";
     BanUntil = "imapwarden.ban.until" "When the ban ends; absent where it does not.";
     BanReason = "imapwarden.ban.reason" "Why, in the words of whoever set the ban.";
+    KeyId = "imapwarden.key.id" "The key in force, as `imapwarden key status` calls it.";
     Dropped = "imapwarden.events.dropped" "How many events were lost since the last one written.";
 }
 

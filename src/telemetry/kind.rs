@@ -129,6 +129,8 @@ kinds! {
         "A new configuration is in force.";
     ConfigRejected = "IW1012" "config_rejected" Error Failure ["configuration"] ["change", "error"]
         "A new configuration cannot be used; the old one stays in force.";
+    KeyChanged = "IW1013" "key_changed" Info Success ["configuration"] ["change"]
+        "Another key of the key file is in force.";
     ConnectionDenied = "IW2001" "connection_denied" Info Failure ["network"] ["connection", "denied"]
         "A connection was closed before TLS.";
     TlsFailed = "IW2002" "tls_failed" Info Failure ["network"] ["connection", "error"]

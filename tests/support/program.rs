@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use imapwarden::auth::accounts::Accounts;
 use imapwarden::auth::accounts::NewAppPassword;
-use imapwarden::auth::keys::Keys;
+use imapwarden::auth::key_ring::KeyRing;
 use imapwarden::auth::totp;
 use imapwarden::config::Config;
 use imapwarden::server::clock;
@@ -139,7 +139,7 @@ impl Place {
     }
 
     /// Store and keys, as the program opens them.
-    pub async fn open(&self) -> (Arc<dyn Store>, Arc<Keys>) {
+    pub async fn open(&self) -> (Arc<dyn Store>, Arc<KeyRing>) {
         open_store(&self.config).await.unwrap()
     }
 

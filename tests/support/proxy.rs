@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use imapwarden::auth::accounts::Accounts;
 use imapwarden::auth::accounts::NewAppPassword;
-use imapwarden::auth::keys::Keys;
+use imapwarden::auth::key_ring::KeyRing;
 use imapwarden::config::Config;
 use imapwarden::server::Server;
 use imapwarden::server::clock;
@@ -36,7 +36,7 @@ pub struct Proxy {
     pub events: Recorder,
     pub certificate: rustls::pki_types::CertificateDer<'static>,
     pub store: Arc<dyn Store>,
-    pub keys: Arc<Keys>,
+    pub keys: Arc<KeyRing>,
     pub config: Config,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,

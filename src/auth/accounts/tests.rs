@@ -50,7 +50,7 @@ async fn a_new_one_time_secret_is_in_force_only_after_its_first_code() {
         .await;
 
     let (sealed, _) = world.store.enrolment(&alice).await.unwrap().unwrap();
-    let new = world.keys.open_totp(&alice, &sealed).unwrap();
+    let new = world.ring.in_force().open_totp(&alice, &sealed).unwrap();
     let code = |now| Secret::from(code_at(&new, now).unwrap().as_str());
     let early = world.accounts().confirm_totp(&alice, &code(later(90)), NOW).await;
     assert!(matches!(early, Err(AccountError::WrongCode)));

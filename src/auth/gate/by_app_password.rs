@@ -11,6 +11,7 @@ use crate::auth::gate::Gate;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Open;
 use crate::auth::gate::Pending;
+use crate::auth::gate::Rehash;
 use crate::auth::gate::Verified;
 use crate::auth::gate::check_user;
 use crate::auth::lease::Lease;
@@ -19,6 +20,7 @@ use crate::auth::seal::Recipient;
 use crate::store;
 use crate::store::Found;
 use crate::store::LastUse;
+use crate::store::NO_HASH;
 use crate::store::StoreError;
 use crate::types::Authenticated;
 use crate::types::BackendCredentials;
@@ -46,12 +48,7 @@ impl Gate {
             ..
         } = *attempt;
         let row = found.app_password.as_ref();
-        // Without a row the same hash is computed and compared, with nothing.
-        let (user, account, hash) = row.map_or((&credentials.user, &credentials.user, [0; 32]), |row| {
-            (&row.user, &row.account, row.hash)
-        });
-        let computed = self.keys.app_password(typed.id(), user, account, typed.secret());
-        let right = bool::from(computed.ct_eq(&hash));
+        let (right, rehash) = attempt.knows(typed, row);
         let (Some(row), Some(owner), true) = (row, &found.owner, right) else {
             let known = found.user.is_some() || row.is_some();
             return Err(if known {
@@ -86,11 +83,48 @@ impl Gate {
             pending: Pending {
                 user: row.user.clone(),
                 from: Prefix::of(source.ip),
-                open: Open::AppPassword(row.id, last_use),
+                open: Open::AppPassword(row.id, last_use, rehash),
             },
             monitored: None,
             elsewhere: found.elsewhere,
         })
+    }
+}
+
+impl Attempt<'_> {
+    /// Whether an app password is the row's; and what it hashes to, where the row lost its hash with another key.
+    fn knows(&self, typed: &AppPassword, row: Option<&store::AppPassword>) -> (bool, Option<Rehash>) {
+        let nobody = &self.credentials.user;
+        // Without a row the same hash is computed and compared, with nothing.
+        let (user, account, kept) = row.map_or((nobody, nobody, NO_HASH), |row| {
+            (&row.user, &row.account, row.hash)
+        });
+        let hash = self.keys.app_password(typed.id(), user, account, typed.secret());
+        if bool::from(hash.ct_eq(&kept)) {
+            return (row.is_some(), None);
+        }
+        // Asked of every wrong one: no row, and a wrong secret, cost the same.
+        let right = self.has_public_key(typed, row) && kept == NO_HASH;
+        let rehash = row.map(|row| Rehash {
+            public_key_mac: row.public_key_mac,
+            hash,
+        });
+        (right, rehash)
+    }
+
+    /// True where an app password is the one whose public key is in the row, and the key in force says that it was put there:
+    /// so its secret is known again whose hash went with another key. Where there is no row the same work is done.
+    fn has_public_key(&self, typed: &AppPassword, row: Option<&store::AppPassword>) -> bool {
+        let nobody = &self.credentials.user;
+        let (user, account, kept, mac) = row.map_or((nobody, nobody, [0; 32], NO_HASH), |row| {
+            (&row.user, &row.account, row.public_key, row.public_key_mac)
+        });
+        // Where the cryptographic library fails nobody is let in.
+        let Ok(derived) = seal::public_key(typed) else {
+            return false;
+        };
+        let bound = self.keys.public_key(typed.id(), user, account, &kept);
+        row.is_some() && bool::from(derived.ct_eq(&kept) & bound.ct_eq(&mac))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::auth::gate::Open;
 use crate::auth::gate::Pending;
 use crate::auth::gate::Verified;
 use crate::auth::gate::check_user;
+use crate::auth::gate::key_moves;
 use crate::auth::lease::Lease;
 use crate::auth::totp;
 use crate::auth::wire_code;
@@ -30,8 +31,6 @@ use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
 use crate::types::Secret;
-use crate::types::UnixTime;
-use crate::types::UserName;
 
 impl Gate {
     pub(super) async fn by_password(
@@ -40,13 +39,10 @@ impl Gate {
         found: &Found,
     ) -> Result<Verified, GateError> {
         let Attempt {
-            credentials,
-            source,
-            now,
-            ..
+            credentials, source, ..
         } = *attempt;
         let code = wire_code::split(&credentials.secret, &self.options.separators);
-        let step = self.step_of(&credentials.user, found, code.as_ref(), now)?;
+        let step = step_of(attempt, found, code.as_ref())?;
         // Somebody typed a code behind an app password: it is no main password, and no backend may hear it.
         let behind = code
             .as_ref()
@@ -92,26 +88,6 @@ impl Gate {
     pub(in crate::auth) fn waives(&self, login: &Login, is_known: bool) -> bool {
         let demand = self.policy.decide(login).demand;
         (is_known || self.options.admit_unknown) && demand != Demand::SecondFactor
-    }
-
-    /// The step of the code typed. Where there is no secret or no code, one of nobody is checked: the work is the same.
-    fn step_of(
-        &self,
-        user: &UserName,
-        found: &Found,
-        code: Option<&WireCode>,
-        now: UnixTime,
-    ) -> Result<Option<i64>, StoreError> {
-        let sealed = found.totp.as_ref().map(|totp| (user, &totp.sealed));
-        let (name, sealed) = sealed.unwrap_or((&self.decoy.0, &self.decoy.1));
-        let Some(secret) = self.keys.open_totp(name, sealed) else {
-            return Err(StoreError::Damaged(
-                "a one-time secret cannot be opened".to_owned(),
-            ));
-        };
-        let nothing = Secret::from("000000");
-        let step = totp::step_of(&secret, code.map_or(&nothing, |code| &code.code), now);
-        Ok(step.filter(|_| found.totp.is_some() && code.is_some()))
     }
 
     fn by_window(&self, attempt: &Attempt<'_>, found: &Found, code: &WireCode) -> Option<Verified> {
@@ -182,9 +158,28 @@ impl Gate {
             counted: attempt.counted(),
         };
         let again = self.store.look_up(lookup).await?;
+        // The secret was sealed anew: the code is as good as before, and nobody has used it.
+        if again.key != found.key {
+            return Err(key_moves().into());
+        }
         self.by_window(attempt, &again, code)
             .ok_or_else(|| Refusal::CodeReplayed.into())
     }
+}
+
+/// The step of the code typed. Where there is no secret or no code, one of nobody is checked: the work is the same.
+fn step_of(attempt: &Attempt<'_>, found: &Found, code: Option<&WireCode>) -> Result<Option<i64>, StoreError> {
+    let user = &attempt.credentials.user;
+    let sealed = found.totp.as_ref().map(|totp| (user, totp.sealed.as_slice()));
+    let (name, sealed) = sealed.unwrap_or(attempt.keys.decoy());
+    let Some(secret) = attempt.keys.open_totp(name, sealed) else {
+        return Err(StoreError::Damaged(
+            "a one-time secret cannot be opened".to_owned(),
+        ));
+    };
+    let nothing = Secret::from("000000");
+    let step = totp::step_of(&secret, code.map_or(&nothing, |code| &code.code), attempt.now);
+    Ok(step.filter(|_| found.totp.is_some() && code.is_some()))
 }
 
 /// What the policy decides by.

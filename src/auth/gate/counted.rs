@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::auth::gate::Gate;
 use crate::auth::gate::Source;
+use crate::auth::gate::window_of;
 use crate::auth::memory;
 use crate::store::Asked;
 use crate::store::Note;
@@ -65,11 +66,11 @@ impl Gate {
         let counters = [Counter::Pair, Counter::Prefix, Counter::Site];
         let asked = Asked {
             user: user.clone(),
-            source: self.keys.source(user, from),
+            source: self.ring.names(|keys| keys.source(user, from)),
             since: now.minus(memory::LATELY),
             from,
             counters: counters.map(|counter| self.name_of(counter, user, from)),
-            window: self.window_of(credentials, source),
+            window: window_of(&self.ring.in_force(), credentials, source),
             now,
             but_of,
         };
@@ -124,10 +125,11 @@ impl Gate {
     }
 
     fn name_of(&self, counter: Counter, user: &UserName, from: Prefix) -> [u8; 32] {
+        let keys = self.ring.in_force();
         match counter {
-            Counter::Pair => self.keys.counter("pair", Some(user), from),
-            Counter::Prefix => self.keys.counter("prefix", None, from),
-            Counter::Site => self.keys.counter("site", None, from.site()),
+            Counter::Pair => keys.counter("pair", Some(user), from),
+            Counter::Prefix => keys.counter("prefix", None, from),
+            Counter::Site => keys.counter("site", None, from.site()),
         }
     }
 }

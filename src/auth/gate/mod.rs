@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
 use crate::auth::gate::recent::Recent;
-use crate::auth::keys::KeyError;
+use crate::auth::key_ring::KeyRing;
 use crate::auth::keys::Keys;
 use crate::auth::lease::Lease;
 use crate::auth::memory;
@@ -32,6 +32,7 @@ use crate::auth::window;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
 use crate::store::Counted;
+use crate::store::Found;
 use crate::store::Habit;
 use crate::store::LastUse;
 use crate::store::Lookup;
@@ -137,12 +138,20 @@ pub struct Pending {
 #[derive(Debug)]
 enum Open {
     Nothing,
-    AppPassword(u32, LastUse),
+    AppPassword(u32, LastUse, Option<Rehash>),
     Window {
         key: [u8; 32],
         opened: UnixTime,
         state: WindowState,
     },
+}
+
+/// The hash of an app password that has none under the key in force.
+#[derive(Debug, Clone, Copy)]
+struct Rehash {
+    /// What bound its public key when it was verified.
+    public_key_mac: [u8; 32],
+    hash: [u8; 32],
 }
 
 /// What the backend said.
@@ -159,11 +168,9 @@ pub enum Outcome {
 /// The gate. Cheap to make anew when options or policy change.
 pub struct Gate {
     store: Arc<dyn Store>,
-    keys: Arc<Keys>,
+    ring: Arc<KeyRing>,
     options: Options,
     policy: Policy,
-    /// A sealed one-time secret of nobody, checked where there is none to check.
-    decoy: (UserName, Vec<u8>),
     recent: Arc<Recent>,
 }
 
@@ -171,6 +178,8 @@ pub struct Gate {
 struct Attempt<'a> {
     credentials: &'a Credentials,
     source: &'a Source,
+    /// The key that was in force when the store was asked.
+    keys: Arc<Keys>,
     window: [u8; 32],
     now: UnixTime,
 }
@@ -185,25 +194,15 @@ impl Attempt<'_> {
 
 impl Gate {
     /// A gate in front of a store, with the policy that says what is asked for.
-    ///
-    /// # Errors
-    /// Where the random source fails.
-    pub fn new(
-        store: Arc<dyn Store>,
-        keys: Arc<Keys>,
-        options: Options,
-        policy: Policy,
-    ) -> Result<Self, KeyError> {
-        let nobody = UserName::parse(b"nobody").map_err(|_| KeyError::Crypto)?;
-        let decoy = keys.seal_totp(&nobody, &[0; 20])?;
-        Ok(Self {
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, ring: Arc<KeyRing>, options: Options, policy: Policy) -> Self {
+        Self {
             store,
-            keys,
+            ring,
             options,
             policy,
-            decoy: (nobody, decoy),
             recent: Arc::default(),
-        })
+        }
     }
 
     /// The same gate with other options and another policy.
@@ -211,10 +210,9 @@ impl Gate {
     pub fn with(&self, options: Options, policy: Policy) -> Self {
         Self {
             store: Arc::clone(&self.store),
-            keys: Arc::clone(&self.keys),
+            ring: Arc::clone(&self.ring),
             options,
             policy,
-            decoy: self.decoy.clone(),
             recent: Arc::clone(&self.recent),
         }
     }
@@ -233,24 +231,11 @@ impl Gate {
         now: UnixTime,
     ) -> Result<Verified, GateError> {
         let typed = app_password::read(credentials.secret.expose());
-        let attempt = Attempt {
-            credentials,
-            source,
-            window: self.window_of(credentials, source),
-            now,
-        };
         let app_password = match &typed {
             Typed::AppPassword(typed) => Some(typed.id()),
             Typed::Mistyped | Typed::Other => None,
         };
-        let lookup = Lookup {
-            user: credentials.user.clone(),
-            app_password,
-            window: Some(attempt.window),
-            now,
-            counted: attempt.counted(),
-        };
-        let found = self.store.look_up(lookup).await?;
+        let (attempt, found) = self.look_up(credentials, source, app_password, now).await?;
         match typed {
             Typed::Mistyped => Err(Refusal::AppPasswordMistyped.into()),
             Typed::AppPassword(typed) => self.by_app_password(&attempt, &typed, &found),
@@ -258,11 +243,55 @@ impl Gate {
         }
     }
 
-    /// The trusted window that credentials would have.
-    fn window_of(&self, credentials: &Credentials, source: &Source) -> [u8; 32] {
-        let (user, secret) = (&credentials.user, credentials.secret.expose());
-        let from = Prefix::of(source.ip);
-        self.keys.window(user, secret, from, &source.listener)
+    /// All that the store knows of an attempt, and the key that was in force then. Where that is another key than the one
+    /// the window was named by, the store is asked once more.
+    async fn look_up<'a>(
+        &self,
+        credentials: &'a Credentials,
+        source: &'a Source,
+        app_password: Option<u32>,
+        now: UnixTime,
+    ) -> Result<(Attempt<'a>, Found), StoreError> {
+        for _ in 0..2 {
+            let keys = self.ring.in_force();
+            let attempt = Attempt {
+                credentials,
+                source,
+                window: window_of(&keys, credentials, source),
+                keys,
+                now,
+            };
+            let lookup = Lookup {
+                user: credentials.user.clone(),
+                app_password,
+                window: Some(attempt.window),
+                now,
+                counted: attempt.counted(),
+            };
+            let found = self.store.look_up(lookup).await?;
+            match found.key {
+                Some(check) if check != attempt.keys.check() => self.ring.follow(check).await?,
+                _ => return Ok((attempt, found)),
+            };
+        }
+        Err(key_moves())
+    }
+
+    /// Goes by the key that the store says is in force; answers what the store recognises it by.
+    ///
+    /// # Errors
+    /// The store does not answer, or goes by a key that the key file lacks.
+    pub async fn follow_key(&self) -> Result<[u8; 32], StoreError> {
+        if let Some(check) = self.store.key_in_force().await? {
+            self.ring.follow(check).await?;
+        }
+        Ok(self.ring.in_force().check())
+    }
+
+    /// The keys, for a reload.
+    #[must_use]
+    pub fn ring(&self) -> &Arc<KeyRing> {
+        &self.ring
     }
 
     /// After the backend has spoken: opens or closes the window, notes the use and the source. What rules ask the
@@ -281,12 +310,18 @@ impl Gate {
             }
             Outcome::Accepted => {}
         }
-        let source = self.keys.source(&pending.user, pending.from);
+        let source = self.ring.in_force().source(&pending.user, pending.from);
         let network = Habit::Network(source);
         self.store.note(Note::Came(pending.user, network, now));
         match pending.open {
             Open::Nothing => {}
-            Open::AppPassword(id, last_use) => self.store.note(Note::AppPasswordUsed(id, last_use)),
+            Open::AppPassword(id, last_use, rehash) => {
+                self.store.note(Note::AppPasswordUsed(id, last_use));
+                if let Some(Rehash { public_key_mac, hash }) = rehash {
+                    // What cannot be kept now is made again at the next use.
+                    let _ = self.store.keep_hash(id, public_key_mac, hash).await;
+                }
+            }
             Open::Window {
                 key,
                 opened,
@@ -314,7 +349,7 @@ impl Gate {
         from: Prefix,
         now: UnixTime,
     ) -> Result<bool, StoreError> {
-        let source = self.keys.source(user, from);
+        let source = self.ring.names(|keys| keys.source(user, from));
         self.store
             .knows_source(user, source, now.minus(memory::LATELY))
             .await
@@ -323,7 +358,7 @@ impl Gate {
     /// A fingerprint of what was typed, so that limits count the same wrong password once. For memory only.
     #[must_use]
     pub fn guess(&self, credentials: &Credentials) -> u64 {
-        self.keys.guess(&credentials.secret)
+        self.ring.in_force().guess(&credentials.secret)
     }
 
     /// A fingerprint of the password that was presented, the same whoever presents it, for rules about one password that is
@@ -332,13 +367,24 @@ impl Gate {
     pub fn password_hash(&self, credentials: &Credentials) -> Option<u64> {
         let secret = &credentials.secret;
         let is_app_password = matches!(app_password::read(secret.expose()), Typed::AppPassword(_));
-        (!is_app_password && !secret.is_empty()).then(|| self.keys.spray(secret))
+        (!is_app_password && !secret.is_empty()).then(|| self.ring.in_force().spray(secret))
     }
 
     /// The store behind the gate.
     pub(super) fn store(&self) -> &dyn Store {
         &*self.store
     }
+}
+
+/// The trusted window that credentials would have.
+fn window_of(keys: &Keys, credentials: &Credentials, source: &Source) -> [u8; 32] {
+    let (user, secret) = (&credentials.user, credentials.secret.expose());
+    keys.window(user, secret, Prefix::of(source.ip), &source.listener)
+}
+
+/// Another key has come in force while a login was looked at.
+fn key_moves() -> StoreError {
+    StoreError::Unavailable("the key in force has changed meanwhile".to_owned())
 }
 
 fn check_user(user: &User, ip: IpAddr) -> Result<(), Refusal> {

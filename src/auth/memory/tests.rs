@@ -21,7 +21,7 @@ fn options() -> first_sync::Options {
 }
 
 fn memory(world: &World) -> Memory {
-    let (store, keys) = (Arc::clone(&world.store), Arc::clone(&world.keys));
+    let (store, keys) = (Arc::clone(&world.store), Arc::clone(&world.ring));
     Memory::new(store, keys, options())
 }
 
@@ -170,7 +170,7 @@ async fn an_allowance_survives_sessions_and_restarts() {
     drop((meter, after));
     let generous = Memory::new(
         Arc::clone(&world.store),
-        Arc::clone(&world.keys),
+        Arc::clone(&world.ring),
         first_sync::Options {
             life: Duration::from_hours(10_000),
             ..options()

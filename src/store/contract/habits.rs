@@ -7,8 +7,8 @@ const DAY: i64 = 86_400;
 fn visit(user: &str) -> Visit {
     Visit {
         user: name(user),
-        network: [1; 32],
-        anybodys_network: [101; 32],
+        network: vec![[1; 32]],
+        anybodys_network: vec![[101; 32]],
         country: Some("DE".into()),
         asn: Some(3320),
         family: Some("thunderbird".into()),
@@ -79,7 +79,7 @@ pub(super) async fn what_a_user_came_with_is_known_to_that_user_alone(store: &Ar
     came(store, "alice", NOW).await;
     let mut asked = visit("alice");
     assert_eq!(new(&habits(store, asked.clone()).await), [Some(false); 4]);
-    (asked.network, asked.country, asked.asn) = ([2; 32], Some("thunderbird".into()), Some(332));
+    (asked.network, asked.country, asked.asn) = (vec![[2; 32]], Some("thunderbird".into()), Some(332));
     asked.family = Some("DE".into());
     assert_eq!(new(&habits(store, asked.clone()).await), [Some(true); 4]);
     (asked.country, asked.asn, asked.family) = (None, None, None);
@@ -146,7 +146,7 @@ pub(super) async fn a_network_is_known_once_anybody_came_from_it(store: &Arc<dyn
     asked.since = UnixTime(NOW.0 + 1);
     assert!(!habits(store, asked.clone()).await.is_known_network);
     asked.since = NOW;
-    asked.anybodys_network = [1; 32];
+    asked.anybodys_network = vec![[1; 32]];
     assert!(!habits(store, asked).await.is_known_network);
 }
 

@@ -32,14 +32,19 @@ pub(super) async fn bans_hold_until_they_end_or_are_lifted(store: &Arc<dyn Store
 
 pub(super) async fn sources_are_known_after_a_login_and_bounded(store: &Arc<dyn Store>) {
     let (alice, bob) = (name("alice"), name("bob"));
-    assert!(!store.knows_source(&alice, [1; 32], UnixTime(0)).await.unwrap());
-    store.note(Note::Came(alice.clone(), Habit::Network([1; 32]), NOW));
-    store.flush().await.unwrap();
-    assert!(store.knows_source(&alice, [1; 32], NOW).await.unwrap());
-    assert!(!store.knows_source(&bob, [1; 32], NOW).await.unwrap());
     assert!(
         !store
-            .knows_source(&alice, [1; 32], UnixTime(NOW.0 + 1))
+            .knows_source(&alice, vec![[1; 32]], UnixTime(0))
+            .await
+            .unwrap()
+    );
+    store.note(Note::Came(alice.clone(), Habit::Network([1; 32]), NOW));
+    store.flush().await.unwrap();
+    assert!(store.knows_source(&alice, vec![[1; 32]], NOW).await.unwrap());
+    assert!(!store.knows_source(&bob, vec![[1; 32]], NOW).await.unwrap());
+    assert!(
+        !store
+            .knows_source(&alice, vec![[1; 32]], UnixTime(NOW.0 + 1))
             .await
             .unwrap(),
         "too long ago"
@@ -52,9 +57,12 @@ pub(super) async fn sources_are_known_after_a_login_and_bounded(store: &Arc<dyn 
         ));
     }
     store.flush().await.unwrap();
-    assert!(store.knows_source(&alice, [200; 32], NOW).await.unwrap());
+    assert!(store.knows_source(&alice, vec![[200; 32]], NOW).await.unwrap());
     assert!(
-        !store.knows_source(&alice, [1; 32], UnixTime(0)).await.unwrap(),
+        !store
+            .knows_source(&alice, vec![[1; 32]], UnixTime(0))
+            .await
+            .unwrap(),
         "the oldest went"
     );
 }

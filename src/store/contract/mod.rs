@@ -3,6 +3,7 @@
 mod app_passwords;
 mod codes;
 mod habits;
+mod keys;
 mod lists;
 mod replicas;
 mod users;
@@ -14,6 +15,7 @@ use crate::policy::first_sync::Allowance;
 use crate::store::AppPassword;
 use crate::store::Asked;
 use crate::store::Ban;
+use crate::store::Bound;
 use crate::store::Consumption;
 use crate::store::Counted;
 use crate::store::Habit;
@@ -23,9 +25,11 @@ use crate::store::Kill;
 use crate::store::LastUse;
 use crate::store::Lookup;
 use crate::store::MfaSetting;
+use crate::store::NO_HASH;
 use crate::store::NewWindow;
 use crate::store::Note;
 use crate::store::OpenSession;
+use crate::store::Rekey;
 use crate::store::Renewal;
 use crate::store::ReplicaId;
 use crate::store::Store;
@@ -92,7 +96,6 @@ contract! {
         users_are_added_once_and_changed,
         users_are_listed_by_name_and_removed,
         names_are_kept_byte_for_byte,
-        a_key_check_binds_the_store_to_its_key,
         an_enrolment_waits_for_its_code_and_then_replaces_what_was_in_force,
         standings_come_in_the_order_asked,
         the_epoch_moves_when_a_user_is_disabled,
@@ -129,6 +132,17 @@ contract! {
         habits_go_with_their_user_and_a_reset_forgets_them,
         usage_is_kept_for_ninety_days,
         habits_are_forgotten_after_a_year_and_the_last_login_later,
+    ;
+    keys:
+        a_key_check_binds_the_store_to_its_key,
+        another_key_makes_anew_what_hangs_on_it_and_ends_the_windows,
+        keys_that_were_in_force_are_remembered_until_they_are_again,
+        what_cannot_be_made_anew_keeps_the_old_key_in_force,
+        a_waiting_secret_that_cannot_be_opened_goes_and_a_revoked_app_password_is_in_nobodys_way,
+        a_hash_is_kept_once_and_only_for_the_key_it_was_made_with,
+        of_racing_changes_of_the_key_one_is_done,
+        a_source_is_known_by_any_of_its_names,
+        a_write_that_is_tried_leaves_everything_as_it_was,
     ;
     lists:
         bans_hold_until_they_end_or_are_lifted,

@@ -197,7 +197,7 @@ pub(super) async fn replicas_that_live_are_counted(store: &Arc<dyn Store>) {
 fn asked(user: &str, counters: [u8; 3]) -> Asked {
     Asked {
         user: name(user),
-        source: [1; 32],
+        source: vec![[1; 32]],
         since: NOW,
         from: Prefix::of("192.0.2.1".parse().unwrap()),
         counters: counters.map(|counter| [counter; 32]),

@@ -8,6 +8,7 @@ use crate::store::Heard;
 use crate::store::bounds;
 use crate::store::notes::Notes;
 use crate::store::postgres::error::Trouble;
+use crate::store::postgres::habits;
 use crate::store::postgres::pool::Reader;
 use crate::store::postgres::pool::Writer;
 use crate::store::postgres::replicas::NOW;
@@ -79,7 +80,7 @@ pub(super) async fn hear(db: &Reader<'_>, asked: &Asked) -> Result<Heard, Troubl
             |number: u8| format!("coalesce((SELECT until FROM failures WHERE counter = ${number}), 0)");
         format!(
             "SELECT EXISTS (SELECT 1 FROM habits
-                            WHERE username = $1 AND kind = 'network' AND value = $2 AND last_seen >= $3),
+                            WHERE username = $1 AND kind = 'network' AND value = ANY ($2) AND last_seen >= $3),
                  EXISTS (SELECT 1 FROM sessions AS s JOIN replicas AS r ON r.id = s.replica AND r.until > {NOW}
                          WHERE s.network = $4 AND s.replica <> $5),
                  EXISTS (SELECT 1 FROM trusted_windows WHERE key = $9 AND open AND expires > $10),
@@ -95,7 +96,7 @@ pub(super) async fn hear(db: &Reader<'_>, asked: &Asked) -> Result<Heard, Troubl
             &SQL,
             &[
                 &asked.user.as_str(),
-                &asked.source.as_slice(),
+                &habits::bytes_of(&asked.source),
                 &asked.since.0,
                 &asked.from.to_string(),
                 &asked.but_of.0.cast_signed(),

@@ -28,20 +28,20 @@ pub(super) const USAGE: &str =
 static VISIT: LazyLock<String> = LazyLock::new(|| {
     let kind = |kind: &str, value: &str| {
         let of_kind = format!("SELECT 1 FROM habits WHERE username = $1 AND kind = '{kind}'");
-        format!("EXISTS ({of_kind} AND value = {value} AND last_seen >= $3), EXISTS ({of_kind})")
+        format!("EXISTS ({of_kind} AND value {value} AND last_seen >= $3), EXISTS ({of_kind})")
     };
     format!(
-        "SELECT EXISTS (SELECT 1 FROM networks WHERE network = $2 AND last_seen >= $3),
+        "SELECT EXISTS (SELECT 1 FROM networks WHERE network = ANY ($2) AND last_seen >= $3),
              {network}, {country}, {asn}, {family},
              (SELECT last FROM logins WHERE username = $1),
              p.created, p.last_used, a.opened, a.bytes_left, a.network, a.family, a.ended
          FROM (SELECT 1) AS one
          LEFT JOIN app_passwords AS p ON p.id = $8
          LEFT JOIN allowances AS a ON a.app_password = p.id",
-        network = kind("network", "$4"),
-        country = kind("country", "$5"),
-        asn = kind("asn", "$6"),
-        family = kind("family", "$7"),
+        network = kind("network", "= ANY ($4)"),
+        country = kind("country", "= $5"),
+        asn = kind("asn", "= $6"),
+        family = kind("family", "= $7"),
     )
 });
 
@@ -59,7 +59,7 @@ pub(super) async fn of_visit(db: &Reader<'_>, visit: &Visit) -> Result<Habits, T
     let id = i64::from(visit.app_password.unwrap_or(u32::MAX));
     let today = day_of(visit.now);
     let (first, last) = Averages::days_before(today);
-    let (anybodys, network) = (visit.anybodys_network.as_slice(), visit.network.as_slice());
+    let (anybodys, network) = (bytes_of(&visit.anybodys_network), bytes_of(&visit.network));
     let (country_value, asn_value, family_value) = (value(country), value(asn), value(family));
     let asked: [&(dyn ToSql + Sync); 8] = [
         &user,
@@ -106,15 +106,20 @@ pub(super) async fn of_visit(db: &Reader<'_>, visit: &Visit) -> Result<Habits, T
 pub(super) async fn knows_source(
     db: &Reader<'_>,
     user: &UserName,
-    source: [u8; 32],
+    source: &[[u8; 32]],
     since: UnixTime,
 ) -> Result<bool, Trouble> {
     let sql = "SELECT EXISTS (SELECT 1 FROM habits
-                              WHERE username = $1 AND kind = 'network' AND value = $2 AND last_seen >= $3)";
+                              WHERE username = $1 AND kind = 'network' AND value = ANY ($2) AND last_seen >= $3)";
     let row = db
-        .row(sql, &[&user.as_str(), &source.as_slice(), &since.0])
+        .row(sql, &[&user.as_str(), &bytes_of(source), &since.0])
         .await?;
     row.map_or(Ok(false), |row| From::start(&row).get(0))
+}
+
+/// Keyed hashes as an array of the engine's.
+pub(super) fn bytes_of(names: &[[u8; 32]]) -> Vec<&[u8]> {
+    names.iter().map(<[u8; 32]>::as_slice).collect()
 }
 
 /// The habits alone: for a user who begins anew.

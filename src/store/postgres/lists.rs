@@ -1,4 +1,4 @@
-//! Bans, the key check, and the sweep, in SQL.
+//! Bans and the sweep, in SQL.
 
 use ipnet::IpNet;
 
@@ -50,30 +50,6 @@ pub(super) async fn bans(db: &Reader<'_>, now: UnixTime) -> Result<Vec<Ban>, Tro
                WHERE until IS NULL OR until > $1 ORDER BY created, network";
     let found = db.rows(sql, &[&now.0]).await?;
     found.iter().map(|row| rows::ban(From::start(row))).collect()
-}
-
-const KEY_CHECK: &str = "SELECT value FROM meta WHERE name = 'key_check'";
-
-/// What the store recognises its key file by, if it belongs to one.
-pub(super) async fn key_check(db: &Reader<'_>) -> Result<Option<Vec<u8>>, Trouble> {
-    let row = db.row(KEY_CHECK, &[]).await?;
-    row.map(|row| From::start(&row).get(0)).transpose()
-}
-
-/// The first one stays: of two replicas that start at once with two keys, one is told that the key is not the store's.
-pub(super) async fn check_key(db: &Writer<'_>, check: &[u8; 32]) -> Result<(), Trouble> {
-    db.execute(
-        "INSERT INTO meta (name, value) VALUES ('key_check', $1) ON CONFLICT DO NOTHING",
-        &[&check.as_slice()],
-    )
-    .await?;
-    let row = db.row(KEY_CHECK, &[]).await?;
-    let kept: Option<Vec<u8>> = row.map(|row| From::start(&row).get(0)).transpose()?;
-    if kept.is_some_and(|kept| kept == check) {
-        Ok(())
-    } else {
-        Err(StoreError::OtherKey.into())
-    }
 }
 
 /// One replica at a time: what another one sweeps at the moment is being swept.

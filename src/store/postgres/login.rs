@@ -12,6 +12,7 @@ use crate::store::Standing;
 use crate::store::Subject;
 use crate::store::User;
 use crate::store::postgres::error::Trouble;
+use crate::store::postgres::keys;
 use crate::store::postgres::pool::Reader;
 use crate::store::postgres::replicas;
 use crate::store::postgres::rows;
@@ -28,7 +29,7 @@ static LOOK_UP: LazyLock<String> = LazyLock::new(|| {
         "SELECT {user}, {owner}, {account}, {app_password}, {totp}, {window},
              EXISTS (SELECT 1 FROM app_passwords AS live
                      WHERE live.username = $1 AND live.revoked IS NULL AND (live.expires IS NULL OR live.expires > $4)),
-             e.of_user, e.of_network
+             e.of_user, e.of_network, ({key})
          FROM (SELECT 1) AS one
          LEFT JOIN users AS u ON u.name = $1
          LEFT JOIN app_passwords AS p ON p.id = $2
@@ -44,6 +45,7 @@ static LOOK_UP: LazyLock<String> = LazyLock::new(|| {
         totp = rows::columns("t", &TOTP),
         window = rows::columns("w", &WINDOW),
         elsewhere = replicas::elsewhere(),
+        key = keys::IN_FORCE,
     )
 });
 
@@ -77,6 +79,7 @@ pub(super) async fn look_up(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, T
     let totp = app_password.behind(APP_PASSWORD.len());
     let window = totp.behind(TOTP.len());
     Ok(Found {
+        key: window.maybe_hash(WINDOW.len() + 3)?,
         user: rows::maybe_user(user)?,
         owner: rows::maybe_user(owner)?,
         account: rows::maybe_user(account)?,

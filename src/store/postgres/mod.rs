@@ -9,6 +9,7 @@ mod error;
 mod failures;
 mod habits;
 mod import;
+mod keys;
 mod listener;
 mod lists;
 mod login;
@@ -136,20 +137,6 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-
-    fn is_bound(&self) -> Answer<'_, bool> {
-        Box::pin(
-            self.pool
-                .read(async move |db: &Reader<'_>| Ok(lists::key_check(db).await?.is_some())),
-        )
-    }
-
-    fn check_key(&self, check: [u8; 32]) -> Answer<'_, ()> {
-        Box::pin(
-            self.pool
-                .write(async move |db: &Writer<'_>| lists::check_key(db, &check).await),
-        )
     }
 
     fn add_user(&self, user: User) -> Answer<'_, bool> {
@@ -331,11 +318,11 @@ impl Store for PostgresStore {
         )
     }
 
-    fn knows_source(&self, user: &UserName, source: [u8; 32], since: UnixTime) -> Answer<'_, bool> {
+    fn knows_source(&self, user: &UserName, source: Vec<[u8; 32]>, since: UnixTime) -> Answer<'_, bool> {
         let user = user.clone();
         Box::pin(
             self.pool
-                .read(async move |db: &Reader<'_>| habits::knows_source(db, &user, source, since).await),
+                .read(async move |db: &Reader<'_>| habits::knows_source(db, &user, &source, since).await),
         )
     }
 
@@ -363,6 +350,13 @@ impl Store for PostgresStore {
             self.waiting.probe(&self.pool).await?;
             self.ask().await
         })
+    }
+
+    fn try_write(&self) -> Answer<'_, ()> {
+        Box::pin(self.pool.write(async move |db: &Writer<'_>| {
+            let sql = "UPDATE meta SET value = value WHERE name = 'key_check'";
+            db.execute(sql, &[]).await.map(drop)
+        }))
     }
 
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()> {

@@ -138,9 +138,15 @@ impl<'r> From<'r> {
         self.get(column).map(UnixTime)
     }
 
-    fn hash(self, column: usize) -> Result<[u8; 32], Trouble> {
+    pub(super) fn hash(self, column: usize) -> Result<[u8; 32], Trouble> {
         let bytes: Vec<u8> = self.get(column)?;
         bytes.try_into().map_err(|_| self.unreadable(column))
+    }
+
+    /// The key in force, of a store that belongs to one.
+    pub(super) fn maybe_hash(self, column: usize) -> Result<Option<[u8; 32]>, Trouble> {
+        let bytes: Option<Vec<u8>> = self.get(column)?;
+        bytes.map(|_| self.hash(column)).transpose()
     }
 
     /// A number that is never negative.

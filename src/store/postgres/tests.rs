@@ -18,6 +18,7 @@ use crate::net::tls::ClientOptions;
 use crate::net::tls::Trust;
 use crate::policy::first_sync::Allowance;
 use crate::store::Habit;
+use crate::store::KeyStore;
 use crate::store::Kill;
 use crate::store::LastUse;
 use crate::store::NewWindow;
@@ -264,8 +265,8 @@ async fn what_replicas_note_adds_up_and_the_newest_stays() {
     assert_eq!((used.at, used.client.as_deref()), (UnixTime(9), Some("Mail 1.0")));
     let visit = Visit {
         user: alice,
-        network: [1; 32],
-        anybodys_network: [1; 32],
+        network: vec![[1; 32]],
+        anybodys_network: vec![[1; 32]],
         country: None,
         asn: None,
         family: None,
@@ -324,7 +325,7 @@ async fn notes_are_written_without_being_asked_for_and_when_the_store_is_dropped
     let alice = name("alice");
     let known = async |source: u8| {
         soon(async {
-            while !other.knows_source(&alice, [source; 32], NOW).await.unwrap() {
+            while !other.knows_source(&alice, vec![[source; 32]], NOW).await.unwrap() {
                 tokio::task::yield_now().await;
             }
         })
@@ -392,7 +393,10 @@ async fn a_server_that_is_frozen_or_gone_is_unavailable_in_time_and_heals() {
         soon(async { while store.flush().await.is_err() {} }).await;
         let source = [u8::from(frozen); 32];
         assert!(
-            store.knows_source(&name("alice"), source, NOW).await.unwrap(),
+            store
+                .knows_source(&name("alice"), vec![source], NOW)
+                .await
+                .unwrap(),
             "the note waited"
         );
     }

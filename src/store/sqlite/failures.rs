@@ -70,7 +70,7 @@ pub(super) fn hear(db: &Connection, asked: &Asked) -> rusqlite::Result<Heard> {
         *end = until(db, counter)?.unwrap_or(0);
     }
     Ok(Heard {
-        knows_source: habits::knows_source(db, &asked.user, asked.source, asked.since)?,
+        knows_source: habits::knows_source(db, &asked.user, &asked.source, asked.since)?,
         is_used,
         has_window: windows::one(db, &asked.window)?
             .is_some_and(|window| window.state == WindowState::Open && asked.now < window.expires),

@@ -79,12 +79,13 @@ CREATE TABLE allowances (
 pub(super) fn of_visit(db: &Connection, visit: &Visit) -> rusqlite::Result<Habits> {
     let user = &visit.user;
     let is_new = |kind: &str, value: Option<&Habit>| is_new(db, user, kind, value, visit.since);
+    let knows_network = knows_any(db, user, &visit.network, visit.since)?;
     let country = visit.country.clone().map(Habit::Country);
     let family = visit.family.clone().map(Habit::Family);
     let asn = visit.asn.map(Habit::Asn);
     Ok(Habits {
         is_known_network: is_known_network(db, &visit.anybodys_network, visit.since)?,
-        is_new_network: is_new("network", Some(&Habit::Network(visit.network)))?,
+        is_new_network: knows_network.map(|known| !known),
         is_new_country: is_new("country", country.as_ref())?,
         is_new_asn: is_new("asn", asn.as_ref())?,
         is_new_family: is_new("family", family.as_ref())?,
@@ -119,16 +120,37 @@ fn is_new(
 pub(super) fn knows_source(
     db: &Connection,
     user: &UserName,
-    source: [u8; 32],
+    source: &[[u8; 32]],
     since: UnixTime,
 ) -> rusqlite::Result<bool> {
-    let network = Habit::Network(source);
-    Ok(is_new(db, user, network.kind(), Some(&network), since)? == Some(false))
+    Ok(knows_any(db, user, source, since)? == Some(true))
 }
 
-fn is_known_network(db: &Connection, network: &[u8; 32], since: UnixTime) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT EXISTS (SELECT 1 FROM networks WHERE network = ?1 AND last_seen >= ?2)")?
-        .query_row(params![network, since.0], |row| row.get(0))
+/// Whether the user came from a network, by any of its names; `None` where no network of theirs is remembered. All names are
+/// asked for, whatever was found.
+fn knows_any(
+    db: &Connection,
+    user: &UserName,
+    names: &[[u8; 32]],
+    since: UnixTime,
+) -> rusqlite::Result<Option<bool>> {
+    let mut known = None;
+    for name in names {
+        let network = Habit::Network(*name);
+        let is_new = is_new(db, user, network.kind(), Some(&network), since)?;
+        known = known.max(is_new.map(|is_new| !is_new));
+    }
+    Ok(known)
+}
+
+fn is_known_network(db: &Connection, names: &[[u8; 32]], since: UnixTime) -> rusqlite::Result<bool> {
+    let mut statement =
+        db.prepare_cached("SELECT EXISTS (SELECT 1 FROM networks WHERE network = ?1 AND last_seen >= ?2)")?;
+    let mut is_known = false;
+    for name in names {
+        is_known |= statement.query_row(params![name, since.0], |row| row.get::<_, bool>(0))?;
+    }
+    Ok(is_known)
 }
 
 fn last_login(db: &Connection, user: &UserName) -> rusqlite::Result<Option<UnixTime>> {

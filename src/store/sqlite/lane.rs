@@ -53,9 +53,18 @@ impl Lane {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        self.ask_within(self.deadline, work)
+    }
+
+    /// The same, for work that takes longer.
+    pub(super) fn ask_within<T, F>(&self, deadline: Duration, work: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    {
         Box::pin(async move {
             let asked = self.ask_without_deadline(work);
-            match tokio::time::timeout(self.deadline, asked).await {
+            match tokio::time::timeout(deadline, asked).await {
                 Ok(answer) => answer,
                 Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
             }

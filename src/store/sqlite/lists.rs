@@ -1,8 +1,7 @@
-//! Bans, the key check, and the sweep, in SQL.
+//! Bans and the sweep, in SQL.
 
 use ipnet::IpNet;
 use rusqlite::Connection;
-use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::store::Ban;
@@ -53,26 +52,6 @@ pub(super) fn bans(db: &Connection, now: UnixTime) -> rusqlite::Result<Vec<Ban>>
     )?
     .query_map([now.0], rows::ban)?
     .collect()
-}
-
-/// What the store recognises its key file by, if it belongs to one.
-pub(super) fn key_check(db: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
-    db.query_row("SELECT value FROM meta WHERE name = 'key_check'", [], |row| {
-        row.get(0)
-    })
-    .optional()
-}
-
-/// True where the store belongs to the key file that `check` was derived from, or to none yet.
-pub(super) fn check_key(db: &Connection, check: &[u8; 32]) -> rusqlite::Result<bool> {
-    if let Some(kept) = key_check(db)? {
-        return Ok(kept == check);
-    }
-    db.execute(
-        "INSERT INTO meta (name, value) VALUES ('key_check', ?1)",
-        params![check],
-    )?;
-    Ok(true)
 }
 
 pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {

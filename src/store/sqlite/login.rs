@@ -7,6 +7,7 @@ use crate::store::Lookup;
 use crate::store::Standing;
 use crate::store::Subject;
 use crate::store::sqlite::app_passwords;
+use crate::store::sqlite::keys;
 use crate::store::sqlite::replicas;
 use crate::store::sqlite::users;
 use crate::store::sqlite::windows;
@@ -30,6 +31,7 @@ pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Foun
         None => Elsewhere::default(),
     };
     Ok(Found {
+        key: keys::in_force(db)?,
         user,
         totp,
         has_app_passwords: live > 0,

@@ -9,6 +9,7 @@ mod error;
 mod export;
 mod failures;
 mod habits;
+mod keys;
 mod lane;
 mod lists;
 mod login;
@@ -161,20 +162,6 @@ impl Store for SqliteStore {
         self.changes.subscribe()
     }
 
-    fn is_bound(&self) -> Answer<'_, bool> {
-        self.read(|db| Ok(lists::key_check(db)?.is_some()))
-    }
-
-    fn check_key(&self, check: [u8; 32]) -> Answer<'_, ()> {
-        self.write(move |db| {
-            if lists::check_key(db, &check).map_err(unavailable)? {
-                Ok(())
-            } else {
-                Err(StoreError::OtherKey)
-            }
-        })
-    }
-
     fn add_user(&self, user: User) -> Answer<'_, bool> {
         self.write(move |db| users::add(db, &user).map_err(unavailable))
     }
@@ -321,9 +308,9 @@ impl Store for SqliteStore {
         self.read(move |db| lists::bans(db, now))
     }
 
-    fn knows_source(&self, user: &UserName, source: [u8; 32], since: UnixTime) -> Answer<'_, bool> {
+    fn knows_source(&self, user: &UserName, source: Vec<[u8; 32]>, since: UnixTime) -> Answer<'_, bool> {
         let user = user.clone();
-        self.read(move |db| habits::knows_source(db, &user, source, since))
+        self.read(move |db| habits::knows_source(db, &user, &source, since))
     }
 
     fn habits(&self, visit: Visit) -> Answer<'_, Habits> {
@@ -341,6 +328,10 @@ impl Store for SqliteStore {
         let notes = Arc::clone(&self.notes);
         self.writer
             .ask(move |connection| writer::flush(&notes, connection))
+    }
+
+    fn try_write(&self) -> Answer<'_, ()> {
+        self.writer.ask(writer::try_write)
     }
 
     fn sweep(&self, now: UnixTime) -> Answer<'_, ()> {

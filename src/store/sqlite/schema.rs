@@ -248,8 +248,8 @@ mod tests {
         assert!(alice.groups.is_empty());
         let mut visit = Visit {
             user: alice.name,
-            network: [0; 32],
-            anybodys_network: [0; 32],
+            network: vec![[0; 32]],
+            anybodys_network: vec![[0; 32]],
             country: Some("DE".into()),
             asn: None,
             family: None,
@@ -263,18 +263,18 @@ mod tests {
         assert_eq!(found.last_login, Some(UnixTime(60)));
         let used = found.app_password.unwrap();
         assert_eq!((used.last_used, used.allowance), (Some(UnixTime(60)), None));
-        visit.network = [1; 32];
+        visit.network = vec![[1; 32]];
         assert_eq!(store.habits(visit).await.unwrap().is_new_network, Some(true));
         let unlisted = name("unlisted");
         assert!(
             store
-                .knows_source(&unlisted, [0; 32], UnixTime(70))
+                .knows_source(&unlisted, vec![[0; 32]], UnixTime(70))
                 .await
                 .unwrap()
         );
         assert!(
             !store
-                .knows_source(&unlisted, [0; 32], UnixTime(71))
+                .knows_source(&unlisted, vec![[0; 32]], UnixTime(71))
                 .await
                 .unwrap()
         );

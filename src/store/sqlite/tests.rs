@@ -155,14 +155,14 @@ async fn notes_are_written_without_being_asked_for_and_when_the_store_is_dropped
         let alice = user("alice").name;
         daemon.note(Note::Came(alice.clone(), Habit::Network([at; 32]), NOW));
         soon(written.changed()).await.unwrap();
-        assert!(command.knows_source(&alice, [at; 32], NOW).await.unwrap());
+        assert!(command.knows_source(&alice, vec![[at; 32]], NOW).await.unwrap());
     }
     let alice = user("alice").name;
     written.mark_unchanged();
     daemon.note(Note::Came(alice.clone(), Habit::Network([3; 32]), NOW));
     drop(daemon);
     soon(written.changed()).await.unwrap();
-    assert!(command.knows_source(&alice, [3; 32], NOW).await.unwrap());
+    assert!(command.knows_source(&alice, vec![[3; 32]], NOW).await.unwrap());
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn a_locked_file_is_unavailable_and_heals() {
     store.flush().await.unwrap();
     assert!(
         store
-            .knows_source(&user("alice").name, [1; 32], NOW)
+            .knows_source(&user("alice").name, vec![[1; 32]], NOW)
             .await
             .unwrap(),
         "the note waited"
@@ -215,7 +215,12 @@ async fn a_full_disk_is_unavailable_and_heals() {
         }
     }
     assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
+    // Nothing waits, and it can be read: a write tells.
+    store.probe().await.unwrap();
+    let tried = store.try_write().await;
+    assert!(matches!(tried, Err(StoreError::Unavailable(_))), "{tried:?}");
     limit(1_000_000).await.unwrap();
+    store.try_write().await.unwrap();
     assert!(store.add_user(user("alice")).await.unwrap());
 }
 
@@ -405,8 +410,8 @@ async fn whoever_logs_in_the_same_statements_run() {
         {
             let visit = Visit {
                 user: user(name).name,
-                network: [1; 32],
-                anybodys_network: [1; 32],
+                network: vec![[1; 32]],
+                anybodys_network: vec![[1; 32]],
                 country: habit.map(Into::into),
                 asn: habit.map(|_| 1),
                 family: habit.map(Into::into),
@@ -417,7 +422,7 @@ async fn whoever_logs_in_the_same_statements_run() {
             runs.push(statements(&path, |db| habits::of_visit(db, &visit)));
         }
     }
-    assert_eq!(looked_up[0].len(), 7);
+    assert_eq!(looked_up[0].len(), 8);
     assert!(looked_up.iter().all(|run| *run == looked_up[0]), "{looked_up:#?}");
     for (runs, count) in remembered.iter().zip([8, 5]) {
         assert_eq!(runs[0].len(), count);
@@ -451,8 +456,8 @@ async fn what_a_user_did_survives_a_restart() {
     drop(store);
     let visit = Visit {
         user: alice,
-        network: [1; 32],
-        anybodys_network: [1; 32],
+        network: vec![[1; 32]],
+        anybodys_network: vec![[1; 32]],
         country: None,
         asn: None,
         family: None,

@@ -14,11 +14,15 @@ use crate::store::StoreError;
 use crate::store::notes::Notes;
 use crate::store::sqlite::Changes;
 use crate::store::sqlite::Waiting;
+use crate::store::sqlite::error::unavailable;
 use crate::store::sqlite::lane::Jobs;
 use crate::store::sqlite::lane::Lost;
 use crate::store::sqlite::notes;
 use crate::store::sqlite::open;
 use crate::store::sqlite::open::Identity;
+
+/// Bytes that are written to see whether there is room: a code that is used up touches about as many pages.
+const PROBE: u32 = 32 * 1024;
 
 /// What the thread works with, besides its connection and its queue.
 pub(super) struct Writer {
@@ -82,6 +86,17 @@ fn data_version(connection: &Connection) -> Option<i64> {
     connection
         .pragma_query_value(None, "data_version", |row| row.get(0))
         .ok()
+}
+
+/// Writes as much as a login does, and takes it away again: two commits, each of which is on the disk afterwards.
+pub(super) fn try_write(connection: &mut Connection) -> Result<(), StoreError> {
+    let written = connection
+        .execute(
+            "INSERT OR REPLACE INTO meta (name, value) VALUES ('probe', zeroblob(?1))",
+            [PROBE],
+        )
+        .and_then(|_| connection.execute("DELETE FROM meta WHERE name = 'probe'", []));
+    written.map(drop).map_err(unavailable)
 }
 
 /// Writes what waits; on failure it waits on.

@@ -111,7 +111,7 @@ async fn the_right_id_with_another_secret_is_invalid() {
     other.add("alice").await;
     let made = world.app_password("alice").await;
     let mut row = world.store.app_password(made.id).await.unwrap().unwrap();
-    row.hash = [0; 32];
+    row.hash = [9; 32];
     assert!(other.store.add_app_password(row, 9).await.unwrap());
     let refusal = other
         .refused_from("alice", made.printed.expose(), HOME, NOW)

@@ -6,6 +6,9 @@ use crate::auth::gate::GateError;
 use crate::auth::gate::Options;
 use crate::auth::gate::Outcome;
 use crate::auth::gate::Outcome::Accepted;
+use crate::auth::gate::Source;
+use crate::auth::keys::Keys;
+use crate::auth::rotation;
 use crate::auth::totp::code_at;
 use crate::auth::world::HOME;
 use crate::auth::world::NOW;
@@ -14,7 +17,10 @@ use crate::auth::world::later;
 use crate::auth::world::name;
 use crate::auth::world::sent;
 use crate::auth::world::with_code;
+use crate::store::StoreError;
+use crate::types::Credentials;
 use crate::types::EndReason;
+use crate::types::Mechanism;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
 use crate::types::Secret;
@@ -172,12 +178,12 @@ async fn a_window_is_for_one_user_one_credential_one_network_and_one_listener() 
         .refused_from("alice", typed.as_bytes(), "192.0.2.2", soon)
         .await;
     assert_eq!(elsewhere, Refusal::CodeInvalid);
-    let credentials = crate::types::Credentials {
+    let credentials = Credentials {
         user: name("alice"),
         secret: Secret::from(typed.as_str()),
-        mechanism: crate::types::Mechanism::Login,
+        mechanism: Mechanism::Login,
     };
-    let source = crate::auth::gate::Source {
+    let source = Source {
         ip: HOME.parse().unwrap(),
         listener: "starttls".into(),
         client: None,
@@ -391,4 +397,40 @@ async fn a_one_time_secret_moved_to_another_user_is_our_fault_and_lets_nobody_in
     let typed = with_code("pw", &secret, NOW);
     let answer = world.attempt("alice", typed.as_bytes(), HOME, NOW).await;
     assert!(matches!(answer, Err(GateError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_code_that_meets_a_change_of_the_key_is_not_used_up_and_counts_for_nothing() {
+    let keys = |number: u8| Keys::derive(&[number; 32]).unwrap();
+    let mut world = World::new();
+    world.hold(vec![keys(2), keys(1)]);
+    world.store.check_key(keys(1).check()).await.unwrap();
+    let secret = world.enrolled("bob").await;
+    let typed = with_code("pw", &secret, NOW);
+    let credentials = Credentials {
+        user: name("bob"),
+        secret: Secret::from(typed.as_str()),
+        mechanism: Mechanism::Plain,
+    };
+    let source = Source {
+        ip: HOME.parse().unwrap(),
+        listener: "imaps".into(),
+        client: None,
+        replica: None,
+    };
+    let asked = world.gate.look_up(&credentials, &source, None, NOW).await;
+    let (attempt, found) = asked.unwrap();
+    let next = Arc::clone(&world.ring.all()[0]);
+    rotation::rotate(&*world.store, &world.ring, next, NOW)
+        .await
+        .unwrap();
+    let met = world.gate.by_password(&attempt, &found).await;
+    assert!(
+        matches!(met, Err(GateError::Unavailable(StoreError::Unavailable(_)))),
+        "{met:?}"
+    );
+    assert_eq!(
+        world.enters("bob", &typed, NOW, Accepted).await,
+        SecondFactor::Totp
+    );
 }
