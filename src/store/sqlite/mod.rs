@@ -15,6 +15,7 @@ mod login;
 mod look;
 mod notes;
 mod open;
+mod options;
 mod replicas;
 mod rows;
 mod schema;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use rusqlite::Connection;
@@ -55,6 +55,7 @@ use crate::types::UnixTime;
 use crate::types::UserName;
 
 pub(super) use export::export;
+pub use options::Options;
 
 use error::unavailable;
 use lane::Lane;
@@ -62,33 +63,6 @@ use writer::Writer;
 
 /// Threads that answer questions.
 const READERS: usize = 2;
-
-/// How the engine works; the defaults suit one machine.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How long SQLite waits for another process to finish its write.
-    pub busy_timeout: Duration,
-    /// How long a caller waits for any answer.
-    pub deadline: Duration,
-    /// How many questions may wait for the writer, and for the readers.
-    pub queue: usize,
-    /// How often commits of other processes are looked for.
-    pub poll: Duration,
-    /// How long notes wait to be written together.
-    pub flush_every: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            busy_timeout: Duration::from_secs(3),
-            deadline: Duration::from_secs(8),
-            queue: 1024,
-            poll: Duration::from_millis(400),
-            flush_every: Duration::from_secs(2),
-        }
-    }
-}
 
 /// Notes that wait, shared with the writer thread.
 type Waiting = Arc<Mutex<Notes>>;
