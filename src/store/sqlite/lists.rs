@@ -7,6 +7,7 @@ use rusqlite::params;
 
 use crate::store::Ban;
 use crate::store::bounds;
+use crate::store::sqlite::counts;
 use crate::store::sqlite::failures;
 use crate::store::sqlite::habits;
 use crate::store::sqlite::replicas;
@@ -87,6 +88,7 @@ pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
         [now.0.saturating_sub(bounds::ENDED_LIFE)],
     )?;
     replicas::sweep(db)?;
+    counts::sweep(db)?;
     failures::sweep(db, now)?;
     habits::sweep(db, now)
 }
