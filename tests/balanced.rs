@@ -128,7 +128,7 @@ async fn one_code_enters_once_though_fifty_connections_race_through_three_replic
     let answers = racers.join_all().await;
     let of = |start: &str| answers.iter().filter(|answer| answer.starts_with(start)).count();
     assert_eq!(of("l OK"), 1, "{answers:?}");
-    // A machine that is busy otherwise may make some wait for the user's row for too long.
+    // On a machine that is busy otherwise some may wait for a connection to the store for too long.
     assert_eq!(of("l NO ["), 49, "{answers:?}");
     assert!(of("l NO [AUTHENTICATIONFAILED]") > 40, "{answers:?}");
     assert_eq!(
