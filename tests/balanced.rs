@@ -21,6 +21,7 @@ use support::events::text;
 use support::memory::Server;
 use support::postgres::Cluster;
 use support::program::Program;
+use support::program::private_file;
 use support::program::until;
 use support::replicas::Balancer;
 use support::replicas::ENDED;
@@ -33,6 +34,7 @@ use support::replicas::named;
 use support::replicas::rest;
 use support::replicas::sessions;
 use support::replicas::works;
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 struct World {
@@ -126,7 +128,7 @@ async fn one_code_enters_once_though_fifty_connections_race_through_three_replic
     let answers = racers.join_all().await;
     let of = |start: &str| answers.iter().filter(|answer| answer.starts_with(start)).count();
     assert_eq!(of("l OK"), 1, "{answers:?}");
-    // A machine that is busy otherwise may make some wait for the user's row for too long.
+    // On a machine that is busy otherwise some may wait for a connection to the store for too long.
     assert_eq!(of("l NO ["), 49, "{answers:?}");
     assert!(of("l NO [AUTHENTICATIONFAILED]") > 40, "{answers:?}");
     assert_eq!(
@@ -240,4 +242,114 @@ async fn a_replica_that_is_killed_takes_nothing_with_it_but_its_sessions() {
         .flat_map(|(program, clients)| clients.iter().map(move |_| ("alice", program)))
         .collect();
     is_listed(&world.replicas.places[1], &left).await;
+}
+
+/// A world with these rules and no others.
+async fn with_rules(rules: &str) -> Option<(World, TempDir)> {
+    let folder = TempDir::new().unwrap();
+    let file = private_file(folder.path(), "rules.yaml", rules);
+    let more = format!("rules: {{packs: [], files: ['{}']}}", file.display());
+    Some((world(&more).await?, folder))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spray_over_three_replicas_is_seen_though_none_of_them_has_seen_enough_of_it() {
+    let rule = "{name: one-password, description: One password for many users., on: login,
+                 when: login.outcome == 'failure', distinct: user.name, per: login.password_hash,
+                 within: 10m, over: 5, shared: true, then: [alert]}";
+    let Some((world, _rules)) = with_rules(rule).await else {
+        return;
+    };
+    let mut attempts = JoinSet::new();
+    for user in 0..6_u8 {
+        let balancer = Arc::clone(&world.balancer);
+        let from = [127, 0, 1, user + 1];
+        attempts.spawn(async move {
+            balancer
+                .try_login(from, &format!("user{user} Winter2026"))
+                .await
+                .1
+        });
+    }
+    let answers = attempts.join_all().await;
+    assert!(
+        answers.iter().all(|answer| answer.starts_with("l NO")),
+        "{answers:?}"
+    );
+    // Of a user who was tried before: no replica sees more than three.
+    let alerts = || {
+        let programs = world.replicas.programs.iter();
+        let all = programs.flat_map(|program| program.events.all());
+        all.filter(|event| text(event, "event.action") == "alert_raised")
+            .collect::<Vec<Value>>()
+    };
+    until("it is seen", || async {
+        let (_, answer) = world.balancer.try_login([127, 0, 1, 9], "user0 Winter2026").await;
+        assert!(answer.starts_with("l NO"), "{answer}");
+        !alerts().is_empty()
+    })
+    .await;
+    let alert = &alerts()[0];
+    assert_eq!(text(alert, "rule.name"), "one-password");
+    assert_eq!(text(alert, "imapwarden.decision.value"), "6");
+    let lost = "imapwarden_rule_shared_counts_total{way=\"lost\"}";
+    for program in &world.replicas.programs {
+        assert_eq!(program.metric(lost).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sessions_at_all_replicas_delete_is_counted_together_and_refused_at_the_next_command() {
+    let rule = "{name: much-deleted, description: Much is deleted., on: command,
+                 when: command.verb == 'STORE' && command.store_adds_deleted, count: messages, per: app_password,
+                 within: 10m, over: 30, shared: true, then: [alert, deny]}";
+    let Some((world, _rules)) = with_rules(rule).await else {
+        return;
+    };
+    for _ in 0..12 {
+        world
+            .backend
+            .mail
+            .deliver("bob", "INBOX", b"Subject: x\r\n\r\nx\r\n");
+    }
+    let (_, password) = world.replicas.places[0].app_password("bob", MAIL_PASSWORD).await;
+    let mut clients = Vec::new();
+    let mut places = Vec::new();
+    for _ in 0..3 {
+        let (mut client, _, at) = world.session("bob", &password).await;
+        client.command("s", "SELECT INBOX").await.unwrap();
+        let answer = client
+            .command("d", "STORE 1:10 +FLAGS (\\Deleted)")
+            .await
+            .unwrap();
+        assert!(answer.last().unwrap().starts_with("d OK"), "{answer:?}");
+        clients.push(client);
+        places.push(at);
+    }
+    places.sort_unstable();
+    assert_eq!(places, [0, 1, 2], "the balancer spared a replica");
+    for program in &world.replicas.programs {
+        until("it has heard of the others", || async {
+            program
+                .metric("imapwarden_rule_shared_counts_total{way=\"heard\"}")
+                .await
+                >= 2
+        })
+        .await;
+    }
+    for client in &mut clients {
+        let mut is_refused = false;
+        // No replica alone may have counted so many.
+        for _ in 0..19 {
+            let answer = client.command("d", "STORE 11 +FLAGS (\\Deleted)").await.unwrap();
+            is_refused = answer
+                .last()
+                .unwrap()
+                .starts_with("d NO [NOPERM] Denied by policy");
+            if is_refused {
+                break;
+            }
+        }
+        assert!(is_refused);
+    }
 }

@@ -12,6 +12,7 @@ use imapwarden::policy::engine::SessionCounters;
 use imapwarden::policy::facts::Event;
 use imapwarden::policy::facts::Facts;
 use imapwarden::policy::facts::Source;
+use imapwarden::policy::shared::Heard;
 use imapwarden::types::SessionId;
 
 /// Memory in use, in bytes.
@@ -24,7 +25,7 @@ fn resident() -> usize {
 #[test]
 fn a_million_counters_take_less_than_200_mib() {
     const KEYS: u32 = 1_000_000;
-    let text = "{name: a, description: A., on: connect, per: source, within: 10m, over: 5, then: [log]}";
+    let text = "{name: a, description: A., on: connect, per: source, within: 10m, over: 5, shared: true, then: [log]}";
     let set = parse("x", text).unwrap().set(text);
     let counters = Arc::new(Counters::new(1_000_000, 7));
     let engine = Engine::new(set, Arc::clone(&counters));
@@ -47,4 +48,27 @@ fn a_million_counters_take_less_than_200_mib() {
     assert!(each < 200, "{each} bytes each");
     counters.sweep(u64::try_from(Duration::from_secs(3_600).as_millis()).unwrap());
     assert!(counters.is_empty());
+
+    // Another replica has counted as many.
+    let elsewhere = Arc::new(Counters::new(100, 7));
+    let set = parse("x", text).unwrap().set(text);
+    let source = Source::new(std::net::Ipv4Addr::LOCALHOST.into());
+    let other = Engine::new(set, Arc::clone(&elsewhere));
+    let _ = other.judge(&Facts::at(Event::Connect, &source), &mut session, 0);
+    let told = elsewhere.tell(1, 1_000, 0).remove(0);
+    let mut heard = Heard {
+        rule: told.rule,
+        key: 0,
+        state: told.state,
+        age_ms: 0,
+    };
+    let rules = engine.shared_rules();
+    for key in 0..u64::from(KEYS) {
+        heard.key = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        assert_eq!(counters.hear(&rules, std::slice::from_ref(&heard), 0), 1);
+    }
+    let used = resident().saturating_sub(before);
+    let held = counters.len();
+    assert!(held >= 250_000, "{held}");
+    assert!(used < 200 << 20, "{used} bytes for {held} counters, heard of");
 }

@@ -19,6 +19,7 @@ use support::events::text;
 use support::memory::Server;
 use support::postgres::Cluster;
 use support::program::Place;
+use support::program::private_file;
 use support::program::until;
 use support::replicas::ENDED;
 use support::replicas::MAIL_PASSWORD;
@@ -30,6 +31,7 @@ use support::replicas::rest;
 use support::replicas::sessions;
 use support::replicas::try_login;
 use support::replicas::works;
+use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_enters_once_through_whichever_replica() {
@@ -480,4 +482,43 @@ async fn a_dump_restored_into_an_empty_database_is_the_store() {
     );
     let program = new.start().await;
     works(&mut program.logged_in("alice", &password).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_shared_rules_count_while_the_server_is_away_is_told_when_it_is_back() {
+    let Some(mut cluster) = Cluster::start("") else {
+        return;
+    };
+    let backend = backend().await;
+    for _ in 0..12 {
+        backend.mail.deliver("bob", "INBOX", b"Subject: x\r\n\r\nx\r\n");
+    }
+    let folder = TempDir::new().unwrap();
+    let rule = "{name: much-deleted, description: Much is deleted., on: command,
+                 when: command.verb == 'STORE' && command.store_adds_deleted, count: messages, per: app_password,
+                 within: 10m, over: 20, shared: true, then: [alert, deny]}";
+    let file = private_file(folder.path(), "rules.yaml", rule);
+    let more = format!("rules: {{packs: [], files: ['{}']}}\n", file.display());
+    let (places, _shared) = Replicas::places(&cluster, &backend, 2, &more);
+    let (_, password) = places[0].app_password("bob", MAIL_PASSWORD).await;
+    let (here, there) = (places[0].start().await, places[1].start().await);
+    let mut one = here.logged_in("bob", &password).await;
+    let mut other = there.logged_in("bob", &password).await;
+    cluster.stop();
+    let delete = |set: &str| format!("STORE {set} +FLAGS (\\Deleted)");
+    for client in [&mut one, &mut other] {
+        client.command("s", "SELECT INBOX").await.unwrap();
+        let answer = client.command("d", &delete("1:10")).await.unwrap();
+        assert!(answer.last().unwrap().starts_with("d OK"), "{answer:?}");
+    }
+    cluster.run();
+    let heard = "imapwarden_rule_shared_counts_total{way=\"heard\"}";
+    for (program, client) in [(&here, &mut one), (&there, &mut other)] {
+        until("it has heard of the other", || async {
+            program.metric(heard).await > 0
+        })
+        .await;
+        let answer = client.command("d", &delete("11")).await.unwrap();
+        assert!(answer.last().unwrap().starts_with("d NO [NOPERM]"), "{answer:?}");
+    }
 }

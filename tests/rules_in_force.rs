@@ -16,6 +16,8 @@ use support::events::text;
 use support::memory::Mail;
 use support::memory::Server;
 use support::program::Place;
+use support::program::Program;
+use support::program::until;
 use support::proxy::Proxy;
 use tempfile::TempDir;
 
@@ -534,4 +536,47 @@ async fn a_mailbox_that_is_opened_by_a_read_only_session_is_opened_for_reading()
         "{transcript:?}"
     );
     proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shared_rule_has_counted_goes_on_counting_after_a_restart() {
+    let backend = Server::start(Mail::default()).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("rules.yaml");
+    let rule = "{name: one-password, description: One password for many users., on: login,
+                 when: login.outcome == 'failure', distinct: user.name, per: login.password_hash,
+                 within: 10m, over: 5, shared: true, then: [alert]}";
+    fs::write(&file, rule).unwrap();
+    let more = format!(
+        "login: {{refusal_delay: 1s}}\nrules: {{packs: [], files: ['{}']}}\n",
+        file.display()
+    );
+    let place = Place::new(backend.addr, &more);
+    let mut first = place.start().await;
+    for user in 0..5_u8 {
+        let mut client = first.connect_from([127, 0, 1, user + 1]).await.unwrap();
+        client.response().await.unwrap();
+        let answer = client
+            .command("l", &format!("LOGIN user{user} Winter2026"))
+            .await
+            .unwrap();
+        assert!(answer[0].starts_with("l NO"), "{answer:?}");
+    }
+    first.signal("TERM");
+    assert!(first.wait(Duration::from_secs(30)).await.success());
+    let has_alert = |program: &Program| {
+        let events = program.events.all();
+        events
+            .iter()
+            .any(|event| text(event, "event.action") == "alert_raised")
+    };
+    assert!(!has_alert(&first));
+    let second = place.start().await;
+    until("the sixth user is seen", || async {
+        let mut client = second.connect_from([127, 0, 1, 9]).await.unwrap();
+        client.response().await.unwrap();
+        client.command("l", "LOGIN user9 Winter2026").await.unwrap();
+        has_alert(&second)
+    })
+    .await;
 }

@@ -119,6 +119,7 @@ pub struct Keys {
     check: [u8; 32],
     /// A sealed one-time secret of nobody, checked where there is none to check.
     decoy: (UserName, Vec<u8>),
+    counts: u128,
 }
 
 /// Shows the id alone.
@@ -178,6 +179,7 @@ impl Keys {
             totp: LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, totp.as_slice())?),
             check: *expand(&root, "store check")?,
             decoy: (nobody.clone(), Vec::new()),
+            counts: first_128_bits(&*expand(&root, "rule counts")?),
         };
         keys.decoy.1 = keys.seal_totp(&nobody, &[0; 20])?;
         Ok(keys)
@@ -281,7 +283,8 @@ impl Keys {
     }
 
     /// A fingerprint of a password that is the same whoever presents it, so that rules see one password tried on many users.
-    /// Never stored, and worthless without the key file.
+    /// Worthless without the key file. Never stored; where a rule that counts by it is shared, the store keeps a keyed hash of it for
+    /// as long as its window lasts.
     pub(super) fn spray(&self, secret: &Secret) -> u64 {
         first_64_bits(&mac(&self.macs.spray, &[secret.expose()]))
     }
@@ -290,6 +293,12 @@ impl Keys {
     #[must_use]
     pub fn guess(&self, secret: &Secret) -> u64 {
         first_64_bits(&mac(&self.macs.guess, &[secret.expose()]))
+    }
+
+    /// What rules hash with what they count, and what they count by: the same at all replicas, which count together.
+    #[must_use]
+    pub fn rule_counts(&self) -> u128 {
+        self.counts
     }
 
     /// Seals a one-time secret for the store. Only this user's row opens it again.
@@ -322,6 +331,11 @@ impl Keys {
 fn first_64_bits(tag: &[u8; 32]) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *tag;
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn first_128_bits(key: &[u8; 32]) -> u128 {
+    key.first_chunk::<16>()
+        .map_or(0, |first| u128::from_be_bytes(*first))
 }
 
 fn totp_context(user: &UserName) -> Vec<u8> {
@@ -380,6 +394,8 @@ mod tests {
         assert_ne!(keys.spray(&one), keys.guess(&one));
         let another = Keys::derive(&[2; 32]).unwrap();
         assert_ne!(keys.spray(&one), another.spray(&one));
+        assert_ne!(keys.rule_counts(), another.rule_counts());
+        assert_eq!(keys.rule_counts(), Keys::derive(&[1; 32]).unwrap().rule_counts());
     }
 
     #[test]

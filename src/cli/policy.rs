@@ -11,6 +11,7 @@ use crate::cli::replay;
 use crate::cli::replay::Wanted;
 use crate::config::rules;
 use crate::config::rules::Loaded;
+use crate::policy::rules::Rule;
 use crate::policy::rules::RuleSet;
 
 pub(super) fn run(cx: &mut Context<'_>, command: PolicyCommand) -> Result<(), CliError> {
@@ -35,10 +36,11 @@ pub(super) fn load(cx: &Context<'_>, files: &[PathBuf]) -> Result<Loaded, CliErr
 fn check(cx: &mut Context<'_>, files: &[PathBuf]) -> Result<(), CliError> {
     let loaded = load(cx, files)?;
     let (rules, files) = (loaded.set.rules.len(), loaded.files.len());
-    let value = json!({"ok": true, "rules": rules, "files": files, "revision": &*loaded.set.revision});
+    let shared = loaded.set.rules.iter().filter(|rule| rule.shared).count();
+    let revision = &*loaded.set.revision;
+    let value = json!({"ok": true, "rules": rules, "files": files, "shared": shared, "revision": revision});
     let text = format!(
-        "{rules} rules in {files} files are right (revision {}).",
-        loaded.set.revision
+        "{rules} rules in {files} files are right, {shared} of them shared by all replicas (revision {revision})."
     );
     Ok(cx.out.either(&value, &text)?)
 }
@@ -93,7 +95,7 @@ fn list(cx: &mut Context<'_>, files: &[PathBuf]) -> Result<(), CliError> {
             if cx.out.is_json() {
                 let value = json!({
                     "name": &*rule.name, "on": rule.on.as_str(), "severity": rule.severity.as_str(),
-                    "mode": mode, "then": then, "attack": attack, "place": place,
+                    "mode": mode, "then": then, "attack": attack, "place": place, "shared": rule.shared,
                     "description": &*rule.description,
                 });
                 cx.out.json(&value)?;
@@ -103,6 +105,7 @@ fn list(cx: &mut Context<'_>, files: &[PathBuf]) -> Result<(), CliError> {
                 rule.on.as_str().to_owned(),
                 rule.severity.as_str().to_owned(),
                 mode.to_owned(),
+                counts(rule).to_owned(),
                 then.join(","),
                 attack.to_owned(),
                 place,
@@ -112,6 +115,17 @@ fn list(cx: &mut Context<'_>, files: &[PathBuf]) -> Result<(), CliError> {
     if cx.out.is_json() {
         return Ok(());
     }
-    let head = ["NAME", "ON", "SEVERITY", "MODE", "THEN", "ATTACK", "PLACE"];
+    let head = [
+        "NAME", "ON", "SEVERITY", "MODE", "COUNTS", "THEN", "ATTACK", "PLACE",
+    ];
     Ok(cx.out.table(&head, &rows, "There are no rules.")?)
+}
+
+/// Who counts with whom.
+fn counts(rule: &Rule) -> &'static str {
+    match (rule.counts(), rule.shared) {
+        (false, _) => "-",
+        (true, false) => "alone",
+        (true, true) => "shared",
+    }
 }

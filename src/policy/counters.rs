@@ -5,13 +5,18 @@
 //! when the young half is full the old one is forgotten and takes its place. So what is forgotten first is what was not
 //! touched for longest.
 
+mod shared;
+
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::hash::Hasher;
 use std::mem;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 
+use crate::policy::shared::Shared;
 use crate::policy::window::Distinct;
 use crate::policy::window::Scale;
 use crate::policy::window::Sum;
@@ -20,6 +25,8 @@ use crate::policy::window::Sum;
 const HALF: usize = 7_168;
 /// Most distinct values in half a shard.
 const HALF_DISTINCT: usize = HALF * 4;
+/// What is counted elsewhere takes the room of so many distinct values.
+const ELSEWHERE: usize = 5;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +57,8 @@ pub(super) struct Above {
 #[derive(Debug, Clone)]
 pub(super) struct Counter {
     tally: Tally,
+    /// What other replicas have counted, where that is a sum; distinct values lie in one set.
+    elsewhere: Option<Box<Sum>>,
     /// When everything in it is forgotten, in seconds modulo 2^32.
     expires: u32,
     reported: Option<Reported>,
@@ -70,11 +79,13 @@ struct Reported {
 }
 
 /// The parts of a rule that counting needs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) scale: Scale,
     /// What tells the rule's actions and mode from others: a rule that changes from shadow to enforce acts at once.
     pub(super) actions: u16,
+    /// Where other replicas count with us.
+    pub(super) shared: Option<Shared>,
 }
 
 impl Counter {
@@ -84,6 +95,7 @@ impl Counter {
                 Amount::Of(_) => Tally::Sum(Sum::new(terms.scale, now_ms)),
                 Amount::Value(_) => Tally::Distinct(Distinct::default()),
             },
+            elsewhere: None,
             expires: 0,
             reported: None,
         }
@@ -91,14 +103,16 @@ impl Counter {
 
     /// Adds, and compares.
     fn count(&mut self, terms: Terms, amount: Amount, threshold: u64, now_ms: u64) -> Counted {
-        self.expires = seconds(now_ms.saturating_add(terms.scale.span_ms())).wrapping_add(1);
+        self.lasts_from(terms.scale, now_ms);
         let value = self.add(terms.scale, amount, now_ms);
         if value <= threshold {
             self.reported = None;
             return Counted { value, above: None };
         }
         let until_ms = match &mut self.tally {
-            Tally::Sum(sum) => sum.above_until(terms.scale, threshold, now_ms),
+            Tally::Sum(sum) => sum
+                .with(self.elsewhere.as_deref(), terms.scale, now_ms)
+                .above_until(terms.scale, threshold, now_ms),
             Tally::Distinct(distinct) => distinct.above_until(terms.scale, threshold, now_ms),
         };
         let is_new = self
@@ -116,11 +130,18 @@ impl Counter {
         }
     }
 
+    fn lasts_from(&mut self, scale: Scale, now_ms: u64) {
+        self.expires = seconds(now_ms.saturating_add(scale.span_ms())).wrapping_add(1);
+    }
+
     fn add(&mut self, scale: Scale, amount: Amount, now_ms: u64) -> u64 {
         match (&mut self.tally, amount) {
             (Tally::Sum(sum), Amount::Of(amount)) => {
                 sum.add(scale, amount, now_ms);
-                sum.value(scale, now_ms)
+                match &self.elsewhere {
+                    None => sum.value(scale, now_ms),
+                    others => sum.with(others.as_deref(), scale, now_ms).value(scale, now_ms),
+                }
             }
             (Tally::Distinct(distinct), Amount::Value(hash)) => {
                 distinct.add(scale, hash, now_ms);
@@ -133,7 +154,7 @@ impl Counter {
 
     fn room(&self) -> usize {
         match &self.tally {
-            Tally::Sum(_) => 0,
+            Tally::Sum(_) => self.elsewhere.as_ref().map_or(0, |_| ELSEWHERE),
             Tally::Distinct(distinct) => distinct.room(),
         }
     }
@@ -194,14 +215,20 @@ impl Own {
 pub struct Counters {
     shards: Box<[Mutex<Shard>]>,
     half: usize,
-    /// Keys the hashes, so that nobody outside can make two keys fall together.
-    seed: u64,
+    /// Keys the hashes, so that nobody outside can make two keys fall together, or tell what a key in the store is of.
+    seed: u128,
+    /// Where the next look for what is to be told begins.
+    next: AtomicUsize,
+    /// How often something found no room, or was forgotten, before others were told.
+    lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     young: Half,
     old: Half,
+    /// The counters that others are to be told of.
+    untold: HashMap<u64, Terms, BuildHasherDefault<Ready>>,
 }
 
 #[derive(Debug, Default)]
@@ -231,20 +258,22 @@ impl Hasher for Ready {
 }
 
 impl Counters {
-    /// Room for so many counters; the memory is taken as it is needed, at most some 120 bytes for each. The seed is drawn at
-    /// random by the caller.
+    /// Room for so many counters; the memory is taken as it is needed, at most some 120 bytes for each. The seed is a secret,
+    /// drawn at random or derived from a key; replicas with the same seed can count together.
     #[must_use]
-    pub fn new(most: usize, seed: u64) -> Self {
+    pub fn new(most: usize, seed: u128) -> Self {
         let half = (most / 2).clamp(1, HALF);
         let shards = most.div_ceil(half.saturating_mul(2)).max(1);
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             half,
             seed,
+            next: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
         }
     }
 
-    pub(super) const fn seed(&self) -> u64 {
+    pub(super) const fn seed(&self) -> u128 {
         self.seed
     }
 
@@ -275,6 +304,11 @@ impl Counters {
         let counted = counter.count(terms, amount, threshold, now_ms);
         let more = counter.room().saturating_sub(room);
         shard.young.distinct = shard.young.distinct.saturating_add(more);
+        if let Some(shared) = terms.shared
+            && counted.value >= shared.from
+        {
+            self.to_be_told(&mut shard, key, terms);
+        }
         counted
     }
 
@@ -291,6 +325,7 @@ impl Counters {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.young.sweep(now_ms);
             shard.old.sweep(now_ms);
+            shard.sweep_untold();
         }
     }
 
@@ -353,6 +388,7 @@ mod tests {
         Terms {
             scale: Scale::new(Duration::from_secs(within_s), least, false),
             actions: 0,
+            shared: None,
         }
     }
 

@@ -5,9 +5,6 @@
 //! by, and what goes on (throttle, read_only, deny, disconnect) holds until the count has fallen. What cannot be counted,
 //! because the thing to count by is not known, is not counted and decides nothing.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,9 +18,10 @@ use crate::policy::decision::Decisions;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fact;
 use crate::policy::facts::Lookup;
-use crate::policy::facts::Texts;
 use crate::policy::facts::Value;
 use crate::policy::index::Index;
+use crate::policy::keyed::Keyed;
+use crate::policy::keyed::hash_of;
 use crate::policy::rules::Count;
 use crate::policy::rules::Group;
 use crate::policy::rules::Mode;
@@ -31,8 +29,9 @@ use crate::policy::rules::Rule;
 use crate::policy::rules::RuleSet;
 use crate::policy::rules::Threshold;
 use crate::policy::sets::NetworkSets;
+use crate::policy::shared::Shared;
+use crate::policy::shared::SharedRules;
 use crate::policy::window::Scale;
-use crate::types::Prefix;
 use crate::types::SessionId;
 
 /// What one connection or session has counted. It knows no rules: it may be judged by one engine after another.
@@ -86,6 +85,8 @@ struct Ready {
     mode: Mode,
     /// What tells its counters from those of other rules: the same as long as the rule counts the same.
     key: u64,
+    /// For what it counts, and what it counts by.
+    keyed: Keyed,
     /// `None` where the rule does not count.
     terms: Option<Terms>,
     own: bool,
@@ -176,12 +177,12 @@ impl Engine {
         let Some(terms) = ready.terms else {
             return Some(Found::ONCE);
         };
-        let amount = amount(rule, facts, self.counters.seed())?;
+        let amount = amount(ready, facts)?;
         let threshold = threshold(rule, facts);
         let counted = if ready.own {
             session.own.count(ready.key, terms, amount, threshold, now_ms)
         } else {
-            let key = group_key(ready, facts)?;
+            let key = ready.keyed.of_groups(&rule.per, facts)?;
             self.counters.count(key, terms, amount, threshold, now_ms)
         };
         let above = counted.above?;
@@ -231,6 +232,12 @@ impl Engine {
         self.shadow
     }
 
+    /// The rules that other replicas count with us.
+    #[must_use]
+    pub fn shared_rules(&self) -> SharedRules {
+        self.rules.iter().filter_map(|ready| ready.terms).collect()
+    }
+
     /// The counters that sessions share: for a timer that sweeps them, and for the engine that comes next.
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
@@ -256,13 +263,9 @@ impl Found {
 }
 
 impl Ready {
-    fn new(rule: Rule, shadow: bool, seed: u64) -> Self {
+    fn new(rule: Rule, shadow: bool, seed: u128) -> Self {
         let mode = if shadow { Mode::Shadow } else { rule.mode };
         let actions = hash_of(seed, &(mode, &rule.then));
-        let terms = rule.within.map(|within| Terms {
-            scale: Scale::new(within, rule.over.least(), is_coarse(&rule)),
-            actions: u16::try_from(actions & 0xffff).unwrap_or_default(),
-        });
         let when = rule.when.as_ref().map(|when| when.text());
         let counts = (
             &rule.name,
@@ -273,8 +276,17 @@ impl Ready {
             rule.within,
             rule.over,
         );
+        let key = hash_of(seed, &counts);
+        let terms = rule.within.map(|within| Terms {
+            scale: Scale::new(within, rule.over.least(), is_coarse(&rule)),
+            actions: u16::try_from(actions & 0xffff).unwrap_or_default(),
+            shared: rule
+                .shared
+                .then(|| Shared::new(hash_of(seed, &("shared", key)), &rule)),
+        });
         Self {
-            key: hash_of(seed, &counts),
+            key,
+            keyed: Keyed::new(seed, key),
             own: rule.per.as_slice() == [Group::Session],
             rule: Arc::new(rule),
             mode,
@@ -288,22 +300,11 @@ fn is_coarse(rule: &Rule) -> bool {
     rule.count == Count::Bytes && matches!(rule.over, Threshold::Baseline { .. })
 }
 
-/// A hash that depends on the seed.
-fn hash_of(seed: u64, value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u64(seed);
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn amount(rule: &Rule, facts: &dyn Lookup, seed: u64) -> Option<Amount> {
-    let fact = match (rule.count, rule.on) {
+fn amount(ready: &Ready, facts: &dyn Lookup) -> Option<Amount> {
+    let fact = match (ready.rule.count, ready.rule.on) {
         (Count::Events, _) | (Count::Messages, Event::Appended) => return Some(Amount::Of(1)),
         (Count::Distinct(fact), _) => {
-            let mut hasher = DefaultHasher::new();
-            hasher.write_u64(seed);
-            hash_fact(facts.value(fact)?, &mut hasher);
-            return Some(Amount::Value(hasher.finish()));
+            return Some(Amount::Value(ready.keyed.of_value(facts.value(fact)?)));
         }
         (Count::Bytes, Event::Fetched) => Fact::FetchedBytes,
         (Count::Bytes, Event::Appended) => Fact::AppendedSize,
@@ -329,71 +330,6 @@ fn threshold(rule: &Rule, facts: &dyn Lookup) -> u64 {
                 .saturating_mul(u64::from(factor))
                 .max(floor)
         }
-    }
-}
-
-/// The key of a shared counter; `None` where what it counts by is not known.
-fn group_key(ready: &Ready, facts: &dyn Lookup) -> Option<u64> {
-    let mut hasher = DefaultHasher::new();
-    // The rule's key depends on the seed.
-    hasher.write_u64(ready.key);
-    for group in &ready.rule.per {
-        hash_group(*group, facts, &mut hasher)?;
-    }
-    Some(hasher.finish())
-}
-
-fn hash_group(group: Group, facts: &dyn Lookup, hasher: &mut DefaultHasher) -> Option<()> {
-    match group {
-        // A session has a counter of its own, and never comes here.
-        Group::Global | Group::Session => {}
-        Group::AppPassword => match facts.value(Fact::UserAppPasswordId) {
-            Some(id) => {
-                hasher.write_u8(1);
-                hash_fact(id, hasher);
-            }
-            None => {
-                hasher.write_u8(2);
-                hash_fact(facts.value(Fact::UserName)?, hasher);
-            }
-        },
-        Group::User => hash_fact(facts.value(Fact::UserName)?, hasher),
-        Group::Source => Prefix::of(address(facts)?).hash(hasher),
-        Group::Network => network(address(facts)?).hash(hasher),
-        Group::Fact(fact) => hash_fact(facts.value(fact)?, hasher),
-    }
-    Some(())
-}
-
-fn address(facts: &dyn Lookup) -> Option<IpAddr> {
-    match facts.value(Fact::SourceIp)? {
-        Value::Address(ip) => Some(ip),
-        _ => None,
-    }
-}
-
-/// IPv4 /24, IPv6 /48.
-fn network(ip: IpAddr) -> Prefix {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => Prefix::of(IpAddr::V4((u32::from(v4) & 0xffff_ff00).into())),
-        v6 @ IpAddr::V6(_) => Prefix::of(v6).site(),
-    }
-}
-
-fn hash_fact(value: Value<'_>, hasher: &mut DefaultHasher) {
-    match value {
-        Value::Text(text) => text.hash(hasher),
-        Value::Number(number) => number.hash(hasher),
-        Value::Truth(truth) => truth.hash(hasher),
-        Value::Texts(texts) => hash_texts(texts, hasher),
-        Value::Address(ip) => ip.hash(hasher),
-        Value::Opaque(key) => key.hash(hasher),
-    }
-}
-
-fn hash_texts(texts: Texts<'_>, hasher: &mut DefaultHasher) {
-    for text in texts.iter() {
-        text.hash(hasher);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::policy::facts::Event;
 use crate::policy::facts::Fact;
 use crate::policy::facts::Kind;
 use crate::policy::facts::Measure;
+use crate::policy::shared;
 
 pub use crate::policy::words::Action;
 pub use crate::policy::words::Attack;
@@ -24,6 +25,8 @@ pub const MAX_WITHIN: Duration = Duration::from_secs(31 * 86_400);
 pub const MIN_WITHIN: Duration = Duration::from_secs(1);
 /// Highest threshold of a rule that counts distinct values: each of them is kept.
 pub const MAX_DISTINCT: u64 = 1_000;
+/// Shortest window that replicas count together: what others have counted comes within seconds.
+pub const MIN_SHARED: Duration = Duration::from_secs(60);
 /// Most things a rule counts by.
 pub const MAX_GROUPS: usize = 3;
 
@@ -158,6 +161,8 @@ pub struct Rule {
     pub within: Option<Duration>,
     /// From where on it acts.
     pub over: Threshold,
+    /// Whether all replicas count together.
+    pub shared: bool,
     /// What it does.
     pub then: Vec<Action>,
     /// Whether it acts.
@@ -205,6 +210,22 @@ pub enum RuleError {
     /// `session` beside something else.
     #[error("`session` stands alone: it already belongs to one user and one source")]
     SessionAndMore,
+    /// Nothing that could be counted together.
+    #[error("`shared` is for a rule that counts up to a threshold: replicas count together what is below it")]
+    NothingShared,
+    /// A session is at one replica.
+    #[error("a session is at one replica: what is counted `per: session` cannot be shared")]
+    SessionShared,
+    /// A window that is over before others have heard.
+    #[error(
+        "what other replicas have counted comes up to two seconds late: `within` is 1m at least with `shared`"
+    )]
+    WithinShared,
+    /// A password that one user has tried would be told.
+    #[error(
+        "no replica tells others of a password that one user alone has tried: by it, only `distinct: user.name` can be shared"
+    )]
+    PasswordsShared,
 }
 
 impl Rule {
@@ -261,7 +282,31 @@ impl Rule {
         {
             return Err(RuleError::Within);
         }
-        self.check_threshold()
+        self.check_threshold()?;
+        self.check_shared()
+    }
+
+    fn check_shared(&self) -> Result<(), RuleError> {
+        let Some(within) = self.within.filter(|_| self.shared) else {
+            return if self.shared {
+                Err(RuleError::NothingShared)
+            } else {
+                Ok(())
+            };
+        };
+        if self.per.contains(&Group::Session) {
+            return Err(RuleError::SessionShared);
+        }
+        if self.over == Threshold::Fixed(0) {
+            return Err(RuleError::NothingShared);
+        }
+        if within < MIN_SHARED {
+            return Err(RuleError::WithinShared);
+        }
+        if shared::tells_passwords(self) {
+            return Err(RuleError::PasswordsShared);
+        }
+        Ok(())
     }
 
     fn check_threshold(&self) -> Result<(), RuleError> {
@@ -323,6 +368,7 @@ pub(in crate::policy) mod tests {
             per: Vec::new(),
             within: None,
             over: Threshold::Fixed(0),
+            shared: false,
             then: vec![Action::Log],
             mode: Mode::default(),
         }

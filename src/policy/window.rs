@@ -5,7 +5,11 @@
 //! much happens; a set of distinct values has a bound. Time comes as an argument and may stand still or step back: then it
 //! counts as standing still.
 
+mod told;
+
 use std::time::Duration;
+
+pub(super) use told::Report;
 
 /// Slots kept.
 const SLOTS: u32 = 16;
@@ -86,9 +90,7 @@ impl Sum {
         let amount = amount.saturating_add(u64::from(self.rest));
         let units = u32::try_from(amount / scale.unit).unwrap_or(u32::MAX);
         self.rest = u32::try_from(amount % scale.unit).unwrap_or(u32::MAX);
-        if let Some(slot) = self.slots.get_mut(index(self.head)) {
-            *slot = slot.saturating_add(units);
-        }
+        self.add_units(0, units);
     }
 
     /// The sum at a time.
@@ -104,13 +106,38 @@ impl Sum {
     pub(super) fn above_until(&mut self, scale: Scale, threshold: u64, now_ms: u64) -> u64 {
         let mut left = self.value(scale, now_ms);
         for age in (0..SLOTS).rev() {
-            let slot = self.slots.get(index(self.head.wrapping_sub(age))).copied();
-            left = left.saturating_sub(u64::from(slot.unwrap_or_default()).saturating_mul(scale.unit));
+            left = left.saturating_sub(u64::from(self.units(age)).saturating_mul(scale.unit));
             if left <= threshold {
                 return scale.end_of(age, now_ms);
             }
         }
         scale.end_of(0, now_ms)
+    }
+
+    /// Both together.
+    pub(super) fn with(mut self, other: Option<&Self>, scale: Scale, now_ms: u64) -> Self {
+        let Some(mut other) = other.copied() else {
+            return self;
+        };
+        self.advance(scale, now_ms);
+        other.advance(scale, now_ms);
+        for age in 0..SLOTS {
+            let units = other.units(age);
+            self.add_units(age, units);
+        }
+        self
+    }
+
+    /// What is in the slot that lies so many before the latest one.
+    fn units(&self, age: u32) -> u32 {
+        let slot = self.slots.get(index(self.head.wrapping_sub(age)));
+        slot.copied().unwrap_or_default()
+    }
+
+    fn add_units(&mut self, age: u32, units: u32) {
+        if let Some(slot) = self.slots.get_mut(index(self.head.wrapping_sub(age))) {
+            *slot = slot.saturating_add(units);
+        }
     }
 
     fn advance(&mut self, scale: Scale, now_ms: u64) {
@@ -145,6 +172,8 @@ struct Seen {
     hash: u64,
     /// The slot in which it was last seen.
     slot: u32,
+    /// It was last seen here, and not at another replica.
+    is_ours: bool,
 }
 
 impl Distinct {
@@ -152,6 +181,7 @@ impl Distinct {
     pub(super) fn add(&mut self, scale: Scale, hash: u64, now_ms: u64) {
         let now = scale.slot(now_ms);
         if let Some(seen) = self.0.iter_mut().find(|seen| seen.hash == hash) {
+            seen.is_ours = true;
             // A clock that stepped back must not make it older.
             if age(seen.slot, now) > 0 {
                 seen.slot = now;
@@ -159,16 +189,29 @@ impl Distinct {
             return;
         }
         self.0.retain(|seen| age(seen.slot, now) < SLOTS);
-        if self.0.len() >= scale.distinct {
-            let oldest = self
-                .0
-                .iter()
-                .enumerate()
-                .max_by_key(|(_, seen)| age(seen.slot, now));
-            if let Some((at, _)) = oldest {
-                self.0.swap_remove(at);
-            }
+        if self.0.len() >= scale.distinct
+            && let Some((at, _)) = self.oldest(now)
+        {
+            self.0.swap_remove(at);
         }
+        let is_ours = true;
+        self.push(
+            scale,
+            Seen {
+                hash,
+                slot: now,
+                is_ours,
+            },
+        );
+    }
+
+    /// Where the one stands that was not seen for longest, and for how many slots.
+    fn oldest(&self, now: u32) -> Option<(usize, u32)> {
+        let ages = self.0.iter().map(|seen| age(seen.slot, now));
+        ages.enumerate().max_by_key(|(_, age)| *age)
+    }
+
+    fn push(&mut self, scale: Scale, seen: Seen) {
         if self.0.len() == self.0.capacity() {
             let more = self
                 .0
@@ -176,7 +219,7 @@ impl Distinct {
                 .clamp(2, scale.distinct.saturating_sub(self.0.len()).max(2));
             self.0.reserve_exact(more);
         }
-        self.0.push(Seen { hash, slot: now });
+        self.0.push(seen);
     }
 
     /// How many there are at a time.

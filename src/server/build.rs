@@ -68,7 +68,7 @@ pub(super) async fn server(
     let (store, ring) = open_store(config).await?;
     let first_sync = config.rules.first_sync.clone();
     let memory = Memory::new(Arc::clone(&store), Arc::clone(&ring), first_sync);
-    let policy = Policy::load(config, memory)?;
+    let policy = Policy::load(config, memory, ring.in_force().rule_counts())?;
     let tls_options = tls_options(config)?;
     let metrics = Metrics::new()?;
     let (events, writer) = sink::start(events, &metrics.sinks, clock::wall)?;

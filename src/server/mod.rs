@@ -18,6 +18,7 @@ mod rules;
 mod sessions;
 mod settings;
 mod shared;
+mod shared_counts;
 mod sockets;
 mod store;
 mod watch;
@@ -242,6 +243,7 @@ impl Server {
         }
         services.spawn(watch::run(Arc::clone(&shared)));
         services.spawn(replica::tell(Arc::clone(&shared)));
+        services.spawn(shared_counts::run(Arc::clone(&shared)));
         services.spawn(rules::collect(Arc::clone(&shared)));
         services.spawn(rules::settle(Arc::clone(&shared)));
         control.take_over();
@@ -263,6 +265,7 @@ impl Server {
         let last_writes = async {
             let left = shared.replica.leave(&*shared.store).await;
             shared.settle_duties().await?;
+            shared.tell_last_counts().await?;
             shared.store.flush().await?;
             left
         };

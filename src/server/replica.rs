@@ -64,7 +64,12 @@ impl Replica {
         }
     }
 
-    /// What tells this process from others, where there may be others.
+    /// What tells this process from all others that there were.
+    pub(super) fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    /// The same, where there may be others now.
     pub(super) fn among_others(&self) -> Option<ReplicaId> {
         self.has_others.then_some(self.id)
     }

@@ -39,5 +39,8 @@ pub(super) const KILLS: i64 = 10_000;
 /// How long after its lease a replica is forgotten with its sessions.
 pub(super) const DEAD_LIFE: i64 = 60;
 
+/// What replicas have counted for rules, kept at once: of each thing, by each replica. What was told longest ago goes first.
+pub(super) const COUNTS: i64 = if cfg!(test) { 3_000 } else { 100_000 };
+
 /// Counters of failures that are kept at once. Failures by others are counted by each replica alone.
 pub(super) const FAILURES: i64 = 200_000;

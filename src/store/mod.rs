@@ -5,6 +5,7 @@
 //! callers answer by refusing (`NO [UNAVAILABLE]`).
 
 mod bounds;
+mod counts;
 mod habits;
 mod keys;
 mod notes;
@@ -26,6 +27,12 @@ use tokio::sync::watch;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
+pub use counts::Count;
+pub use counts::CountHeard;
+pub use counts::Counts;
+pub use counts::CountsHeard;
+pub use counts::MOST_HEARD;
+pub use counts::MOST_TOLD;
 pub use habits::AppPasswordUse;
 pub use habits::Averages;
 pub use habits::Habit;

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::store::Answer;
+use crate::store::Counts;
+use crate::store::CountsHeard;
 use crate::types::Prefix;
 use crate::types::SessionId;
 use crate::types::UnixTime;
@@ -157,4 +159,9 @@ pub trait Replicas: Send + Sync {
     /// What is known of an attempt before it is looked at, in one read that costs the same whoever comes. For one process alone
     /// there is [`Store::knows_source`](crate::store::Store::knows_source).
     fn hear(&self, asked: Asked) -> Answer<'_, Heard>;
+    /// Tells what this replica has counted for rules.
+    fn tell_counts(&self, told: Counts) -> Answer<'_, ()>;
+    /// What other replicas, also those that are no more, have counted for rules: of all things that have moved since a version.
+    /// Zero is the beginning.
+    fn hear_counts(&self, replica: ReplicaId, since: i64) -> Answer<'_, CountsHeard>;
 }

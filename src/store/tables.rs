@@ -154,7 +154,7 @@ pub(super) const TABLES: &[Table] = &[
 
 /// Tables of what lasts no longer than processes do: not copied.
 #[cfg(test)]
-pub(super) const PASSING: &[&str] = &["replicas", "sessions", "kills", "failures"];
+pub(super) const PASSING: &[&str] = &["replicas", "sessions", "kills", "failures", "counting", "counts"];
 
 /// A value on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -158,7 +158,12 @@ fn counting(rule: &Rule) -> String {
             format!("more than {factor} times the average of {days} days, at least {floor},")
         }
     };
-    format!("counts; acts on {over} {what} within {within}s")
+    let shared = if rule.shared {
+        ", at all replicas together"
+    } else {
+        ""
+    };
+    format!("counts; acts on {over} {what} within {within}s{shared}")
 }
 
 fn place_of(loaded: &Loaded, name: &str) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::kind::Kind;
 use crate::config::kind::Wrong;
+use crate::config::kind::boolean;
 use crate::config::kind::duration;
 use crate::config::kind::number;
 use crate::config::kind::size;
@@ -67,6 +68,7 @@ fn read_keys(section: &mut Section<'_>, source: &str) -> Option<Rule> {
     let per = read_per(section);
     let within = section.optional("within", &duration(MIN_WITHIN..=MAX_WITHIN), "none");
     let over = read_over(section, count);
+    let shared = section.optional("shared", &boolean(), "false");
     let then = read_then(section);
     Some(Rule {
         name: name?,
@@ -84,6 +86,7 @@ fn read_keys(section: &mut Section<'_>, source: &str) -> Option<Rule> {
         per,
         within,
         over: over.unwrap_or(Threshold::Fixed(0)),
+        shared: shared.unwrap_or(false),
         then,
         mode: mode.unwrap_or_default(),
     })
@@ -104,6 +107,10 @@ fn check(section: &Section<'_>, rule: &Rule) {
         RuleError::Group(_) | RuleError::TooManyGroups | RuleError::SessionAndMore => section.place("per"),
         RuleError::Within => section.place("within"),
         RuleError::TooManyDistinct | RuleError::NoBaseline => section.place("over"),
+        RuleError::NothingShared | RuleError::SessionShared | RuleError::PasswordsShared => {
+            section.place("shared")
+        }
+        RuleError::WithinShared => section.place("within"),
         RuleError::NoWindow => section.span(),
     };
     let problem = Problem::new("invalid_rule", place, format!("{}: {error}", quoted(&rule.name)));
@@ -120,6 +127,8 @@ fn help(error: &RuleError, rule: &Rule) -> Option<String> {
                 .to_owned(),
         ),
         RuleError::NoBaseline => Some("write a number".to_owned()),
+        RuleError::NothingShared => Some("give it `per`, `within` and `over`, or leave `shared` out".to_owned()),
+        RuleError::SessionShared => Some("leave `shared` out, or count `per: app_password`".to_owned()),
         RuleError::Group(on) => {
             let fits: Vec<&str> = GROUPS
                 .iter()

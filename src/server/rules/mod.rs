@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::rand;
 use thiserror::Error;
 
 use crate::auth::memory::Memory;
@@ -71,15 +70,12 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// Reads the rules that are configured.
+    /// Reads the rules that are configured. The seed is the same at all replicas.
     ///
     /// # Errors
     /// They have mistakes: nobody should believe to be protected by them.
-    pub(super) fn load(config: &Config, memory: Memory) -> Result<Self, RulesError> {
-        let mut seed = [0; 8];
-        // A source of chance that fails makes counters guessable, not wrong.
-        let _ = rand::fill(&mut seed);
-        let counters = Arc::new(Counters::new(MAX_COUNTERS, u64::from_ne_bytes(seed)));
+    pub(super) fn load(config: &Config, memory: Memory, seed: u128) -> Result<Self, RulesError> {
+        let counters = Arc::new(Counters::new(MAX_COUNTERS, seed));
         let set = read(&config.rules)?;
         Ok(Self {
             rules: Arc::new(ArcSwap::from_pointee(

@@ -2,6 +2,7 @@
 
 mod app_passwords;
 mod codes;
+mod counts;
 mod habits;
 mod keys;
 mod lists;
@@ -162,6 +163,14 @@ contract! {
         failures_are_counted_together_forgiven_and_forgotten,
         what_is_known_of_a_source_is_heard_with_its_failures,
         an_open_window_of_the_credential_is_heard_of,
+    ;
+    counts:
+        counts_are_heard_by_all_but_who_told_them,
+        of_a_thing_that_has_moved_all_is_heard_and_of_others_nothing,
+        what_was_counted_earlier_never_replaces_what_is_newer,
+        counts_that_matter_no_more_are_neither_heard_nor_kept,
+        many_counts_are_heard_in_turns_and_none_is_missed,
+        replicas_that_tell_at_once_wait_for_each_other,
     ;
 }
 

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use crate::store::Ban;
 use crate::store::StoreError;
 use crate::store::bounds;
+use crate::store::postgres::counts;
 use crate::store::postgres::error::Trouble;
 use crate::store::postgres::failures;
 use crate::store::postgres::habits;
@@ -73,6 +74,7 @@ pub(super) async fn sweep(db: &Writer<'_>, now: UnixTime) -> Result<(), Trouble>
     )
     .await?;
     replicas::sweep(db).await?;
+    counts::sweep(db).await?;
     failures::sweep(db, now).await?;
     habits::sweep(db, now).await
 }

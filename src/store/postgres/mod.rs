@@ -5,6 +5,7 @@
 
 pub mod address;
 mod app_passwords;
+mod counts;
 mod error;
 mod failures;
 mod habits;

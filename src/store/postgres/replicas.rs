@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::store::Answer;
 use crate::store::Asked;
+use crate::store::Counts;
+use crate::store::CountsHeard;
 use crate::store::Heard;
 use crate::store::Kill;
 use crate::store::OpenSession;
@@ -16,6 +18,7 @@ use crate::store::StoreError;
 use crate::store::Target;
 use crate::store::bounds;
 use crate::store::postgres::PostgresStore;
+use crate::store::postgres::counts;
 use crate::store::postgres::error::Trouble;
 use crate::store::postgres::failures;
 use crate::store::postgres::pool::Reader;
@@ -109,6 +112,20 @@ impl Replicas for PostgresStore {
         Box::pin(
             self.pool
                 .read(async move |db: &Reader<'_>| failures::hear(db, &asked).await),
+        )
+    }
+
+    fn tell_counts(&self, told: Counts) -> Answer<'_, ()> {
+        Box::pin(
+            self.pool
+                .write(async move |db: &Writer<'_>| counts::tell(db, &told).await),
+        )
+    }
+
+    fn hear_counts(&self, replica: ReplicaId, since: i64) -> Answer<'_, CountsHeard> {
+        Box::pin(
+            self.pool
+                .read(async move |db: &Reader<'_>| counts::hear(db, replica, since).await),
         )
     }
 }

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 
 use crate::store::Answer;
 use crate::store::StoreError;
+use crate::store::postgres::counts;
 use crate::store::postgres::error::Trouble;
 use crate::store::postgres::failures;
 use crate::store::postgres::pool::Pool;
@@ -15,7 +16,7 @@ use crate::store::postgres::replicas;
 use crate::store::postgres::rows::From;
 
 /// The row in `imapwarden_schema` says how many of these have run.
-const MIGRATIONS: &[&str] = &[FIRST, replicas::MIGRATION, failures::MIGRATION];
+const MIGRATIONS: &[&str] = &[FIRST, replicas::MIGRATION, failures::MIGRATION, counts::MIGRATION];
 
 /// How long bringing a database to a new schema may take, the wait for another replica that does so included.
 const MIGRATION: Duration = Duration::from_mins(5);

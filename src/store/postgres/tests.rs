@@ -207,6 +207,33 @@ async fn a_step_is_consumed_once_at_whichever_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_with_one_code_do_not_wait_for_each_other_to_lose() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.url(&cluster.database());
+    let store = open(&url).await;
+    enrol(&store).await;
+    // Another login of the user's that takes its time, as its transaction begins.
+    let (slow, connection) = options(&url)
+        .config()
+        .connect(tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let driver = tokio::spawn(connection);
+    let begin = "BEGIN; SELECT disabled FROM users WHERE name = 'alice' FOR SHARE";
+    slow.batch_execute(begin).await.unwrap();
+    assert!(store.consume_step(consumption(11, 1)).await.unwrap());
+    assert!(!store.consume_step(consumption(11, 2)).await.unwrap());
+    // What changes the user waits for it.
+    let mut disabled = user("alice");
+    disabled.disabled = true;
+    assert!(store.change_user(disabled.clone()).await.is_err());
+    slow.batch_execute("COMMIT").await.unwrap();
+    assert!(store.change_user(disabled).await.unwrap());
+    assert!(!store.consume_step(consumption(12, 3)).await.unwrap());
+    driver.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_window_is_left_to_a_user_who_is_disabled_meanwhile() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.url(&cluster.database());

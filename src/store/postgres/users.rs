@@ -27,6 +27,13 @@ pub(super) async fn lock(db: &Writer<'_>, name: &UserName) -> Result<Option<bool
     row.map(|row| From::start(&row).get(0)).transpose()
 }
 
+/// The same for what changes nothing of the user: any number of such transactions go on side by side.
+async fn hold(db: &Writer<'_>, name: &UserName) -> Result<Option<bool>, Trouble> {
+    let sql = "SELECT disabled FROM users WHERE name = $1 FOR SHARE";
+    let row = db.row(sql, &[&name.as_str()]).await?;
+    row.map(|row| From::start(&row).get(0)).transpose()
+}
+
 pub(super) async fn add(db: &Writer<'_>, user: &User) -> Result<bool, Trouble> {
     let added = db
         .execute(
@@ -201,10 +208,11 @@ pub(super) async fn totp(db: &Reader<'_>, user: &UserName) -> Result<Option<Totp
 }
 
 /// One conditional UPDATE decides: of any number of racing logins with the same step, at whichever replica, exactly one
-/// changes the row. The lock is for the window: what ends a user's windows must not miss this one.
+/// changes the row. The lock is for the window: what ends a user's windows must not miss this one. It is a shared one: those that
+/// lose would otherwise wait for each other one by one, each for several round trips, and those at the end of the queue for too long.
 pub(super) async fn consume_step(db: &Writer<'_>, consumption: &Consumption) -> Result<bool, Trouble> {
     let user = &consumption.user;
-    if lock(db, user).await? != Some(false) {
+    if hold(db, user).await? != Some(false) {
         return Ok(false);
     }
     let sql = "UPDATE totp SET last_step = $3 WHERE username = $1 AND sealed = $2 AND last_step < $3";

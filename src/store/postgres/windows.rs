@@ -7,7 +7,7 @@ use crate::types::UnixTime;
 use crate::types::UserName;
 
 /// Adds a pending window, and makes room: dead windows of the user go, then the least recently used. The user's row is
-/// locked.
+/// held, and that of the one-time secret locked.
 pub(super) async fn insert(db: &Writer<'_>, user: &UserName, window: &NewWindow) -> Result<(), Trouble> {
     let (user, key) = (user.as_str(), window.key.as_slice());
     db.execute(

@@ -6,6 +6,7 @@ use rusqlite::params;
 
 use crate::store::Ban;
 use crate::store::bounds;
+use crate::store::sqlite::counts;
 use crate::store::sqlite::failures;
 use crate::store::sqlite::habits;
 use crate::store::sqlite::replicas;
@@ -66,6 +67,7 @@ pub(super) fn sweep(db: &Connection, now: UnixTime) -> rusqlite::Result<()> {
         [now.0.saturating_sub(bounds::ENDED_LIFE)],
     )?;
     replicas::sweep(db)?;
+    counts::sweep(db)?;
     failures::sweep(db, now)?;
     habits::sweep(db, now)
 }

@@ -5,6 +5,7 @@
 
 mod allowances;
 mod app_passwords;
+mod counts;
 mod error;
 mod export;
 mod failures;

@@ -1,4 +1,4 @@
-//! How the engine works.
+//! How the embedded engine works.
 
 use std::time::Duration;
 

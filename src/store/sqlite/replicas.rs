@@ -9,6 +9,8 @@ use rusqlite::params;
 use crate::store::Answer;
 use crate::store::Asked;
 use crate::store::Counted;
+use crate::store::Counts;
+use crate::store::CountsHeard;
 use crate::store::Heard;
 use crate::store::Kill;
 use crate::store::OpenSession;
@@ -20,6 +22,7 @@ use crate::store::StoreError;
 use crate::store::Target;
 use crate::store::bounds;
 use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::counts;
 use crate::store::sqlite::error::unavailable;
 use crate::store::sqlite::failures;
 use crate::store::sqlite::rows;
@@ -102,6 +105,14 @@ impl Replicas for SqliteStore {
 
     fn hear(&self, asked: Asked) -> Answer<'_, Heard> {
         self.read(move |db| failures::hear(db, &asked))
+    }
+
+    fn tell_counts(&self, told: Counts) -> Answer<'_, ()> {
+        self.write(move |db| counts::tell(db, &told).map_err(unavailable))
+    }
+
+    fn hear_counts(&self, replica: ReplicaId, since: i64) -> Answer<'_, CountsHeard> {
+        self.read(move |db| counts::hear(db, replica, since))
     }
 }
 

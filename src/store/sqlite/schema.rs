@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use rusqlite::TransactionBehavior;
 
 use crate::store::StoreError;
+use crate::store::sqlite::counts;
 use crate::store::sqlite::error::unavailable;
 use crate::store::sqlite::failures;
 use crate::store::sqlite::habits;
@@ -21,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     RESTRICTIONS,
     replicas::MIGRATION,
     failures::MIGRATION,
+    counts::MIGRATION,
 ];
 
 /// Times are Unix seconds; `networks` are CIDR words with single spaces, NULL for no restriction.

@@ -27,6 +27,7 @@ pub use logins::Logins;
 pub use relay::Direction;
 pub use relay::Relay;
 pub use rules::Rules;
+pub use rules::SharedCounts;
 pub use sinks::Sink;
 pub use sinks::Sinks;
 
