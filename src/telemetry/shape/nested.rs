@@ -18,10 +18,8 @@ pub(super) fn nested<V: Serialize>(mut parts: Vec<(&'static str, V)>) -> String 
             .zip(around.clone())
             .take_while(|(one, other)| *one == other)
             .count();
-        for _ in shared..open.len() {
-            out.push(b'}');
-        }
-        open.truncate(shared);
+        let closed = open.drain(shared..).map(|_| b'}');
+        out.extend(closed);
         separate(&mut out);
         for name in around.skip(shared) {
             key(&mut out, name);
@@ -34,8 +32,8 @@ pub(super) fn nested<V: Serialize>(mut parts: Vec<(&'static str, V)>) -> String 
             out.extend_from_slice(b"null");
         }
     }
-    out.extend(open.iter().map(|_| b'}'));
-    out.push(b'}');
+    // Those that are open, and the outermost.
+    out.extend(open.iter().map(|_| b'}').chain([b'}']));
     String::from_utf8(out).unwrap_or_default()
 }
 
