@@ -181,6 +181,7 @@ impl<'a> Attempt<'a> {
                     mechanism: credentials.mechanism.as_str(),
                     is_service: opened.logged_in.restrictions().service,
                     groups: &groups,
+                    elsewhere,
                 };
                 let watched = self.watch(won, presented).await;
                 watched.map(|watched| (opened, watched))

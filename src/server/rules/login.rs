@@ -35,6 +35,7 @@ use crate::store::StoreError;
 use crate::telemetry;
 use crate::telemetry::event::Connection;
 use crate::types::Credentials;
+use crate::types::Elsewhere;
 use crate::types::EndReason;
 use crate::types::Group;
 use crate::types::Groups;
@@ -72,6 +73,7 @@ pub(in crate::server) struct Won<'a> {
     pub(in crate::server) mechanism: &'static str,
     pub(in crate::server) is_service: bool,
     pub(in crate::server) groups: &'a Groups,
+    pub(in crate::server) elsewhere: Elsewhere,
 }
 
 impl Shared {
@@ -183,7 +185,11 @@ impl Shared {
             groups: won.groups.iter().map(Group::shared).collect(),
             factor: won.factor,
             is_service: won.is_service,
-            sessions: self.limits.sessions.of(won.user),
+            sessions: self
+                .limits
+                .sessions
+                .of(won.user)
+                .saturating_add(won.elsewhere.of_user),
             networks: self.limits.sessions.networks_of(won.user),
         };
         let family = first_family(&habits);
