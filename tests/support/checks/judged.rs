@@ -335,9 +335,6 @@ impl<'a> Scene<'a> {
     /// Compares, when all is said.
     fn over(mut self, client: &[u8]) {
         let input = client.escape_ascii().to_string();
-        if let Some(end) = self.end {
-            assert_ne!(end.side(), Side::Backend, "{input}: {end}");
-        }
         assert_eq!(self.relay.counts().untold, 0);
         self.relay.ended(self.end.unwrap_or(EndReason::ClientClosed));
         self.judged.append(&mut self.relay.take_recorded());
@@ -356,6 +353,9 @@ impl<'a> Scene<'a> {
             self.forbidden(command, &input);
         }
         self.were_said(client, &input);
+        if let Some(end) = self.end {
+            assert_ne!(end.side(), Side::Backend, "{input}: {end}");
+        }
     }
 
     /// What is refused by rules or restrictions, however it was written.
