@@ -435,7 +435,10 @@ impl Command {
                     if is_body(&word) {
                         return true;
                     }
-                    section = (word.contains('[') && !word.contains(']')).then_some(depth);
+                    let behind = word.split_once('[').map(|(_, behind)| behind);
+                    section = behind
+                        .is_some_and(|behind| !behind.contains(']'))
+                        .then_some(depth);
                 }
                 (Token::Atom(bytes), Some(began)) if depth == began && bytes.contains(&b']') => {
                     section = None
