@@ -441,7 +441,7 @@ impl Command {
                         .then_some(depth);
                 }
                 (Token::Atom(bytes), Some(began)) if depth == began && bytes.contains(&b']') => {
-                    section = None
+                    section = None;
                 }
                 _ => {}
             }
