@@ -14,6 +14,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use support::checks::backend_login;
 use support::checks::framer;
+use support::checks::judged;
 use support::checks::preauth;
 use support::checks::relay;
 
@@ -65,6 +66,42 @@ const COMMANDS: &[&str] = &[
     "{99999999999+}\r\n",
     "{000000000000000003+}\r\n",
     "\r\n",
+];
+
+/// What servers read differently, or run where they should not: hidden in literals, behind line ends that only some know, in
+/// other spellings.
+const TRICKS: &[&str] = &[
+    "a NOOP {8+}\r\nx NOOP\r\n\r\n",
+    "b APPEND INBOX (\\Bad) {10+}\r\nx DELETE y\r\n",
+    "c APPEND INBOX {12}\r\nx DELETE y\r\n\r\n",
+    "d SELECT \"x{10+}\r\nx DELETE y\r\n",
+    "e CHECK {3}\r\n",
+    "f NOOP\nx DELETE y\r\n",
+    "g NOOP\rx DELETE y\r\n",
+    "h NOOP\0x\r\n",
+    "i\tDELETE\ty\r\n",
+    "j SELECT {4294967301}\r\nINBOX\r\n",
+    "k SELECT { 5}\r\n",
+    "l SELECT {5-}\r\nINBOX\r\n",
+    "m SELECT Secret\r\n",
+    "n SELECT {6+}\r\nSecret\r\n",
+    "o SELECT \"Sec\\\"ret\"\r\n",
+    "p RENAME x {6+}\r\nSecret\r\n",
+    "q UID COPY 1 \"Secret\"\r\n",
+    "r SELECT S&AGU-cret\r\n",
+    "s STORE 1:* +FLAGS.SILENT (\\dElEtEd)\r\n",
+    "t STORE 1 (UNCHANGEDSINCE 3) FLAGS \\Deleted\r\n",
+    "u SETQUOTA x (STORAGE 1)\r\n",
+    "v SETACL x alice lr\r\n",
+    "w FETCH 1 (BODY.PEEK[HEADER.FIELDS (From {2+}\r\nTo)] BODY[1.MIME])\r\n",
+    "x FETCH 1 (FLAGS BINARY[1])\r\n",
+    "y GETMETADATA (DEPTH 1) Archive/x (/private {2+}\r\n/x)\r\n",
+    "z IDLE\r\nDONE\r\nDONE\r\n",
+    "a IDLE\r\nx DELETE y\r\nDONE\r\n",
+    "b APPEND Archive/x (\\Seen) {3+}\r\nabc (\\Deleted) {2+}\r\nde\r\n",
+    "c REPLACE 1 x {2+}\r\nab\r\n",
+    "DONE NOOP\r\n",
+    "DONE\r\n",
 ];
 
 const RESPONSES: &[&str] = &[
@@ -221,6 +258,15 @@ proptest! {
         seed in any::<u32>(),
     ) {
         relay::backends_run_what_was_judged(&client, &choices, u64::from(seed));
+    }
+
+    #[test]
+    fn old_servers_run_the_very_commands_that_were_judged(
+        client in prop::collection::vec(prop_oneof![pieces(COMMANDS, 3), pieces(TRICKS, 4)], 0..6),
+        choices in prop::collection::vec(any::<u8>(), 1..20),
+        seed in any::<u32>(),
+    ) {
+        judged::servers_run_what_was_judged(&client.concat(), &choices, u64::from(seed));
     }
 
     #[test]

@@ -522,3 +522,33 @@ async fn what_shared_rules_count_while_the_server_is_away_is_told_when_it_is_bac
         assert!(answer.last().unwrap().starts_with("d NO [NOPERM]"), "{answer:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_know_of_a_users_sessions_at_all_replicas() {
+    let Some(cluster) = Cluster::start("") else { return };
+    let backend = backend().await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let rules = folder.path().join("rules.yaml");
+    let rule = "{name: many, description: Many., on: login, when: login.outcome == 'success' && user.sessions > 2, then: [log]}";
+    std::fs::write(&rules, rule).unwrap();
+    let more = format!("rules: {{files: ['{}']}}", rules.display());
+    let replicas = Replicas::start(&cluster, &backend, &more).await;
+    let [here, there, third] = [0, 1, 2].map(|at| &replicas.programs[at]);
+    let (_, password) = replicas.places[0].app_password("alice", MAIL_PASSWORD).await;
+    let mut first = here.logged_in("alice", &password).await;
+    let mut second = there.logged_in("alice", &password).await;
+    is_listed(&replicas.places[2], &[("alice", here), ("alice", there)]).await;
+    let mut last = third.logged_in("alice", &password).await;
+    let (_, event) = third.events.wait(0, "rule_matched").await.unwrap();
+    assert_eq!(text(&event, "rule.name"), "many");
+    for client in [&mut first, &mut second, &mut last] {
+        works(client).await;
+    }
+    for program in [here, there] {
+        let told = program.events.all();
+        assert!(
+            told.iter().all(|event| text(event, "rule.name") != "many"),
+            "{told:?}"
+        );
+    }
+}

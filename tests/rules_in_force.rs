@@ -580,3 +580,39 @@ async fn what_a_shared_rule_has_counted_goes_on_counting_after_a_restart() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_denied_is_no_bad_command() {
+    let (_backend, proxy, _folder) = start(
+        "rules:
+  - name: no-status
+    description: Nobody asks for this.
+    on: command
+    when: command.verb == 'STATUS'
+    then: [deny]
+  - name: gibberish
+    description: Two commands were none.
+    on: command
+    when: session.bad_commands > 1
+    then: [disconnect]
+",
+    )
+    .await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.logged_in("alice", &password).await;
+    for _ in 0..5 {
+        let denied = client.command("a", "STATUS INBOX (MESSAGES)").await.unwrap();
+        assert!(denied[0].starts_with("a NO [NOPERM]"), "{denied:?}");
+    }
+    let noop = client.command("b", "NOOP").await.unwrap();
+    assert!(noop[0].starts_with("b OK"), "{noop:?}");
+    for _ in 0..2 {
+        let bad = client.command("c", "FROBNICATE").await.unwrap();
+        assert!(bad[0].starts_with("c BAD"), "{bad:?}");
+    }
+    client.send("d NOOP\r\n").await.unwrap();
+    client.rest().await.unwrap();
+    let (_, ended) = proxy.events.wait(0, "session_ended").await.unwrap();
+    assert_eq!(text(&ended, "event.reason"), "policy_denied");
+    proxy.stop().await;
+}

@@ -158,7 +158,7 @@ impl<'a> Command<'a> {
                 _ => self.take_string(tokens),
             },
             Part::Rest => {
-                self.note_announced(tokens);
+                self.note_announced(tokens)?;
                 Ok(&[])
             }
             Part::Message => self.take_message(tokens),
@@ -168,6 +168,8 @@ impl<'a> Command<'a> {
     fn take_string<'t>(&mut self, tokens: &'t [Token<'a>]) -> Result<&'t [Token<'a>], CommandError> {
         match tokens {
             [Token::Word(_) | Token::Quoted(_) | Token::Literal(_), rest @ ..] => Ok(rest),
+            // To a server that knows no literal8, `~` is a word of its own, and the name another.
+            [Token::Announced(announcement)] if announcement.binary => Err(CommandError::MisplacedLiteral),
             [Token::Announced(announcement)] => {
                 self.awaits = Some(Awaited::Argument(*announcement));
                 Ok(&[])
@@ -192,7 +194,7 @@ impl<'a> Command<'a> {
         match behind_group(tokens) {
             Some(rest) => Ok(rest),
             None => {
-                self.note_announced(tokens);
+                self.note_announced(tokens)?;
                 if self.awaits.is_some() {
                     Ok(&[])
                 } else {
@@ -202,10 +204,15 @@ impl<'a> Command<'a> {
         }
     }
 
-    fn note_announced(&mut self, tokens: &[Token<'a>]) {
+    /// A literal8 is no string but in the values of metadata (RFC 5464, section 5).
+    fn note_announced(&mut self, tokens: &[Token<'a>]) -> Result<(), CommandError> {
         if let [.., Token::Announced(announcement)] = tokens {
+            if announcement.binary && self.verb != Verb::SetMetadata {
+                return Err(CommandError::MisplacedLiteral);
+            }
             self.awaits = Some(Awaited::Argument(*announcement));
         }
+        Ok(())
     }
 
     /// Flags, date, then the message: a literal, `UTF8 (` literal, or `CATENATE (` parts (RFC 3501, 4469, 6855).
@@ -400,6 +407,7 @@ mod tests {
         assert!(is_message(b"a APPEND Sent (\\Seen) UTF8 (~{53}\r\n"));
         assert!(is_message(b"a APPEND Sent CATENATE (URL \"/x\" TEXT {53}\r\n"));
         assert!(is_message(b"a UID REPLACE 5 Drafts (\\Draft) {53}\r\n"));
+        assert!(read(b"a SETMETADATA x (/p ~{5}\r\n").is_ok());
         assert!(!is_message(b"a APPEND {4}\r\n"));
         assert!(!is_message(b"a SEARCH SUBJECT {4}\r\n"));
     }
@@ -414,6 +422,11 @@ mod tests {
             b"a STATUS INBOX {8}\r\n",
             b"a COPY {1}\r\n",
             b"a IDLE {4}\r\n",
+            b"a SELECT ~{5}\r\n",
+            b"a RENAME x ~{5+}\r\n",
+            b"a SETMETADATA ~{5}\r\n",
+            b"a LIST \"\" (~{5}\r\n",
+            b"a SEARCH SUBJECT ~{5}\r\n",
         ] {
             assert_eq!(
                 read(line).unwrap_err(),

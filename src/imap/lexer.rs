@@ -148,7 +148,7 @@ impl<'a> Lexer<'a> {
             b'{' => self.literal().map(Some),
             b'~' if self.rest.get(1) == Some(&b'{') => {
                 self.rest = self.rest.get(1..).unwrap_or_default();
-                self.literal().map(Some)
+                self.literal().map(|token| Some(as_literal8(token)))
             }
             _ => self.word().map(Some),
         }
@@ -224,6 +224,17 @@ impl<'a> Lexer<'a> {
             Some(b'{') => Err(LexError::Brace),
             Some(_) => Err(LexError::Character),
         }
+    }
+}
+
+/// What `~` stands before.
+fn as_literal8(token: Token<'_>) -> Token<'_> {
+    match token {
+        Token::Announced(announcement) => Token::Announced(Announcement {
+            binary: true,
+            ..announcement
+        }),
+        other => other,
     }
 }
 

@@ -177,10 +177,10 @@ impl<'a> Attempt<'a> {
                 let won = Won {
                     user: &user,
                     account: &account,
-                    factor: opened.logged_in.factor(),
+                    logged_in: &opened.logged_in,
                     mechanism: credentials.mechanism.as_str(),
-                    is_service: opened.logged_in.restrictions().service,
                     groups: &groups,
+                    elsewhere,
                 };
                 let watched = self.watch(won, presented).await;
                 watched.map(|watched| (opened, watched))

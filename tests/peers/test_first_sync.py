@@ -1,6 +1,10 @@
 """A new device fetches a large account, by real programs and with the shipped rules in force: all of it comes, and no rule acts."""
 
+import os
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,17 +22,40 @@ from harness.thunderbird import Thunderbird
 EVERYTHING = list(range(sum(MAILBOXES.values())))
 
 
+#: Every message is a file, at the server and at each client; removing them from a disk takes longer than fetching them.
+IN_MEMORY = "/dev/shm"
+ROOM = 2 << 30
+
+
+def spacious() -> Path:
+    """A directory in memory, where there is room for it, that the server's account can reach."""
+    in_memory = os.path.isdir(IN_MEMORY) and shutil.disk_usage(IN_MEMORY).free > ROOM
+    directory = Path(tempfile.mkdtemp(prefix="imapwarden-peers-", dir=IN_MEMORY if in_memory else None))
+    directory.chmod(0o755)
+    return directory
+
+
 @pytest.fixture(scope="module")
-def account(workspace, authority):
+def account(authority):
     """20,000 messages behind a proxy."""
-    server = LargeDovecot(workspace / "large", name="large", authority=authority)
+    directory = spacious()
+    server = LargeDovecot(directory / "large", name="large", authority=authority)
     server.start()
-    proxy = Imapwarden(workspace / "proxy-large", authority, server.port, more=RULES)
+    proxy = Imapwarden(directory / "proxy-large", authority, server.port, more=RULES)
     proxy.add_user(ALICE)
     proxy.start()
     yield Endpoint(server, authority, proxy)
     proxy.stop()
     server.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def home():
+    """Where a client keeps what it fetches."""
+    directory = spacious()
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.fixture
@@ -42,7 +69,7 @@ def device(account):
     assert said and not [event for event in said if event["event"]["reason"] in ("policy_denied", "banned", "revoked")]
 
 
-def test_a_script_fetches_everything(device, tmp_path):
+def test_a_script_fetches_everything(device, home):
     count = 0
     with device.imapclient() as client:
         for flags, _, name in client.list_folders():
@@ -52,10 +79,10 @@ def test_a_script_fetches_everything(device, tmp_path):
             uids = client.search()
             for start in range(0, len(uids), 500):
                 for number, data in client.fetch(uids[start:start + 500], ["FLAGS", "BODY.PEEK[]"]).items():
-                    (tmp_path / f"{name.replace('/', '.')}-{number}").write_bytes(data[b"BODY[]"].replace(b"\r\n", b"\n"))
+                    (home / f"{name.replace('/', '.')}-{number}").write_bytes(data[b"BODY[]"].replace(b"\r\n", b"\n"))
                     count += 1
     assert count == len(EVERYTHING)
-    assert numbers_in(tmp_path.iterdir()) == EVERYTHING
+    assert numbers_in(home.iterdir()) == EVERYTHING
 
 
 MBSYNC = """
@@ -90,14 +117,14 @@ SyncState *
 """
 
 
-def test_mbsync_fetches_everything(device, tmp_path):
-    secret = tmp_path / "secret"
+def test_mbsync_fetches_everything(device, home):
+    secret = home / "secret"
     secret.write_text(device.password() + "\n")
-    config = tmp_path / "mbsyncrc"
-    config.write_text(MBSYNC.format(port=device.port, user=ALICE, secret=secret, ca=device.authority.certificate, home=tmp_path))
-    (tmp_path / "Mail").mkdir()
-    run(["mbsync", "-q", "-c", config, "channel"], env=environment(tmp_path), timeout=120)
-    assert numbers_in(maildirs(tmp_path / "Mail")) == EVERYTHING
+    config = home / "mbsyncrc"
+    config.write_text(MBSYNC.format(port=device.port, user=ALICE, secret=secret, ca=device.authority.certificate, home=home))
+    (home / "Mail").mkdir()
+    run(["mbsync", "-q", "-c", config, "channel"], env=environment(home), timeout=120)
+    assert numbers_in(maildirs(home / "Mail")) == EVERYTHING
 
 
 OFFLINEIMAP = """
@@ -126,28 +153,23 @@ ssl = yes
 starttls = no
 sslcacertfile = {ca}
 auth_mechanisms = PLAIN
-maxconnections = 3
+maxconnections = 4
 readonly = True
-folderfilter = lambda name: name in {folders}
 """
-#: offlineimap takes minutes for all of them: 5,260 in twenty mailboxes.
-SOME = [name for name in MAILBOXES if name.startswith("Projects/") or name in ("Archive/2016", "Archive/2018", "Archive/2019", "Archive/2020")]
 
 
-def test_offlineimap_fetches_5_000_messages(device, tmp_path):
-    (tmp_path / "secret").write_text(device.password() + "\n")
-    (tmp_path / "Mail").mkdir()
-    config = tmp_path / "offlineimaprc"
-    config.write_text(OFFLINEIMAP.format(home=tmp_path, port=device.port, user=ALICE, ca=device.authority.certificate,
-                                         folders=SOME))
-    run(["offlineimap", "-o", "-c", config], env=environment(tmp_path), timeout=120)
-    expected = sorted(number for name in SOME for number in device.backend.numbers[name])
-    assert len(expected) >= 5_000
-    assert numbers_in(maildirs(tmp_path / "Mail")) == expected
+def test_offlineimap_fetches_everything(device, home):
+    (home / "secret").write_text(device.password() + "\n")
+    (home / "Mail").mkdir()
+    config = home / "offlineimaprc"
+    config.write_text(OFFLINEIMAP.format(home=home, port=device.port, user=ALICE, ca=device.authority.certificate))
+    # It asks for one message after the other, and one of its threads runs at a time.
+    run(["offlineimap", "-o", "-c", config], env=environment(home), timeout=480)
+    assert numbers_in(maildirs(home / "Mail")) == EVERYTHING
 
 
-def test_thunderbird_fetches_everything(device, tmp_path):
-    thunderbird = Thunderbird(tmp_path, device, messages=MAILBOXES["INBOX"], mailboxes=len(MAILBOXES)).start()
+def test_thunderbird_fetches_everything(device, home):
+    thunderbird = Thunderbird(home, device, messages=MAILBOXES["INBOX"], mailboxes=len(MAILBOXES)).start()
     try:
         deadline = time.monotonic() + 120
         while "everything was asked for" not in thunderbird.said():

@@ -86,6 +86,22 @@ impl Gate {
         })
     }
 
+    /// True where the user has logged in from this network lately: such a source is let try while an attack is on.
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn knows_source(
+        &self,
+        user: &UserName,
+        from: Prefix,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let source = self.ring.names(|keys| keys.source(user, from));
+        self.store
+            .knows_source(user, source, now.minus(memory::LATELY))
+            .await
+    }
+
     /// As [`Gate::knows_source`], which need not be asked again for some minutes once it has said yes.
     async fn knows_source_still(
         &self,

@@ -27,7 +27,6 @@ use crate::auth::gate::recent::Recent;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::keys::Keys;
 use crate::auth::lease::Lease;
-use crate::auth::memory;
 use crate::auth::window;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
@@ -337,22 +336,6 @@ impl Gate {
             } => self.store.note(Note::WindowUsed(key, now)),
         }
         Ok(())
-    }
-
-    /// True where the user has logged in from this network lately: such a source is let try while an attack is on.
-    ///
-    /// # Errors
-    /// Where the store does not answer.
-    pub async fn knows_source(
-        &self,
-        user: &UserName,
-        from: Prefix,
-        now: UnixTime,
-    ) -> Result<bool, StoreError> {
-        let source = self.ring.names(|keys| keys.source(user, from));
-        self.store
-            .knows_source(user, source, now.minus(memory::LATELY))
-            .await
     }
 
     /// A fingerprint of what was typed, so that limits count the same wrong password once. For memory only.

@@ -87,8 +87,8 @@ facts! {
     UserMfa "user.mfa" Text Events::FROM_LOGIN, "How the second factor was proved: `app_password`, `totp`, `trusted_window`, `exempt`, `not_enrolled`.", "app_password", |f| text(&f.user?.mfa);
     UserIsService "user.is_service" Truth Events::FROM_LOGIN, "The credential is declared as a program's.", "false", |f| truth(f.user?.is_service);
     UserUnseenFor "user.unseen_for" Duration Events::FROM_LOGIN, "Time since the user's login before this one.", "7776000", |f| count(f.user?.unseen_for?);
-    UserSessions "user.sessions" Number Events::FROM_LOGIN, "Open sessions of the user, this one included.", "5", |f| number(f.user?.sessions?);
-    UserSessionNetworks "user.session_networks" Number Events::FROM_LOGIN, "From how many networks those sessions are.", "1", |f| number(f.user?.session_networks?);
+    UserSessions "user.sessions" Number Events::FROM_LOGIN, "Open sessions of the user, this one included; of several replicas, what the others have told of when the user logs in.", "5", |f| number(f.user?.sessions?);
+    UserSessionNetworks "user.session_networks" Number Events::FROM_LOGIN, "From how many networks those at this replica are.", "1", |f| number(f.user?.session_networks?);
     UserAppPasswordId "user.app_password.id" Text Events::FROM_LOGIN, "Id of the app password in use.", "k7q2xa", |f| Some(Value::Text(&f.user?.app_password.as_ref()?.id));
     UserAppPasswordLabel "user.app_password.label" Text Events::FROM_LOGIN, "Label of the app password in use.", "Phone", |f| Some(Value::Text(&f.user?.app_password.as_ref()?.label));
     UserAppPasswordAge "user.app_password.age" Duration Events::FROM_LOGIN, "Time since the app password was created.", "86400", |f| count(f.user?.app_password.as_ref()?.age);

@@ -35,9 +35,11 @@ use crate::store::StoreError;
 use crate::telemetry;
 use crate::telemetry::event::Connection;
 use crate::types::Credentials;
+use crate::types::Elsewhere;
 use crate::types::EndReason;
 use crate::types::Group;
 use crate::types::Groups;
+use crate::types::LoggedIn;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
 use crate::types::UserName;
@@ -68,10 +70,10 @@ pub(in crate::server) struct Presented {
 pub(in crate::server) struct Won<'a> {
     pub(in crate::server) user: &'a UserName,
     pub(in crate::server) account: &'a UserName,
-    pub(in crate::server) factor: &'a SecondFactor,
+    pub(in crate::server) logged_in: &'a LoggedIn,
     pub(in crate::server) mechanism: &'static str,
-    pub(in crate::server) is_service: bool,
     pub(in crate::server) groups: &'a Groups,
+    pub(in crate::server) elsewhere: Elsewhere,
 }
 
 impl Shared {
@@ -170,7 +172,7 @@ impl Shared {
         let now = clock::unix();
         let mut source = self.policy.source(connection);
         let mut client = facts::client(id);
-        let app_password = match won.factor {
+        let app_password = match won.logged_in.factor() {
             SecondFactor::AppPassword { id, .. } => Some(*id),
             _ => None,
         };
@@ -181,9 +183,9 @@ impl Shared {
             user: won.user,
             account: won.account,
             groups: won.groups.iter().map(Group::shared).collect(),
-            factor: won.factor,
-            is_service: won.is_service,
-            sessions: self.limits.sessions.of(won.user),
+            factor: won.logged_in.factor(),
+            is_service: won.logged_in.restrictions().service,
+            sessions: self.sessions_of(&won),
             networks: self.limits.sessions.networks_of(won.user),
         };
         let family = first_family(&habits);
@@ -196,7 +198,7 @@ impl Shared {
             tls: connection.tls.as_ref().map(facts::tls),
             client,
             mechanism: won.mechanism,
-            credential: facts::credential_of(won.factor),
+            credential: facts::credential_of(won.logged_in.factor()),
             baselines: Some(Box::new(Usual(habits.averages.clone()))),
         };
         let (decisions, known) = self.decide_login(&rules, &parties, &won, (presented, counters));
@@ -225,6 +227,12 @@ impl Shared {
             revision: Arc::clone(rules.revision()),
             known,
         }))
+    }
+
+    /// The user's sessions at all replicas, as far as the login was told of them.
+    fn sessions_of(&self, won: &Won<'_>) -> u32 {
+        let here = self.limits.sessions.of(won.user);
+        here.saturating_add(won.elsewhere.of_user)
     }
 
     fn decide_login(

@@ -335,9 +335,9 @@ impl Relay {
             self.counts.denied += 1;
         } else {
             self.bad_in_a_row += 1;
-        }
-        if let Some(inspector) = &mut self.inspector {
-            inspector.refused();
+            if let Some(inspector) = &mut self.inspector {
+                inspector.refused();
+            }
         }
         self.in_flight.push_back(InFlight::Answer(answer.bytes));
         self.flush_own(output);

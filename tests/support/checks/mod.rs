@@ -3,6 +3,8 @@
 
 pub mod backend_login;
 pub mod framer;
+pub mod judged;
+pub mod legacy;
 pub mod model;
 pub mod preauth;
 pub mod relay;
@@ -11,11 +13,12 @@ pub mod relay;
 pub type Check = fn(&[u8]);
 
 /// The checks of each fuzz target, by its name.
-pub const TARGETS: [(&str, Check); 4] = [
+pub const TARGETS: [(&str, Check); 5] = [
     ("framer", framer),
     ("preauth", preauth),
     ("backend_login", backend_login),
     ("relay", relay),
+    ("judged", judged),
 ];
 
 /// Framing, both ways.
@@ -37,6 +40,18 @@ pub fn backend_login(data: &[u8]) {
 /// A relayed session: the turns of two sides that say anything; and the client's bytes, with the backend's as choices.
 pub fn relay(data: &[u8]) {
     relay::cut_anywhere(data, seed_of(data));
+    let (client, choices) = sides(data);
+    relay::backends_run_what_was_judged(&client, &choices, seed_of(data));
+}
+
+/// A session that is judged by rules, with an old server behind it: the client's bytes, with the server's as choices.
+pub fn judged(data: &[u8]) {
+    let (client, choices) = sides(data);
+    judged::servers_run_what_was_judged(&client, &choices, seed_of(data));
+}
+
+/// What either side has of an input of turns.
+fn sides(data: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let turns = turns(data, relay::TURN);
     let of = |side| {
         turns
@@ -47,7 +62,7 @@ pub fn relay(data: &[u8]) {
             .collect::<Vec<_>>()
             .concat()
     };
-    relay::backends_run_what_was_judged(&of(0), &of(1), seed_of(data));
+    (of(0), of(1))
 }
 
 /// Other cuts for other data.

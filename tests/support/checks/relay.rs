@@ -205,10 +205,14 @@ pub fn backends_run_what_was_judged(client: &[u8], choices: &[u8], seed: u64) ->
 }
 
 /// Decides by bytes; when they are used up, by their last ones' like.
-struct Choices<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
+pub(super) struct Choices<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
 
-impl Choices<'_> {
-    fn next(&mut self) -> u8 {
+impl<'a> Choices<'a> {
+    pub(super) fn new(choices: &'a [u8]) -> Self {
+        Self(choices.iter().cycle())
+    }
+
+    pub(super) fn next(&mut self) -> u8 {
         self.0.next().copied().unwrap_or(0)
     }
 }
@@ -240,7 +244,7 @@ impl<'a> Stage<'a> {
         Self {
             wire: Wire::new(),
             client,
-            choices: Choices(choices.iter().cycle()),
+            choices: Choices::new(choices),
             strict: Backend::new(Make::Strict),
             sloppy: Backend::new(Make::Sloppy),
             read: 0,
@@ -467,7 +471,7 @@ fn tag_and_verb(command: &[u8]) -> (Vec<u8>, String) {
 
 /// Where in a client's bytes a command may begin. Behind `{n+}` n bytes of the same command follow, whatever becomes of it.
 /// Behind `{n}` they may, or the next command.
-fn starts(client: &[u8]) -> BTreeSet<usize> {
+pub(super) fn starts(client: &[u8]) -> BTreeSet<usize> {
     let mut starts = BTreeSet::from([0]);
     let mut lines = BTreeSet::new();
     let mut to_read = vec![0];
@@ -495,7 +499,7 @@ fn starts(client: &[u8]) -> BTreeSet<usize> {
 }
 
 /// Where the command ends that begins here: the same bytes, but for the `+` of literals that do not wait.
-fn end_of(client: &[u8], start: usize, command: &[u8]) -> Option<usize> {
+pub(super) fn end_of(client: &[u8], start: usize, command: &[u8]) -> Option<usize> {
     let mut rest = &client[start..];
     for (at, byte) in command.iter().enumerate() {
         if command[at..].starts_with(b"}\r\n") && rest.starts_with(b"+}\r\n") {
