@@ -527,7 +527,7 @@ async fn what_shared_rules_count_while_the_server_is_away_is_told_when_it_is_bac
 async fn rules_know_of_a_users_sessions_at_all_replicas() {
     let Some(cluster) = Cluster::start("") else { return };
     let backend = backend().await;
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
     let rules = folder.path().join("rules.yaml");
     let rule = "{name: many, description: Many., on: login, when: login.outcome == 'success' && user.sessions > 2, then: [log]}";
     std::fs::write(&rules, rule).unwrap();

@@ -96,6 +96,7 @@ static IN_FORCE: LazyLock<Rules> = LazyLock::new(|| {
         count: Count::default(),
         per: Vec::new(),
         within: None,
+        shared: false,
         over: Threshold::Fixed(0),
         then: vec![action],
         mode: Mode::Enforce,
