@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 
 use arc_swap::ArcSwap;
-use imapwarden::imap::collect::Bounds;
 use imapwarden::policy::Counters;
 use imapwarden::policy::engine::Engine;
 use imapwarden::policy::engine::SessionCounters;
@@ -51,6 +50,7 @@ use super::legacy::Make;
 use super::legacy::Server;
 use super::relay::Choices;
 use super::relay::end_of;
+use super::relay::options;
 use super::relay::starts;
 
 /// What rules refuse: each also in the words of [`forbidden`].
@@ -65,22 +65,7 @@ const RULES: [(&str, Action); 5] = [
     (r#"command.verb == "SETQUOTA""#, Action::ReadOnly),
 ];
 
-/// Small, so that short inputs reach them.
-static OPTIONS: LazyLock<Arc<Options>> = LazyLock::new(|| {
-    Arc::new(Options {
-        command: Bounds {
-            line: 200,
-            literal: 60,
-            literals: 100,
-            command: 250,
-        },
-        max_message: 400,
-        max_in_flight: 4,
-        max_response_line: 300,
-        max_bad_commands: 8,
-        ..Options::default()
-    })
-});
+static OPTIONS: LazyLock<Arc<Options>> = LazyLock::new(options);
 
 static IN_FORCE: LazyLock<Rules> = LazyLock::new(|| {
     let rule = |(at, (when, action)): (usize, (&str, Action))| Rule {

@@ -29,7 +29,7 @@ pub const TURN: u8 = 0xff;
 const MARK: &[u8] = b"BACKEND";
 
 /// Small, so that short inputs reach them.
-fn options() -> Arc<Options> {
+pub(super) fn options() -> Arc<Options> {
     Arc::new(Options {
         command: Bounds {
             line: 200,
