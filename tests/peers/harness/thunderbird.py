@@ -36,6 +36,7 @@ try {{
   const NoSelect = Components.interfaces.nsMsgFolderFlags.ImapNoselect;
   let folders = null;
   let asked = 0;
+  let told = false;
   const look = () => {{
     const inbox = rootFolder().getFolderWithFlags(Components.interfaces.nsMsgFolderFlags.Inbox);
     if (!folders && inbox && inbox.getTotalMessages(false) >= {messages}) {{
@@ -47,8 +48,16 @@ try {{
       return;
     }}
     if (!folders.length) {{
-      timer.cancel();
-      dump("everything was asked for\\n");
+      if (!told) {{
+        dump("everything was asked for\\n");
+      }}
+      told = true;
+      // Of many folders one may have been answered before Thunderbird knew its messages: all are asked for again.
+      folders = null;
+      asked = Date.now();
+      if ({mailboxes} == 1) {{
+        timer.cancel();
+      }}
       return;
     }}
     // A folder that Thunderbird downloads by itself just now is busy: the next look tries again.
