@@ -44,8 +44,9 @@ pub enum Counter {
 }
 
 impl Gate {
-    /// What is known of an attempt, in one read that costs the same whoever comes. Where there is no other replica, limits have
-    /// counted everything themselves.
+    /// What is known of an attempt, in one read at most. Where there is no other replica, limits have counted everything
+    /// themselves, and a source that was known a moment ago costs no read: refusals take equally long all the same, since the
+    /// caller makes them.
     ///
     /// # Errors
     /// Where the store does not answer.
