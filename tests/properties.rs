@@ -17,6 +17,8 @@ use support::checks::framer;
 use support::checks::judged;
 use support::checks::preauth;
 use support::checks::relay;
+use support::checks::repeated;
+use support::checks::repeated::Step;
 
 /// Pieces of input: some of the list most of the time, now and then any bytes.
 fn pieces(texts: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -209,6 +211,23 @@ fn marked(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Few numbers, so that most commands come again.
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (any::<bool>(), prop::sample::select(vec![1, 2, 9, 10, 99]), 0..2_usize)
+            .prop_map(|(uid, number, items)| Step::Fetch(uid, number, items)),
+        2 => (any::<bool>(), 1..4_u32, 0..4_usize)
+            .prop_map(|(uid, number, items)| Step::Fetch(uid, number, items)),
+        2 => (0..3_usize, 0..4_u32).prop_map(|(mailbox, exists)| Step::Select(mailbox, exists)),
+        1 => (0..12_u32).prop_map(Step::Exists),
+        1 => any::<bool>().prop_map(Step::FirstSync),
+        2 => (0..4_000_u16).prop_map(Step::Wait),
+        1 => any::<bool>().prop_map(Step::Id),
+        1 => any::<bool>().prop_map(Step::Reload),
+        1 => Just(Step::Idle),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -283,6 +302,11 @@ proptest! {
         prop_assert_eq!(tags(&ran.to_client), expected);
         let is_known = |command: &&&str| !command.starts_with("FROB") && !command.starts_with("NOOP {");
         prop_assert_eq!(ran.commands.len(), commands.iter().filter(is_known).count());
+    }
+
+    #[test]
+    fn a_client_that_repeats_itself_is_judged_as_any_other(steps in prop::collection::vec(step(), 0..60)) {
+        repeated::repeating_changes_nothing(&steps);
     }
 }
 

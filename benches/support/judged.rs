@@ -1,6 +1,8 @@
 //! A session as it is after an ordinary login: judged by the rules that are in force by default.
 
-use std::num::NonZeroU64;
+#[path = "../../tests/support/checks/watched.rs"]
+mod watched;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,22 +10,12 @@ use imapwarden::config::policy::Rules;
 use imapwarden::config::rules::load_configured;
 use imapwarden::policy::Counters;
 use imapwarden::policy::engine::Engine;
-use imapwarden::policy::engine::SessionCounters;
-use imapwarden::policy::facts::Client;
-use imapwarden::policy::facts::Source;
 use imapwarden::policy::facts::User;
 use imapwarden::session::inspect::Inspector;
-use imapwarden::session::inspect::Ledger;
-use imapwarden::session::inspect::Parties;
 use imapwarden::session::relay::Options;
 use imapwarden::session::relay::Output;
 use imapwarden::session::relay::Relay;
-use imapwarden::types::Measure;
-use imapwarden::types::SessionId;
-use imapwarden::types::UnixTime;
-
-/// When everything happens.
-const NOW: UnixTime = UnixTime(1_800_000_000);
+use watched::inspector;
 
 /// The rules that are in force where nobody says otherwise.
 pub(crate) fn engine() -> Engine {
@@ -33,28 +25,13 @@ pub(crate) fn engine() -> Engine {
 
 /// A relay of a session with a mailbox open.
 pub(crate) fn relay() -> Relay {
-    let engine = engine();
-    let revision = Arc::clone(engine.revision());
     let user = User {
         name: "alice@example.org".into(),
         account: "alice@example.org".into(),
         ..User::default()
     };
-    let parties = Parties {
-        source: Source::new([192, 0, 2, 1].into()),
-        tls: None,
-        client: Client::default(),
-        user,
-        mechanism: "login",
-        credential: "app_password",
-        baselines: None,
-    };
-    let inspector = Inspector::new(
-        Arc::new(ArcSwap::from_pointee(engine)),
-        (Arc::new(parties), Box::new(Nobody)),
-        (SessionCounters::new(SessionId::new(1)), revision),
-        0,
-    );
+    let rules = Arc::new(ArcSwap::from_pointee(engine()));
+    let inspector = inspector(&rules, user, Arc::default());
     let mut relay = Relay::new(Arc::new(Options::default())).inspected(inspector);
     let mut output = Output::default();
     ask(&mut relay, &mut output, b"s SELECT INBOX\r\n");
@@ -97,37 +74,4 @@ pub(crate) fn answer(relay: &mut Relay, output: &mut Output, bytes: &[u8]) {
     }
     std::hint::black_box(output.client.slices(bytes).count());
     output.clear();
-}
-
-/// Keeps nothing.
-struct Nobody;
-
-impl Ledger for Nobody {
-    fn is_first_sync(&self) -> bool {
-        false
-    }
-
-    fn fetched(&self, _: u64, _: u64) {}
-
-    fn client_is(&self, _: &str) {}
-
-    fn now(&self) -> UnixTime {
-        NOW
-    }
-
-    fn pace(&self, _: u64, _: NonZeroU64, now_ms: u64) -> u64 {
-        now_ms
-    }
-
-    fn count(&self, _: Measure, _: u64) {}
-
-    fn moved(&self, _: &str, _: u64, _: u64) {}
-
-    fn renamed(&self, _: &str, _: &str, _: u64) {}
-
-    fn deleted(&self, _: &str) {}
-
-    fn moved_into(&self, _: &str, _: u64) -> Option<u64> {
-        None
-    }
 }

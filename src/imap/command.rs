@@ -114,6 +114,22 @@ impl<'a> Command<'a> {
         Ok(command)
     }
 
+    /// A command that names no mailbox and has no literals, of which the rest is known already.
+    pub(super) fn without_tokens(tag: &'a [u8], verb: Verb, deepest: usize) -> Self {
+        Self {
+            tag,
+            verb,
+            mailbox: None,
+            destination: None,
+            awaits: None,
+            depth: 0,
+            deepest,
+            word: 0..0,
+            tokens: Vec::new(),
+            verb_tokens: 0,
+        }
+    }
+
     /// The tokens behind the verb.
     #[must_use]
     pub fn arguments(&self) -> &[Token<'a>] {

@@ -8,6 +8,7 @@ pub mod command;
 mod date;
 pub mod facts;
 pub mod fetch;
+pub mod form;
 pub mod lexer;
 mod line;
 pub mod literal;

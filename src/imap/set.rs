@@ -69,12 +69,14 @@ impl<'a> Set<'a> {
             Numbers::Sequence => top,
             Numbers::Uid => None,
         };
-        let Some(ranges) = ranges(self.text, top.unwrap_or(u32::MAX), ceiling.unwrap_or(u32::MAX)) else {
+        let Some(found) = Ranges::read(self.text, top.unwrap_or(u32::MAX), ceiling.unwrap_or(u32::MAX))
+        else {
             return Extent {
                 count: exists,
                 is_all: true,
             };
         };
+        let ranges = found.as_slice();
         let mut size: u64 = ranges.iter().map(Range::size).sum();
         if self.numbers == Numbers::Uid && self.text.contains(&b'*') {
             size = size.saturating_add(u64::from(mailbox.arrived));
@@ -111,39 +113,65 @@ impl Range {
     }
 }
 
-/// The ranges of a set, in order and none touching another; `*` is `top`, and nothing is above the ceiling. `None` for what is
-/// no set.
-fn ranges(text: &[u8], top: u32, ceiling: u32) -> Option<Vec<Range>> {
-    let mut found: Vec<Range> = Vec::new();
-    for part in text.split(|byte| *byte == b',') {
-        let mut ends = part.split(|byte| *byte == b':');
-        let one = number(ends.next()?, top)?;
-        let other = ends.next().map_or(Some(one), |end| number(end, top))?;
-        if ends.next().is_some() {
-            return None;
+/// The ranges of a set. Most have one, which takes no room of its own.
+enum Ranges {
+    One([Range; 1]),
+    Many(Vec<Range>),
+}
+
+impl Ranges {
+    /// In order and none touching another; `*` is `top`, and nothing is above the ceiling. `None` for what is no set.
+    fn read(text: &[u8], top: u32, ceiling: u32) -> Option<Self> {
+        if memchr::memchr(b',', text).is_none() {
+            let range = range(text, top, ceiling)?;
+            return Some(match range.first > range.last {
+                true => Self::Many(Vec::new()),
+                false => Self::One([range]),
+            });
         }
-        let range = Range {
-            first: one.min(other),
-            last: one.max(other).min(ceiling),
-        };
-        if range.first > range.last {
-            continue;
+        let mut found: Vec<Range> = Vec::new();
+        for part in text.split(|byte| *byte == b',') {
+            let range = range(part, top, ceiling)?;
+            if range.first > range.last {
+                continue;
+            }
+            // Clients send sets in order, so that most of them need no more room than this.
+            match found.last_mut() {
+                Some(last) if touches(last, &range) => last.last = last.last.max(range.last),
+                _ => found.push(range),
+            }
         }
-        // Clients send sets in order, so that most of them need no more room than this.
-        match found.last_mut() {
-            Some(last) if touches(last, &range) => last.last = last.last.max(range.last),
-            _ => found.push(range),
+        found.sort_unstable();
+        found.dedup_by(|next, last| {
+            let joined = touches(last, next);
+            if joined {
+                last.last = last.last.max(next.last);
+            }
+            joined
+        });
+        Some(Self::Many(found))
+    }
+
+    fn as_slice(&self) -> &[Range] {
+        match self {
+            Self::One(range) => range,
+            Self::Many(ranges) => ranges,
         }
     }
-    found.sort_unstable();
-    found.dedup_by(|next, last| {
-        let joined = touches(last, next);
-        if joined {
-            last.last = last.last.max(next.last);
-        }
-        joined
-    });
-    Some(found)
+}
+
+/// One range of a set; empty, the first above the last, where it begins above the ceiling.
+fn range(part: &[u8], top: u32, ceiling: u32) -> Option<Range> {
+    let mut ends = part.split(|byte| *byte == b':');
+    let one = number(ends.next()?, top)?;
+    let other = ends.next().map_or(Some(one), |end| number(end, top))?;
+    if ends.next().is_some() {
+        return None;
+    }
+    Some(Range {
+        first: one.min(other),
+        last: one.max(other).min(ceiling),
+    })
 }
 
 /// True where `next` begins within `last` or right behind it.

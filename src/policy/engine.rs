@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use crate::policy::counters::Amount;
 use crate::policy::counters::Counters;
@@ -20,6 +22,7 @@ use crate::policy::facts::Fact;
 use crate::policy::facts::Lookup;
 use crate::policy::facts::Value;
 use crate::policy::index::Index;
+use crate::policy::index::Left;
 use crate::policy::keyed::Keyed;
 use crate::policy::keyed::hash_of;
 use crate::policy::rules::Count;
@@ -33,6 +36,9 @@ use crate::policy::shared::Shared;
 use crate::policy::shared::SharedRules;
 use crate::policy::window::Scale;
 use crate::types::SessionId;
+
+/// How many engines this process has had.
+static ENGINES: AtomicU64 = AtomicU64::new(0);
 
 /// What one connection or session has counted. It knows no rules: it may be judged by one engine after another.
 #[derive(Debug, Clone)]
@@ -76,6 +82,16 @@ pub struct Engine {
     revision: Arc<str>,
     shadow: bool,
     counters: Arc<Counters>,
+    /// Tells it from all others of this process.
+    number: u64,
+}
+
+/// What rules say of a moment, for moments that have the same steady facts: the same parties of the session, the same command
+/// but for its tag and its message, the same mailbox.
+#[derive(Debug)]
+pub struct Prepared {
+    engine: u64,
+    left: Box<[Left]>,
 }
 
 /// A rule, ready to be judged by.
@@ -111,6 +127,7 @@ impl Engine {
             revision: set.revision,
             shadow,
             counters,
+            number: ENGINES.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -127,8 +144,44 @@ impl Engine {
 
     /// Judges a moment. `now_ms` may come from any clock that does not step back, the same for all sessions.
     pub fn judge(&self, facts: &dyn Lookup, session: &mut SessionCounters, now_ms: u64) -> Decisions {
+        self.decide(self.holding(facts), facts, session, now_ms)
+    }
+
+    /// Works out what does not change as long as steady facts do not.
+    pub fn prepare(&self, facts: &dyn Lookup) -> Prepared {
+        Prepared {
+            engine: self.number,
+            left: self.index.left(facts),
+        }
+    }
+
+    /// True where this engine has prepared it.
+    pub fn has_prepared(&self, prepared: &Prepared) -> bool {
+        prepared.engine == self.number
+    }
+
+    /// As `judge`, for a moment whose steady facts are those that this engine prepared it with.
+    pub fn judge_prepared(
+        &self,
+        prepared: &Prepared,
+        facts: &dyn Lookup,
+        session: &mut SessionCounters,
+        now_ms: u64,
+    ) -> Decisions {
+        let holding = self.index.holding(&prepared.left, facts);
+        let holding = holding.filter_map(|at| self.rules.get(at));
+        self.decide(holding, facts, session, now_ms)
+    }
+
+    fn decide<'e>(
+        &self,
+        holding: impl Iterator<Item = &'e Ready>,
+        facts: &dyn Lookup,
+        session: &mut SessionCounters,
+        now_ms: u64,
+    ) -> Decisions {
         let mut decisions = Decisions::default();
-        for ready in self.holding(facts) {
+        for ready in holding {
             if let Some(found) = self.weigh(ready, facts, session, now_ms) {
                 decisions.push(self.decision(ready, &found, session));
             }

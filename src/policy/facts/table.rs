@@ -160,6 +160,34 @@ impl Fact {
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|fact| fact.name() == name)
     }
+
+    /// True for what can only be another thing at the next command of a session where its parties are, or what the command
+    /// says, or the mailbox that is open: see [`crate::policy::engine::Prepared`].
+    pub(in crate::policy) const fn is_steady(self) -> bool {
+        // What is known from the login on is known of the parties.
+        self.events().contains(Event::Login)
+            || matches!(
+                self,
+                Self::SessionMailbox
+                    | Self::SessionMailboxRole
+                    | Self::SessionMailboxIsShared
+                    | Self::SessionIsFirstSync
+                    | Self::CommandVerb
+                    | Self::CommandUid
+                    | Self::CommandMailbox
+                    | Self::CommandMailboxRole
+                    | Self::CommandMailboxIsShared
+                    | Self::CommandSetSize
+                    | Self::CommandSetIsAll
+                    | Self::CommandFetchBody
+                    | Self::CommandFetchHeaders
+                    | Self::CommandFetchFlags
+                    | Self::CommandDepth
+                    | Self::CommandSize
+                    | Self::CommandLiteralSize
+                    | Self::CommandLiterals
+            )
+    }
 }
 
 fn text(text: &Option<Arc<str>>) -> Option<Value<'_>> {

@@ -18,7 +18,7 @@ impl Brake {
     pub(super) fn lets_tell(&mut self, decisions: &Decisions, now_ms: u64) -> bool {
         let mut tell = false;
         for decision in decisions.iter().filter(|decision| decision.is_new) {
-            // The rule itself, not its name: a reload makes new ones, which may be told at once.
+            // The rule itself, as long as the same rules are in force.
             let rule = std::sync::Arc::as_ptr(&decision.rule).addr();
             tell |= decision.until_ms.is_some() || self.is_due(rule, now_ms);
         }

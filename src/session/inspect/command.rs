@@ -32,15 +32,16 @@ pub(super) struct Read<'a> {
 }
 
 impl<'a> Read<'a> {
-    /// Reads a command; `selected` is the mailbox that is open, `of` what is known of it.
+    /// Reads a command; `selected` is the mailbox that is open, `of` what is known of it. What is known already of its
+    /// arguments is not read again.
     pub(super) fn of(
         command: &'a Command<'a>,
         bytes: &'a [u8],
-        selected: Option<Named<'a>>,
-        of: Mailbox,
+        (selected, of): (Option<Named<'a>>, Mailbox),
+        known: Option<Facts<'a>>,
     ) -> Self {
         let (verb, uid) = word_of(command.verb);
-        let facts = Facts::read(command.verb, command.arguments(), command.deepest);
+        let facts = known.unwrap_or_else(|| Facts::read(command.verb, command.arguments(), command.deepest));
         let look = |name: &'a MailboxName| Named::new(name.as_str());
         let named = command.mailbox.as_ref().map(look);
         let (mailbox, destination) = match command.verb {
@@ -103,6 +104,11 @@ impl<'a> Read<'a> {
             depth: u32::try_from(self.facts.depth).unwrap_or(u32::MAX),
             size: self.size,
         }
+    }
+
+    /// What its arguments say.
+    pub(super) fn arguments(&self) -> &Facts<'a> {
+        &self.facts
     }
 
     /// Whether messages are marked as read by it.
@@ -185,7 +191,7 @@ mod tests {
             uid_next: Some(101),
             arrived: 0,
         };
-        let read = Read::of(&command, &bytes, Some(Named::new("INBOX")), of);
+        let read = Read::of(&command, &bytes, (Some(Named::new("INBOX")), of), None);
         ask(&read.facts(), &read.deed())
     }
 
@@ -232,7 +238,7 @@ mod tests {
     fn an_append_is_read_by_its_head() {
         let bytes = b"a APPEND Sent (\\Seen \\Draft) {1000}\r\n";
         let command = Command::read(bytes, &[]).unwrap();
-        let read = Read::of(&command, bytes, None, Mailbox::default());
+        let read = Read::of(&command, bytes, (None, Mailbox::default()), None);
         let facts = read.facts();
         assert_eq!(facts.store_flags, ["\\Seen", "\\Draft"]);
         assert_eq!((facts.literal_size, facts.mailbox_role), (1000, Some("sent")));

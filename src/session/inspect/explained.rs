@@ -14,7 +14,7 @@ pub fn ask_about<R>(
     (selected, of): (Option<&str>, Mailbox),
     ask: impl FnOnce(&facts::Command<'_>) -> R,
 ) -> R {
-    ask(&Read::of(command, bytes, selected.map(Named::new), of).facts())
+    ask(&Read::of(command, bytes, (selected.map(Named::new), of), None).facts())
 }
 
 /// What a mailbox is for by its name, and whether it is another user's or shared. For explaining.

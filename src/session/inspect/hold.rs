@@ -11,6 +11,7 @@ use crate::policy::engine::Engine;
 use crate::policy::facts::Event;
 use crate::policy::facts::Source;
 use crate::session::inspect::Inspector;
+use crate::session::inspect::brake::Brake;
 
 /// Most holds with an end that are kept; further ones last as long as the one that ends last.
 const MOST: usize = 8;
@@ -70,6 +71,8 @@ impl Inspector {
         }
         let same_texts = *rules.revision() == self.revision;
         self.revision = Arc::clone(rules.revision());
+        // New rules may be told at once, and may lie where old ones lay.
+        self.brake = Brake::default();
         if !self.locate(rules) && same_texts {
             return;
         }
@@ -95,6 +98,7 @@ impl Inspector {
             networks,
             ..known.clone()
         }));
+        self.parties_changed = self.parties_changed.wrapping_add(1);
         true
     }
 

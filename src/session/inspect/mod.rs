@@ -9,6 +9,7 @@ mod deeds;
 mod explained;
 mod hold;
 mod identity;
+mod memo;
 mod moves;
 mod role;
 mod stats;
@@ -37,6 +38,7 @@ use crate::policy::facts::Source;
 use crate::session::inspect::brake::Brake;
 use crate::session::inspect::command::Read;
 use crate::session::inspect::hold::Holds;
+use crate::session::inspect::memo::Memo;
 use crate::session::inspect::role::Place;
 use crate::session::inspect::stats::Stats;
 use crate::session::inspect::words::Moment;
@@ -48,6 +50,7 @@ use crate::types::Measure;
 
 pub use explained::ask_about;
 pub use explained::nature_of;
+pub(in crate::session) use memo::Recalled;
 pub(in crate::session) use words::Deed;
 pub use words::Ledger;
 pub(in crate::session) use words::Objection;
@@ -65,6 +68,9 @@ pub struct Inspector {
     source: Option<Box<Source>>,
     /// What the client said after the login, which replaces what it said before.
     client: Option<Box<Client>>,
+    /// How often source or client has become another.
+    parties_changed: u32,
+    memo: Memo,
     counters: SessionCounters,
     stats: Stats,
     judged: Tally,
@@ -108,6 +114,8 @@ impl Inspector {
             ledger,
             source: None,
             client: None,
+            parties_changed: 0,
+            memo: Memo::default(),
             counters,
             stats: Stats::new(now_ms),
             judged: Tally::default(),
@@ -164,13 +172,19 @@ impl Inspector {
     /// Gives back what an idle session does not need.
     pub(in crate::session) fn release(&mut self) {
         self.counters.sweep(self.now_ms);
+        self.memo.release();
+    }
+
+    /// Finds a complete command that was read before, but for its tag and the message that it is about.
+    pub(in crate::session) fn recall<'a>(&self, bytes: &'a [u8]) -> Option<(Command<'a>, Recalled<'a>)> {
+        self.memo.recall(bytes)
     }
 
     /// Judges a command that is about to go to the backend; it must be asked once for each. Says what the command will have
     /// done once the backend has said OK.
     pub(in crate::session) fn command(
         &mut self,
-        command: &Command<'_>,
+        (command, recalled): (&Command<'_>, Option<Recalled<'_>>),
         bytes: &[u8],
         tally: &Tally,
     ) -> Result<Deed, Objection> {
@@ -180,10 +194,19 @@ impl Inspector {
             uid_next: self.uid_next,
             arrived: tally.arrived,
         };
-        let read =
-            Read::of(command, bytes, mailbox.as_deref().map(Place::named), of).with(self.goes_with(command));
+        let recalled = recalled.and_then(|recalled| Some((recalled, self.memo.facts(recalled)?)));
+        let (recalled, known) = recalled.unzip();
+        let selected = mailbox.as_deref().map(Place::named);
+        let read = Read::of(command, bytes, (selected, of), known).with(self.goes_with(command));
         let facts = read.facts();
-        self.judge(&Moment::Command(&facts), tally)?;
+        let moment = match (recalled, &mailbox) {
+            (Some(recalled), Some(place)) => Moment::Again(&facts, recalled, place),
+            _ => Moment::Command(&facts),
+        };
+        self.judge(&moment, tally)?;
+        if recalled.is_none() {
+            self.memo.keep(command, bytes, read.arguments());
+        }
         let marks = read.sets_seen() && !self.stats.is_examined();
         if self.is_read_only() && (marks || !profile::includes(&Commands::Reader, command.verb)) {
             let text = "[NOPERM] The session is read-only".to_owned();
@@ -268,7 +291,7 @@ impl Inspector {
         facts.source = self.source.as_deref().unwrap_or(facts.source);
         facts.client = self.client.as_deref().or(facts.client);
         match moment {
-            Moment::Command(command) => facts.command = Some(command),
+            Moment::Command(command) | Moment::Again(command, ..) => facts.command = Some(command),
             Moment::Fetched(fetched) => facts.fetched = Some(fetched),
             Moment::Appended(appended) => facts.appended = Some(appended),
             Moment::End(reason) => session.end_reason = Some(reason.as_str()),
@@ -278,7 +301,14 @@ impl Inspector {
             let changes = |fact: facts::Fact| !fact.events().contains(Event::Login);
             self.written = Some(Record::of(&facts, changes));
         }
-        rules.judge(&facts, &mut self.counters, self.now_ms)
+        match *moment {
+            Moment::Again(_, recalled, place) => {
+                let now = (place, self.parties_changed);
+                let counters = (&mut self.counters, self.now_ms);
+                self.memo.judge(recalled, now, rules, &facts, counters)
+            }
+            _ => rules.judge(&facts, &mut self.counters, self.now_ms),
+        }
     }
 
     /// Many clients say only after the login what they are.
@@ -292,6 +322,7 @@ impl Inspector {
                 written.put_client(&client);
             }
             self.client = Some(Box::new(client));
+            self.parties_changed = self.parties_changed.wrapping_add(1);
         }
     }
 

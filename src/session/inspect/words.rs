@@ -1,6 +1,7 @@
 //! Who takes part in a session, what can happen in it, and what can come of that.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use crate::imap::mailbox::MailboxName;
 use crate::policy::facts;
@@ -14,6 +15,8 @@ use crate::policy::facts::Login;
 use crate::policy::facts::Source;
 use crate::policy::facts::Tls;
 use crate::policy::facts::User;
+use crate::session::inspect::memo::Recalled;
+use crate::session::inspect::role::Place;
 use crate::types::CommandRefusal;
 use crate::types::EndReason;
 use crate::types::Measure;
@@ -126,6 +129,8 @@ pub(in crate::session) enum Deed {
 /// What happens.
 pub(super) enum Moment<'m> {
     Command(&'m facts::Command<'m>),
+    /// A command that was read before, in this mailbox.
+    Again(&'m facts::Command<'m>, Recalled<'m>, &'m Arc<Place>),
     Fetched(&'m Fetched),
     Appended(&'m Appended<'m>),
     End(EndReason),
@@ -134,7 +139,7 @@ pub(super) enum Moment<'m> {
 impl Moment<'_> {
     pub(super) fn event(&self) -> Event {
         match self {
-            Self::Command(_) => Event::Command,
+            Self::Command(_) | Self::Again(..) => Event::Command,
             Self::Fetched(_) => Event::Fetched,
             Self::Appended(_) => Event::Appended,
             Self::End(_) => Event::SessionEnd,

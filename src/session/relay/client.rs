@@ -11,6 +11,7 @@ use super::Output;
 use super::Relay;
 use super::Sent;
 use super::guard::Verdict;
+use super::inspected::inspect;
 use super::own::Own;
 use super::own::no_command;
 use super::own::refusal;
@@ -26,11 +27,9 @@ use crate::imap::command::read_tail;
 use crate::imap::literal::Announcement;
 use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_of;
-use crate::imap::response::Scanner;
 use crate::imap::verb::Kind;
 use crate::imap::verb::Verb;
 use crate::session::inspect::Deed;
-use crate::session::inspect::Inspector;
 use crate::session::inspect::Objection;
 use crate::types::CommandRefusal;
 use crate::types::EndReason;
@@ -123,7 +122,8 @@ impl Relay {
             Some(Awaited::Message(_)) => {
                 let bytes = self.collector.bytes();
                 let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
-                match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
+                let inspector = self.inspector.as_deref_mut();
+                match inspect(inspector, (&command, None), bytes, &self.scanner) {
                     Ok(deed) => {
                         let mut sent = sent(&command, deed);
                         let inspector = self.inspector.as_deref_mut();
@@ -197,13 +197,18 @@ impl Relay {
             self.collector.reset();
             return Ok(());
         }
-        let answer = match Command::read(bytes, &self.options.extra_verbs) {
+        let (read, recalled) = match self.recall(bytes) {
+            Some((command, recalled)) => (Ok(command), Some(recalled)),
+            None => (Command::read(bytes, &self.options.extra_verbs), None),
+        };
+        let answer = match read {
             Err(error) => no_command(bytes, &error.to_string()),
             Ok(command) => match self.guard.judge(&command) {
                 Verdict::Refuse(why, text) => refusal(&command, why, &text),
                 passes => {
                     let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
-                    match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
+                    let inspector = self.inspector.as_deref_mut();
+                    match inspect(inspector, (&command, recalled), bytes, &self.scanner) {
                         Ok(deed) => {
                             let (mut sent, word) = (sent(&command, deed), command.word.clone());
                             let inspector = self.inspector.as_deref_mut();
@@ -376,18 +381,5 @@ fn sent(command: &Command<'_>, deed: Deed) -> Sent {
         for_reading: command.verb == Verb::Examine,
         deed,
         begun: None,
-    }
-}
-
-/// Asks the rules about a command, where there are any.
-fn inspect(
-    inspector: Option<&mut Inspector>,
-    command: &Command<'_>,
-    bytes: &[u8],
-    scanner: &Scanner,
-) -> Result<Deed, Objection> {
-    match inspector {
-        Some(inspector) => inspector.command(command, bytes, &scanner.tally()),
-        None => Ok(Deed::None),
     }
 }

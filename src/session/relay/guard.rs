@@ -45,6 +45,11 @@ impl Guard {
         }
     }
 
+    /// True where a verdict depends on more than the verb.
+    pub(super) fn reads_arguments(&self) -> bool {
+        self.restrict.is_some()
+    }
+
     /// True where the bytes behind a streamed message may go on.
     pub(super) fn passes_tail(&self, tail: &[u8]) -> bool {
         self.restrict

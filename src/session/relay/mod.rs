@@ -7,6 +7,7 @@ mod budget;
 mod client;
 mod flow;
 mod guard;
+mod inspected;
 mod message;
 mod own;
 pub(in crate::session) mod profile;

@@ -69,7 +69,7 @@ fn ban(network: &str) -> Ban {
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(5), what).await.unwrap()
+    tokio::time::timeout(Duration::from_secs(30), what).await.unwrap()
 }
 
 /// A question that fails, even one after which SQLite has ended the transaction by itself, leaves nothing to the next.

@@ -2,20 +2,16 @@
 //! each command that it ran is the very one that the rules were asked about. What was refused is never run.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
 use arc_swap::ArcSwap;
 use imapwarden::policy::Counters;
 use imapwarden::policy::engine::Engine;
-use imapwarden::policy::engine::SessionCounters;
 use imapwarden::policy::expression::Expression;
-use imapwarden::policy::facts::Client;
 use imapwarden::policy::facts::Event;
 use imapwarden::policy::facts::Fact;
 use imapwarden::policy::facts::Lookup;
-use imapwarden::policy::facts::Source;
 use imapwarden::policy::facts::User;
 use imapwarden::policy::facts::Value;
 use imapwarden::policy::rules::Action;
@@ -25,9 +21,6 @@ use imapwarden::policy::rules::Rule;
 use imapwarden::policy::rules::RuleSet;
 use imapwarden::policy::rules::Severity;
 use imapwarden::policy::rules::Threshold;
-use imapwarden::session::inspect::Inspector;
-use imapwarden::session::inspect::Ledger;
-use imapwarden::session::inspect::Parties;
 use imapwarden::session::inspect::Rules;
 use imapwarden::session::recorder::CommandResult;
 use imapwarden::session::recorder::Recorded;
@@ -37,11 +30,8 @@ use imapwarden::session::relay::Output;
 use imapwarden::session::relay::Relay;
 use imapwarden::types::EndReason;
 use imapwarden::types::MailboxPattern;
-use imapwarden::types::Measure;
 use imapwarden::types::Restrictions;
-use imapwarden::types::SessionId;
 use imapwarden::types::Side;
-use imapwarden::types::UnixTime;
 
 use super::Cuts;
 use super::legacy::Command;
@@ -52,6 +42,7 @@ use super::relay::Choices;
 use super::relay::end_of;
 use super::relay::options;
 use super::relay::starts;
+use super::watched::inspector;
 
 /// What rules refuse: each also in the words of [`forbidden`].
 const RULES: [(&str, Action); 5] = [
@@ -137,7 +128,7 @@ impl<'a> Scene<'a> {
     fn new(kind: u8, choices: &'a [u8], client: VecDeque<&'a [u8]>) -> Self {
         let is_restricted = kind >> 5 & 1 == 1;
         let relay = Relay::new(Arc::clone(&OPTIONS))
-            .inspected(inspector())
+            .inspected(inspector(&IN_FORCE, User::default(), Arc::default()))
             .recorded(Recording::All);
         Self {
             relay: match is_restricted {
@@ -472,56 +463,5 @@ fn restrictions() -> Restrictions {
         read_only: true,
         mailboxes: Some(patterns.into()),
         ..Restrictions::default()
-    }
-}
-
-fn inspector() -> Inspector {
-    let parties = Parties {
-        source: Source::new([192, 0, 2, 1].into()),
-        tls: None,
-        client: Client::default(),
-        user: User::default(),
-        mechanism: "login",
-        credential: "app_password",
-        baselines: None,
-    };
-    Inspector::new(
-        Arc::clone(&IN_FORCE),
-        (Arc::new(parties), Box::new(Nobody)),
-        (SessionCounters::new(SessionId::new(1)), "test".into()),
-        0,
-    )
-}
-
-/// Keeps nothing.
-struct Nobody;
-
-impl Ledger for Nobody {
-    fn is_first_sync(&self) -> bool {
-        false
-    }
-
-    fn fetched(&self, _: u64, _: u64) {}
-
-    fn client_is(&self, _: &str) {}
-
-    fn now(&self) -> UnixTime {
-        UnixTime(1_800_000_000)
-    }
-
-    fn pace(&self, _: u64, _: NonZeroU64, now_ms: u64) -> u64 {
-        now_ms
-    }
-
-    fn count(&self, _: Measure, _: u64) {}
-
-    fn moved(&self, _: &str, _: u64, _: u64) {}
-
-    fn renamed(&self, _: &str, _: &str, _: u64) {}
-
-    fn deleted(&self, _: &str) {}
-
-    fn moved_into(&self, _: &str, _: u64) -> Option<u64> {
-        None
     }
 }

@@ -8,6 +8,8 @@ pub mod legacy;
 pub mod model;
 pub mod preauth;
 pub mod relay;
+pub mod repeated;
+pub mod watched;
 
 /// Panics where something does not hold.
 pub type Check = fn(&[u8]);

@@ -1,0 +1,237 @@
+//! A client that says the same again and again is judged as one that never says the same twice: what is remembered of
+//! commands changes nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+use imapwarden::policy::Counters;
+use imapwarden::policy::engine::Engine;
+use imapwarden::policy::expression::Expression;
+use imapwarden::policy::facts::Event;
+use imapwarden::policy::facts::User;
+use imapwarden::policy::rules::Action;
+use imapwarden::policy::rules::Count;
+use imapwarden::policy::rules::Group;
+use imapwarden::policy::rules::Mode;
+use imapwarden::policy::rules::Rule;
+use imapwarden::policy::rules::RuleSet;
+use imapwarden::policy::rules::Severity;
+use imapwarden::policy::rules::Threshold;
+use imapwarden::session::inspect::Rules;
+use imapwarden::session::relay::Options;
+use imapwarden::session::relay::Output;
+use imapwarden::session::relay::Relay;
+
+use super::watched::inspector;
+
+/// More spellings of a verb than are remembered: none of them is found again.
+const SPELLINGS: [&str; 8] = [
+    "FETCH", "fetch", "Fetch", "fEtch", "feTch", "fetCh", "fetcH", "FEtch",
+];
+
+/// What clients ask for.
+const ITEMS: [&str; 4] = [
+    "(UID BODY.PEEK[])",
+    "FLAGS",
+    "(BODY[1])",
+    "(UID ENVELOPE RFC822.SIZE)",
+];
+
+const MAILBOXES: [&str; 3] = ["INBOX", "Secret", "Trash"];
+
+/// Conditions on everything that can change between two commands, and on what cannot.
+const RULES: [(&str, Action); 14] = [
+    (
+        "command.mailbox == \"Secret\" && command.fetch_body",
+        Action::Deny,
+    ),
+    ("command.mailbox_role == \"trash\"", Action::Alert),
+    ("command.set_is_all && command.fetch_headers", Action::Deny),
+    ("command.set_size == 0", Action::Alert),
+    ("command.size > 32", Action::Alert),
+    ("command.fetch_flags && !command.uid", Action::Alert),
+    ("session.is_first_sync && command.fetch_body", Action::Alert),
+    ("client.name == \"scraper\"", Action::Deny),
+    ("session.commands > 9", Action::Alert),
+    ("session.exists < 3 && command.uid", Action::Alert),
+    ("session.age > duration(\"20s\")", Action::Alert),
+    ("session.seen_set", Action::Alert),
+    (
+        "session.mailbox == \"INBOX\" && user.name == \"alice\"",
+        Action::Alert,
+    ),
+    (
+        "has(session.gap_mean_ms) || command.verb == \"NOOP\"",
+        Action::Alert,
+    ),
+];
+
+/// Something that happens.
+#[derive(Debug, Clone, Copy)]
+pub enum Step {
+    /// The client fetches a message: by UID or not, which, and what of it.
+    Fetch(bool, u32, usize),
+    /// It opens a mailbox with so many messages.
+    Select(usize, u32),
+    /// So many messages are in the mailbox by now.
+    Exists(u32),
+    /// The session is a first sync from now on, or no longer.
+    FirstSync(bool),
+    /// Milliseconds pass.
+    Wait(u16),
+    /// The client says what it is.
+    Id(bool),
+    /// Other rules come into force, or the same anew.
+    Reload(bool),
+    /// The session is idle for a moment.
+    Idle,
+}
+
+/// Takes both clients through the same steps.
+pub fn repeating_changes_nothing(steps: &[Step]) {
+    let mut same = Scene::new(1);
+    let mut other = Scene::new(SPELLINGS.len());
+    for step in steps {
+        assert_eq!(same.take(*step), other.take(*step), "{step:?} of {steps:?}");
+    }
+}
+
+struct Scene {
+    relay: Relay,
+    rules: Rules,
+    counters: Arc<Counters>,
+    is_first_sync: Arc<AtomicBool>,
+    spellings: usize,
+    commands: usize,
+    now_ms: u64,
+}
+
+impl Scene {
+    fn new(spellings: usize) -> Self {
+        let counters = Arc::new(Counters::new(100, 7));
+        let rules = Arc::new(ArcSwap::from_pointee(engine(false, &counters)));
+        let is_first_sync = Arc::new(AtomicBool::new(false));
+        let user = User {
+            name: "alice".into(),
+            ..User::default()
+        };
+        let inspector = inspector(&rules, user, Arc::clone(&is_first_sync));
+        Self {
+            relay: Relay::new(Arc::new(Options::default())).inspected(inspector),
+            rules,
+            counters,
+            is_first_sync,
+            spellings,
+            commands: 0,
+            now_ms: 0,
+        }
+    }
+
+    /// What the client was told, and what was decided.
+    fn take(&mut self, step: Step) -> (Vec<u8>, Vec<String>) {
+        self.relay.tell_time(self.now_ms);
+        let tag = format!("a{:03}", self.commands % 1_000);
+        let mut told = Vec::new();
+        match step {
+            Step::Fetch(uid, number, items) => {
+                let uid = if uid { "UID " } else { "" };
+                let verb = SPELLINGS[self.commands % self.spellings];
+                let items = ITEMS[items % ITEMS.len()];
+                told = self.command(&tag, &format!("{uid}{verb} {number} {items}"), "");
+            }
+            Step::Select(mailbox, exists) => {
+                let mailbox = MAILBOXES[mailbox % MAILBOXES.len()];
+                told = self.command(
+                    &tag,
+                    &format!("SELECT {mailbox}"),
+                    &format!("* {exists} EXISTS\r\n"),
+                );
+            }
+            Step::Exists(exists) => told = self.hear(&format!("* {exists} EXISTS\r\n")),
+            Step::FirstSync(is) => self.is_first_sync.store(is, Ordering::Relaxed),
+            Step::Wait(ms) => self.now_ms += u64::from(ms),
+            Step::Id(scraper) => {
+                let name = if scraper { "scraper" } else { "mailer" };
+                told = self.command(&tag, &format!("ID (\"name\" \"{name}\")"), "");
+            }
+            Step::Reload(fewer) => self.rules.store(Arc::new(engine(fewer, &self.counters))),
+            Step::Idle => self.relay.release(),
+        }
+        let decided = self.relay.inspector().unwrap().take_told();
+        let decided = decided.iter().flat_map(|decisions| decisions.iter());
+        let words = decided.map(|decision| {
+            let (rule, revision) = (&decision.rule.name, &decision.revision);
+            format!("{rule} {revision} {} {}", decision.value, decision.is_new)
+        });
+        (told, words.collect())
+    }
+
+    /// The client sends a command, which the server answers OK where it comes to it.
+    fn command(&mut self, tag: &str, text: &str, data: &str) -> Vec<u8> {
+        self.commands += 1;
+        let line = format!("{tag} {text}\r\n");
+        let mut output = Output::default();
+        self.relay.from_client(line.as_bytes(), &mut output).unwrap();
+        let mut told = bytes_of(&output.client, line.as_bytes());
+        if !bytes_of(&output.backend, line.as_bytes()).is_empty() {
+            told.extend(self.hear(&format!("{data}{tag} OK done\r\n")));
+        }
+        told
+    }
+
+    fn hear(&mut self, said: &str) -> Vec<u8> {
+        let mut output = Output::default();
+        self.relay.from_backend(said.as_bytes(), &mut output).unwrap();
+        bytes_of(&output.client, said.as_bytes())
+    }
+}
+
+fn bytes_of(flow: &imapwarden::session::relay::Flow, input: &[u8]) -> Vec<u8> {
+    flow.slices(input).flatten().copied().collect()
+}
+
+/// The rules, or every other of them; each once for each command, and once where it is counted.
+fn engine(fewer: bool, counters: &Arc<Counters>) -> Engine {
+    let rules = RULES.iter().enumerate().filter(|(at, _)| !fewer || at % 2 == 0);
+    let rules = rules.flat_map(|(at, (when, action))| {
+        let plain = rule(&format!("rule-{at}"), when, *action);
+        let counted = Rule {
+            name: format!("counted-{at}").into(),
+            count: Count::Events,
+            per: vec![if at % 3 == 0 { Group::Session } else { Group::User }],
+            within: Some(std::time::Duration::from_secs(5)),
+            over: Threshold::Fixed(3),
+            then: vec![Action::Alert],
+            ..plain.clone()
+        };
+        [plain, counted]
+    });
+    let set = RuleSet {
+        rules: rules.collect(),
+        revision: if fewer { "fewer" } else { "all" }.into(),
+        shadow: false,
+    };
+    Engine::new(set, Arc::clone(counters))
+}
+
+fn rule(name: &str, when: &str, action: Action) -> Rule {
+    let when = Expression::compile(when, Event::Command).unwrap_or_else(|error| panic!("{when}: {error}"));
+    Rule {
+        name: name.into(),
+        description: "A test.".into(),
+        false_positives: None,
+        attack: None,
+        severity: Severity::default(),
+        on: Event::Command,
+        when: Some(when),
+        count: Count::default(),
+        per: Vec::new(),
+        within: None,
+        shared: false,
+        over: Threshold::Fixed(0),
+        then: vec![action],
+        mode: Mode::Enforce,
+    }
+}
