@@ -118,3 +118,15 @@ fn session(bencher: Bencher<'_, '_>) {
         judged::command(&mut relay, &mut output, number);
     });
 }
+
+/// The same for messages of 4 KB that are fetched one by one.
+#[divan::bench]
+fn messages(bencher: Bencher<'_, '_>) {
+    let mut relay = judged::relay();
+    let mut output = Output::default();
+    let mut number = 0;
+    bencher.bench_local(|| {
+        number += 1;
+        judged::message(&mut relay, &mut output, number);
+    });
+}

@@ -214,10 +214,10 @@ fn marked(text: &[u8]) -> Vec<u8> {
 /// Few numbers, so that most commands come again.
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => (any::<bool>(), prop::sample::select(vec![1, 2, 9, 10, 99]), 0..2_usize)
-            .prop_map(|(uid, number, items)| Step::Fetch(uid, number, items)),
-        2 => (any::<bool>(), 1..4_u32, 0..4_usize)
-            .prop_map(|(uid, number, items)| Step::Fetch(uid, number, items)),
+        12 => (any::<bool>(), prop::sample::select(vec![1, 2, 9, 10, 99]), 0..2_usize, 0..3_usize)
+            .prop_map(|(uid, number, items, answers)| Step::Fetch(uid, number, items, answers)),
+        2 => (any::<bool>(), 1..4_u32, 0..4_usize, 0..2_usize)
+            .prop_map(|(uid, number, items, answers)| Step::Fetch(uid, number, items, answers)),
         2 => (0..3_usize, 0..4_u32).prop_map(|(mailbox, exists)| Step::Select(mailbox, exists)),
         1 => (0..12_u32).prop_map(Step::Exists),
         1 => any::<bool>().prop_map(Step::FirstSync),

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 BASELINE = Path(__file__).resolve().parent / "baseline.json"
-PATHS = ("fetch-literals", "envelope-lines", "commands", "app-password")
+PATHS = ("fetch-literals", "envelope-lines", "commands", "messages", "app-password")
 #: More than this is a fault.
 GROWTH = 0.03
 #: Functions that are shown.

@@ -57,6 +57,24 @@ pub(crate) fn command(relay: &mut Relay, output: &mut Output, number: u64) {
     std::hint::black_box(relay.inspector().map(Inspector::take_told));
 }
 
+/// The client fetches one message of 4 KB, at a time of its own.
+pub(crate) fn message(relay: &mut Relay, output: &mut Output, number: u64) {
+    relay.tell_time(number * 100);
+    ask(
+        relay,
+        output,
+        format!("a{number} UID FETCH {number} (UID BODY.PEEK[])\r\n").as_bytes(),
+    );
+    let head = format!("* {number} FETCH (UID {number} BODY[] {{4096}}\r\n");
+    let end = format!(")\r\na{number} OK done\r\n");
+    answer(
+        relay,
+        output,
+        &[head.as_bytes(), &[b'x'; 4096], end.as_bytes()].concat(),
+    );
+    std::hint::black_box(relay.inspector().map(Inspector::take_told));
+}
+
 /// The client says something; all of it must be taken.
 fn ask(relay: &mut Relay, output: &mut Output, bytes: &[u8]) {
     match relay.from_client(bytes, output) {

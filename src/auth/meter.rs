@@ -75,8 +75,18 @@ impl Meter {
     /// Whether the session is part of its app password's first sync now.
     #[must_use]
     pub fn is_first_sync(&self, now: UnixTime) -> bool {
-        let drawn_from = self.purse.as_ref().filter(|_| self.draws.load(Ordering::Relaxed));
-        drawn_from.is_some_and(|(purse, _)| purse.is_open(now))
+        self.drawn_from().is_some_and(|purse| purse.is_open(now))
+    }
+
+    /// False where the session is no part of a first sync, whatever time it is.
+    #[must_use]
+    pub fn may_be_first_sync(&self) -> bool {
+        self.drawn_from().is_some()
+    }
+
+    fn drawn_from(&self) -> Option<&Purse> {
+        let (purse, _) = self.purse.as_ref()?;
+        self.draws.load(Ordering::Relaxed).then_some(purse)
     }
 
     /// Bytes that are left of the first sync; zero where the session is none.

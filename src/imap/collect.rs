@@ -187,6 +187,12 @@ impl Collector {
         &self.buffer
     }
 
+    /// True for a complete command of one line: it has no literal.
+    #[must_use]
+    pub fn is_one_line(&self) -> bool {
+        self.expect == Expect::Done && self.line_start == 0 && !self.poisoned
+    }
+
     /// Puts other bytes in place of some of a complete command, which is about to be sent and then reset.
     pub fn substitute(&mut self, range: Range<usize>, with: &[u8]) {
         if self.expect == Expect::Done && range.start <= range.end && range.end <= self.buffer.len() {

@@ -5,6 +5,8 @@
 //! by, and what goes on (throttle, read_only, deny, disconnect) holds until the count has fallen. What cannot be counted,
 //! because the thing to count by is not known, is not counted and decides nothing.
 
+mod prepared;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -22,7 +24,6 @@ use crate::policy::facts::Fact;
 use crate::policy::facts::Lookup;
 use crate::policy::facts::Value;
 use crate::policy::index::Index;
-use crate::policy::index::Left;
 use crate::policy::keyed::Keyed;
 use crate::policy::keyed::hash_of;
 use crate::policy::rules::Count;
@@ -36,6 +37,8 @@ use crate::policy::shared::Shared;
 use crate::policy::shared::SharedRules;
 use crate::policy::window::Scale;
 use crate::types::SessionId;
+
+pub use prepared::Prepared;
 
 /// How many engines this process has had.
 static ENGINES: AtomicU64 = AtomicU64::new(0);
@@ -84,14 +87,6 @@ pub struct Engine {
     counters: Arc<Counters>,
     /// Tells it from all others of this process.
     number: u64,
-}
-
-/// What rules say of a moment, for moments that have the same steady facts: the same parties of the session, the same command
-/// but for its tag and its message, the same mailbox.
-#[derive(Debug)]
-pub struct Prepared {
-    engine: u64,
-    left: Box<[Left]>,
 }
 
 /// A rule, ready to be judged by.
@@ -144,49 +139,25 @@ impl Engine {
 
     /// Judges a moment. `now_ms` may come from any clock that does not step back, the same for all sessions.
     pub fn judge(&self, facts: &dyn Lookup, session: &mut SessionCounters, now_ms: u64) -> Decisions {
-        self.decide(self.holding(facts), facts, session, now_ms)
-    }
-
-    /// Works out what does not change as long as steady facts do not.
-    pub fn prepare(&self, facts: &dyn Lookup) -> Prepared {
-        Prepared {
-            engine: self.number,
-            left: self.index.left(facts),
-        }
-    }
-
-    /// True where this engine has prepared it.
-    pub fn has_prepared(&self, prepared: &Prepared) -> bool {
-        prepared.engine == self.number
-    }
-
-    /// As `judge`, for a moment whose steady facts are those that this engine prepared it with.
-    pub fn judge_prepared(
-        &self,
-        prepared: &Prepared,
-        facts: &dyn Lookup,
-        session: &mut SessionCounters,
-        now_ms: u64,
-    ) -> Decisions {
-        let holding = self.index.holding(&prepared.left, facts);
-        let holding = holding.filter_map(|at| self.rules.get(at));
-        self.decide(holding, facts, session, now_ms)
-    }
-
-    fn decide<'e>(
-        &self,
-        holding: impl Iterator<Item = &'e Ready>,
-        facts: &dyn Lookup,
-        session: &mut SessionCounters,
-        now_ms: u64,
-    ) -> Decisions {
         let mut decisions = Decisions::default();
-        for ready in holding {
-            if let Some(found) = self.weigh(ready, facts, session, now_ms) {
-                decisions.push(self.decision(ready, &found, session));
-            }
+        for ready in self.holding(facts) {
+            self.judge_by((ready, None), facts, session, now_ms, &mut decisions);
         }
         decisions
+    }
+
+    /// Says what follows from a rule whose condition holds.
+    fn judge_by(
+        &self,
+        (ready, key): (&Ready, Option<u64>),
+        facts: &dyn Lookup,
+        session: &mut SessionCounters,
+        now_ms: u64,
+        decisions: &mut Decisions,
+    ) {
+        if let Some(found) = self.weigh((ready, key), facts, session, now_ms) {
+            decisions.push(self.decision(ready, &found, session));
+        }
     }
 
     /// Judges something that was judged before, by other rules: those that count have counted it then, or never will.
@@ -218,10 +189,10 @@ impl Engine {
         holding.filter_map(|at| self.rules.get(at))
     }
 
-    /// Counts for a rule whose condition holds; `None` where nothing follows.
+    /// Counts for a rule whose condition holds; `None` where nothing follows. The key of its counter may be known already.
     fn weigh(
         &self,
-        ready: &Ready,
+        (ready, key): (&Ready, Option<u64>),
         facts: &dyn Lookup,
         session: &mut SessionCounters,
         now_ms: u64,
@@ -235,7 +206,7 @@ impl Engine {
         let counted = if ready.own {
             session.own.count(ready.key, terms, amount, threshold, now_ms)
         } else {
-            let key = ready.keyed.of_groups(&rule.per, facts)?;
+            let key = key.or_else(|| ready.keyed.of_groups(&rule.per, facts))?;
             self.counters.count(key, terms, amount, threshold, now_ms)
         };
         let above = counted.above?;
@@ -345,6 +316,22 @@ impl Ready {
             mode,
             terms,
         }
+    }
+}
+
+impl Ready {
+    /// The key of the counter, where it counts and depends on steady facts only.
+    fn steady_key(&self, facts: &dyn Lookup) -> Option<u64> {
+        let counts = self.terms.is_some() && !self.own;
+        let steady = |group: &Group| match group {
+            Group::Fact(fact) => fact.is_steady(),
+            Group::Global | Group::Session => true,
+            Group::AppPassword | Group::User | Group::Source | Group::Network => true,
+        };
+        let is_steady = counts && self.rule.per.iter().all(steady);
+        is_steady
+            .then(|| self.keyed.of_groups(&self.rule.per, facts))
+            .flatten()
     }
 }
 

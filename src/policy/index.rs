@@ -36,18 +36,9 @@ pub(super) struct Candidate {
     at: u16,
     /// What is left of its condition; `None` where it holds.
     when: Option<Expression>,
-    /// The condition depends on steady facts only.
-    is_steady: bool,
 }
 
 impl Candidate {
-    fn new(at: u16, when: Option<Expression>) -> Self {
-        let is_steady = when
-            .as_ref()
-            .is_none_or(|when| when.facts().into_iter().all(Fact::is_steady));
-        Self { at, when, is_steady }
-    }
-
     #[cfg(test)]
     pub(super) fn number(&self) -> u16 {
         self.at
@@ -58,45 +49,20 @@ impl Candidate {
         let holds = self.when.as_ref().is_none_or(|when| when.holds(facts));
         holds.then_some(usize::from(self.at))
     }
-}
 
-/// A rule whose condition holds, or depends on what is not steady.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Left {
-    /// It holds, of the rule with this number.
-    Holds(u16),
-    /// To be asked again, of the candidate at this place.
-    Asks(u16),
+    /// The number of the rule, and what is left of its condition as long as steady facts stay the same; `None` where it cannot
+    /// hold.
+    pub(super) fn left(&self, facts: &dyn Lookup) -> Option<(usize, Option<Expression>)> {
+        let when = match self.when.as_ref().map(|when| when.given(facts)) {
+            None | Some(Known::Always) => None,
+            Some(Known::Never) => return None,
+            Some(Known::Where(when)) => Some(when),
+        };
+        Some((usize::from(self.at), when))
+    }
 }
 
 impl Index {
-    /// The candidates of a moment but for those whose condition cannot hold as long as steady facts stay the same.
-    pub(super) fn left(&self, facts: &dyn Lookup) -> Box<[Left]> {
-        let candidates = self.candidates(facts).iter().zip(0_u16..);
-        let left = candidates.filter_map(|(candidate, place)| match candidate.is_steady {
-            true => candidate.holding(facts).map(|_| Left::Holds(candidate.at)),
-            false => Some(Left::Asks(place)),
-        });
-        left.collect()
-    }
-
-    /// The numbers of those rules among them whose conditions hold.
-    pub(super) fn holding<'i>(
-        &'i self,
-        left: &'i [Left],
-        facts: &'i dyn Lookup,
-    ) -> impl Iterator<Item = usize> {
-        let asks = |left: &Left| matches!(left, Left::Asks(_));
-        let candidates = match left.iter().any(asks) {
-            true => self.candidates(facts),
-            false => &[],
-        };
-        left.iter().filter_map(move |left| match *left {
-            Left::Holds(at) => Some(usize::from(at)),
-            Left::Asks(place) => candidates.get(usize::from(place))?.holding(facts),
-        })
-    }
-
     /// Sorts the rules of a set.
     pub(super) fn new<'r>(rules: impl Iterator<Item = &'r Rule> + Clone) -> Self {
         let mut index = Self::default();
@@ -115,7 +81,10 @@ impl Index {
             if verbs_of(rule).is_none()
                 && let Some(list) = index.by_event.get_mut(place_of(rule.on))
             {
-                list.push(Candidate::new(at, rule.when.clone()));
+                list.push(Candidate {
+                    at,
+                    when: rule.when.clone(),
+                });
             }
         }
         index
@@ -156,7 +125,7 @@ fn candidate(rule: &Rule, at: u16, verb: &str) -> Option<Candidate> {
         Some(Known::Never) => return None,
         Some(Known::Where(when)) => Some(when),
     };
-    Some(Candidate::new(at, when))
+    Some(Candidate { at, when })
 }
 
 fn place_of(event: Event) -> usize {

@@ -1,32 +1,63 @@
 //! What is left of a condition once one of its facts is known, the cheapest part first.
 
+use std::collections::BTreeSet;
+
 use crate::policy::expression::tree::Number;
 use crate::policy::expression::tree::Text;
 use crate::policy::expression::tree::Truth;
 use crate::policy::facts::Fact;
+use crate::policy::facts::Lookup;
 
 impl Truth {
     /// The same condition for moments in which a fact is a text: what depends on nothing else is worked out.
     pub(super) fn knowing(&self, fact: Fact, text: &str) -> Self {
-        match self {
+        self.reduced(&|part| match part {
             Self::TextIs(Text::Fact(found), Text::Const(other))
             | Self::TextIs(Text::Const(other), Text::Fact(found))
                 if *found == fact =>
             {
-                Self::Const(**other == *text)
+                Some(**other == *text)
             }
             Self::TextIn(Text::Fact(found), texts) if *found == fact => {
-                Self::Const(texts.iter().any(|other| **other == *text))
+                Some(texts.iter().any(|other| **other == *text))
             }
-            Self::Not(part) => match part.knowing(fact, text) {
+            _ => None,
+        })
+    }
+
+    /// The same condition for moments with the same steady facts: what depends on nothing else is worked out.
+    pub(super) fn given(&self, facts: &dyn Lookup) -> Self {
+        match self.is_steady() {
+            // What is not known now is not known then.
+            true => Self::Const(self.eval(facts) == Some(true)),
+            false => self.reduced(&|part| match part.is_steady() {
+                true => part.eval(facts),
+                false => None,
+            }),
+        }
+    }
+
+    fn is_steady(&self) -> bool {
+        let mut facts = BTreeSet::new();
+        self.uses(&mut facts);
+        facts.into_iter().all(Fact::is_steady)
+    }
+
+    /// The same condition where some of its parts are decided.
+    fn reduced(&self, decide: &impl Fn(&Self) -> Option<bool>) -> Self {
+        if let Some(truth) = decide(self) {
+            return Self::Const(truth);
+        }
+        match self {
+            Self::Not(part) => match part.reduced(decide) {
                 Self::Const(truth) => Self::Const(!truth),
                 part => Self::Not(Box::new(part)),
             },
-            Self::All(parts) => match left_of(parts, fact, text, false) {
+            Self::All(parts) => match left_of(parts, decide, false) {
                 Ok(parts) => Self::All(parts),
                 Err(truth) => truth,
             },
-            Self::Any(parts) => match left_of(parts, fact, text, true) {
+            Self::Any(parts) => match left_of(parts, decide, true) {
                 Ok(parts) => Self::Any(parts),
                 Err(truth) => truth,
             },
@@ -119,10 +150,14 @@ impl Text {
 }
 
 /// The parts that are still open; or what is decided already, or the only part that is left.
-fn left_of(parts: &[Truth], fact: Fact, text: &str, decisive: bool) -> Result<Vec<Truth>, Truth> {
+fn left_of(
+    parts: &[Truth],
+    decide: &impl Fn(&Truth) -> Option<bool>,
+    decisive: bool,
+) -> Result<Vec<Truth>, Truth> {
     let mut left = Vec::new();
     for part in parts {
-        match part.knowing(fact, text) {
+        match part.reduced(decide) {
             Truth::Const(truth) if truth == decisive => return Err(Truth::Const(decisive)),
             Truth::Const(_) => {}
             part => left.push(part),
@@ -194,6 +229,9 @@ mod tests {
             "command.mailbox == \"INBOX\"",
             "has(command.mailbox)",
             "command.mailbox.matches(\"^IN\")",
+            "session.commands > 3",
+            "command.set_size * 2 >= session.exists",
+            "(session.seen_set ? command.uid : session.seen_set)",
         ]);
         leaf.prop_map(str::to_owned).prop_recursive(3, 12, 3, |inner| {
             prop_oneof![
@@ -236,6 +274,49 @@ mod tests {
                 Known::Where(left) => left.holds(&facts),
             };
             prop_assert_eq!(holds, expression.holds(&facts), "{}", text);
+        }
+
+        /// What is worked out of steady facts is true whatever the others are, known or not.
+        #[test]
+        fn steady_facts_decide_only_what_depends_on_them(
+            text in condition(),
+            uid: Option<bool>,
+            size in prop::option::of(0..10_u8),
+            mailbox in prop::option::of(prop::sample::select(vec!["INBOX", "Sent"])),
+            others in prop::collection::vec(
+                (prop::option::of(0..8_u8), prop::option::of(0..20_u8), any::<Option<bool>>()),
+                2..6,
+            ),
+        ) {
+            let Ok(expression) = Expression::compile(&text, Event::Command) else { return Ok(()) };
+            let moments = others.iter().map(|(commands, exists, seen)| {
+                let mut facts = Record::new(Event::Command);
+                let known = [
+                    (Fact::CommandVerb, Some("FETCH".to_owned())),
+                    (Fact::CommandUid, uid.map(|uid| uid.to_string())),
+                    (Fact::CommandSetSize, size.map(|size| size.to_string())),
+                    (Fact::CommandMailbox, mailbox.map(str::to_owned)),
+                    (Fact::SessionCommands, commands.map(|commands| commands.to_string())),
+                    (Fact::SessionExists, exists.map(|exists| exists.to_string())),
+                    (Fact::SessionSeenSet, seen.map(|seen| seen.to_string())),
+                ];
+                for (fact, value) in known {
+                    if let Some(value) = value {
+                        facts.set(fact, &value).unwrap();
+                    }
+                }
+                facts
+            });
+            let moments: Vec<Record> = moments.collect();
+            let given = expression.given(&moments[0]);
+            for facts in &moments {
+                let holds = match &given {
+                    Known::Always => true,
+                    Known::Never => false,
+                    Known::Where(left) => left.holds(facts),
+                };
+                prop_assert_eq!(holds, expression.holds(facts), "{}", text);
+            }
         }
     }
 }

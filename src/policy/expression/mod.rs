@@ -117,7 +117,16 @@ impl Expression {
 
     /// The same condition for moments in which a fact is a text, known beforehand.
     pub(super) fn knowing(&self, fact: Fact, text: &str) -> Known {
-        match self.root.knowing(fact, text) {
+        self.left(self.root.knowing(fact, text))
+    }
+
+    /// The same condition for moments with the same steady facts.
+    pub(super) fn given(&self, facts: &dyn Lookup) -> Known {
+        self.left(self.root.given(facts))
+    }
+
+    fn left(&self, root: Truth) -> Known {
+        match root {
             Truth::Const(true) => Known::Always,
             Truth::Const(false) => Known::Never,
             root => Known::Where(Self {

@@ -161,8 +161,8 @@ impl Fact {
         Self::ALL.iter().copied().find(|fact| fact.name() == name)
     }
 
-    /// True for what can only be another thing at the next command of a session where its parties are, or what the command
-    /// says, or the mailbox that is open: see [`crate::policy::engine::Prepared`].
+    /// True for what can only be another thing at the next moment of a session where its parties are, or the mailbox that is
+    /// open, or what the command says, or whether bodies are fetched: see [`crate::policy::engine::Prepared`].
     pub(in crate::policy) const fn is_steady(self) -> bool {
         // What is known from the login on is known of the parties.
         self.events().contains(Event::Login)
@@ -186,6 +186,7 @@ impl Fact {
                     | Self::CommandSize
                     | Self::CommandLiteralSize
                     | Self::CommandLiterals
+                    | Self::FetchedBody
             )
     }
 }

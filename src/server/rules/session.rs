@@ -40,7 +40,7 @@ struct Kept {
 
 impl Ledger for Kept {
     fn is_first_sync(&self) -> bool {
-        self.meter.is_first_sync(clock::unix())
+        self.meter.may_be_first_sync() && self.meter.is_first_sync(clock::unix())
     }
 
     fn fetched(&self, bytes: u64, messages: u64) {

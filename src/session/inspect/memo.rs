@@ -1,4 +1,5 @@
-//! What is known of the last commands: a client that fetches message by message says the same again and again.
+//! What is known of the last commands and of their answers: a client that fetches message by message says the same again
+//! and again.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::policy::engine::Engine;
 use crate::policy::engine::Prepared;
 use crate::policy::engine::SessionCounters;
 use crate::policy::facts;
+use crate::policy::facts::Fetched;
 use crate::session::inspect::role::Place;
 
 /// Most commands that are remembered.
@@ -22,6 +24,8 @@ pub(super) struct Memo {
     kept: Vec<Kept>,
     /// Which of them is replaced next.
     next: usize,
+    /// Of data with bodies in it, and of data without.
+    fetched: [Option<Known>; 2],
 }
 
 struct Kept {
@@ -29,16 +33,21 @@ struct Kept {
     known: Option<Known>,
 }
 
-/// What rules make of a command, and of what moment that is true.
+/// What rules make of a moment, and of which moments that is true: those in the same mailbox, of the same parties, that say
+/// the same of themselves.
 struct Known {
-    place: Arc<Place>,
-    /// How often the session's parties had become others.
+    place: Option<Arc<Place>>,
     parties: u32,
     is_first_sync: bool,
-    set: (Option<u64>, bool),
-    size: u64,
+    said: Said,
     prepared: Prepared,
 }
+
+/// How many messages a command means, whether these are all, and its length.
+type Said = (Option<u64>, bool, u64);
+
+/// The mailbox that is open, and how often the session's parties had become others.
+pub(super) type Now<'a> = (Option<&'a Arc<Place>>, u32);
 
 /// A command that was read before but for its tag and its message.
 #[derive(Debug, Clone, Copy)]
@@ -84,33 +93,56 @@ impl Memo {
     pub(super) fn judge(
         &mut self,
         recalled: Recalled<'_>,
-        (place, parties): (&Arc<Place>, u32),
+        now: Now<'_>,
         rules: &Engine,
         facts: &facts::Facts<'_>,
-        (counters, now_ms): (&mut SessionCounters, u64),
+        counters: (&mut SessionCounters, u64),
     ) -> Decisions {
         let (Some(kept), Some(command)) = (self.kept.get_mut(recalled.place), facts.command) else {
-            return rules.judge(facts, counters, now_ms);
+            return rules.judge(facts, counters.0, counters.1);
         };
-        let is_first_sync = facts.session.is_some_and(|session| session.is_first_sync);
-        let set = (command.set_size, command.set_is_all);
-        let still = |known: &Known| {
-            Arc::ptr_eq(&known.place, place)
-                && (known.parties, known.is_first_sync) == (parties, is_first_sync)
-                && (known.set, known.size) == (set, command.size)
-                && rules.has_prepared(&known.prepared)
-        };
-        if !kept.known.as_ref().is_some_and(still) {
-            kept.known = None;
-        }
-        let known = kept.known.get_or_insert_with(|| Known {
-            place: Arc::clone(place),
-            parties,
-            is_first_sync,
-            set,
-            size: command.size,
-            prepared: rules.prepare(facts),
-        });
-        rules.judge_prepared(&known.prepared, facts, counters, now_ms)
+        let said = (command.set_size, command.set_is_all, command.size);
+        judge_by(&mut kept.known, (now, said), rules, facts, counters)
     }
+
+    /// The same of data that the backend has sent.
+    pub(super) fn judge_fetched(
+        &mut self,
+        fetched: &Fetched,
+        now: Now<'_>,
+        rules: &Engine,
+        facts: &facts::Facts<'_>,
+        counters: (&mut SessionCounters, u64),
+    ) -> Decisions {
+        let [without, with] = &mut self.fetched;
+        let known = if fetched.body { with } else { without };
+        judge_by(known, (now, Said::default()), rules, facts, counters)
+    }
+}
+
+fn judge_by(
+    known: &mut Option<Known>,
+    ((place, parties), said): (Now<'_>, Said),
+    rules: &Engine,
+    facts: &facts::Facts<'_>,
+    (counters, now_ms): (&mut SessionCounters, u64),
+) -> Decisions {
+    let is_first_sync = facts.session.is_some_and(|session| session.is_first_sync);
+    let still = |known: &Known| {
+        known.place.as_ref().map(Arc::as_ptr) == place.map(Arc::as_ptr)
+            && (known.parties, known.is_first_sync) == (parties, is_first_sync)
+            && known.said == said
+            && rules.has_prepared(&known.prepared)
+    };
+    if !known.as_ref().is_some_and(still) {
+        *known = None;
+    }
+    let known = known.get_or_insert_with(|| Known {
+        place: place.cloned(),
+        parties,
+        is_first_sync,
+        said,
+        prepared: rules.prepare(facts),
+    });
+    rules.judge_prepared(&known.prepared, facts, counters, now_ms)
 }

@@ -199,9 +199,9 @@ impl Inspector {
         let selected = mailbox.as_deref().map(Place::named);
         let read = Read::of(command, bytes, (selected, of), known).with(self.goes_with(command));
         let facts = read.facts();
-        let moment = match (recalled, &mailbox) {
-            (Some(recalled), Some(place)) => Moment::Again(&facts, recalled, place),
-            _ => Moment::Command(&facts),
+        let moment = match recalled {
+            Some(recalled) => Moment::Again(&facts, recalled),
+            None => Moment::Command(&facts),
         };
         self.judge(&moment, tally)?;
         if recalled.is_none() {
@@ -301,13 +301,12 @@ impl Inspector {
             let changes = |fact: facts::Fact| !fact.events().contains(Event::Login);
             self.written = Some(Record::of(&facts, changes));
         }
+        let now = (self.stats.mailbox(), self.parties_changed);
+        let counters = (&mut self.counters, self.now_ms);
         match *moment {
-            Moment::Again(_, recalled, place) => {
-                let now = (place, self.parties_changed);
-                let counters = (&mut self.counters, self.now_ms);
-                self.memo.judge(recalled, now, rules, &facts, counters)
-            }
-            _ => rules.judge(&facts, &mut self.counters, self.now_ms),
+            Moment::Again(_, recalled) => self.memo.judge(recalled, now, rules, &facts, counters),
+            Moment::Fetched(fetched) => self.memo.judge_fetched(fetched, now, rules, &facts, counters),
+            _ => rules.judge(&facts, counters.0, counters.1),
         }
     }
 

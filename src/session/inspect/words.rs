@@ -1,7 +1,6 @@
 //! Who takes part in a session, what can happen in it, and what can come of that.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 
 use crate::imap::mailbox::MailboxName;
 use crate::policy::facts;
@@ -16,7 +15,6 @@ use crate::policy::facts::Source;
 use crate::policy::facts::Tls;
 use crate::policy::facts::User;
 use crate::session::inspect::memo::Recalled;
-use crate::session::inspect::role::Place;
 use crate::types::CommandRefusal;
 use crate::types::EndReason;
 use crate::types::Measure;
@@ -129,8 +127,8 @@ pub(in crate::session) enum Deed {
 /// What happens.
 pub(super) enum Moment<'m> {
     Command(&'m facts::Command<'m>),
-    /// A command that was read before, in this mailbox.
-    Again(&'m facts::Command<'m>, Recalled<'m>, &'m Arc<Place>),
+    /// A command that was read before.
+    Again(&'m facts::Command<'m>, Recalled<'m>),
     Fetched(&'m Fetched),
     Appended(&'m Appended<'m>),
     End(EndReason),

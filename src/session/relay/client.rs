@@ -275,6 +275,12 @@ impl Relay {
     /// `{n}`: a backend that rejects a command must never find literal bytes behind it and take them for commands.
     pub(super) fn send_segment(&mut self, at: usize, literal: usize, output: &mut Output) {
         let bytes = self.collector.bytes();
+        if self.collector.is_one_line() {
+            output.backend.put(bytes);
+            self.collector.reset();
+            self.awaits = Awaits::Command;
+            return;
+        }
         let line_start = at.saturating_add(literal);
         let line = bytes.get(line_start..).unwrap_or_default();
         let line_len = memchr(b'\n', line).map_or(line.len(), |lf| lf + 1);

@@ -10,6 +10,7 @@ use imapwarden::policy::Counters;
 use imapwarden::policy::engine::Engine;
 use imapwarden::policy::expression::Expression;
 use imapwarden::policy::facts::Event;
+use imapwarden::policy::facts::Fact;
 use imapwarden::policy::facts::User;
 use imapwarden::policy::rules::Action;
 use imapwarden::policy::rules::Count;
@@ -68,11 +69,35 @@ const RULES: [(&str, Action); 14] = [
     ),
 ];
 
+/// The same for what the backend sends.
+const FETCHED: [(&str, Action); 8] = [
+    ("fetched.body", Action::Alert),
+    (
+        "!fetched.body && session.mailbox_role == \"inbox\"",
+        Action::Alert,
+    ),
+    ("fetched.bytes > 5", Action::Alert),
+    ("fetched.body && session.mailbox_fetched >= 2", Action::Alert),
+    (
+        "session.mailbox_fetched * 2 >= session.exists && !session.is_first_sync",
+        Action::Alert,
+    ),
+    (
+        "session.mailbox == \"Trash\" || client.name == \"scraper\"",
+        Action::Alert,
+    ),
+    (
+        "session.messages_fetched > 3 || session.is_first_sync",
+        Action::Alert,
+    ),
+    ("fetched.messages >= 2", Action::Alert),
+];
+
 /// Something that happens.
 #[derive(Debug, Clone, Copy)]
 pub enum Step {
-    /// The client fetches a message: by UID or not, which, and what of it.
-    Fetch(bool, u32, usize),
+    /// The client fetches a message: by UID or not, which, and what of it; so many come.
+    Fetch(bool, u32, usize, usize),
     /// It opens a mailbox with so many messages.
     Select(usize, u32),
     /// So many messages are in the mailbox by now.
@@ -135,11 +160,16 @@ impl Scene {
         let tag = format!("a{:03}", self.commands % 1_000);
         let mut told = Vec::new();
         match step {
-            Step::Fetch(uid, number, items) => {
+            Step::Fetch(uid, number, items, answers) => {
                 let uid = if uid { "UID " } else { "" };
                 let verb = SPELLINGS[self.commands % self.spellings];
                 let items = ITEMS[items % ITEMS.len()];
-                told = self.command(&tag, &format!("{uid}{verb} {number} {items}"), "");
+                let data = match items.contains("BODY") {
+                    true => format!("* {number} FETCH (BODY[] {{3}}\r\nabc)\r\n"),
+                    false => format!("* {number} FETCH (ENVELOPE (NIL {{4}}\r\nabcd NIL))\r\n"),
+                };
+                let command = format!("{uid}{verb} {number} {items}");
+                told = self.command(&tag, &command, &data.repeat(answers));
             }
             Step::Select(mailbox, exists) => {
                 let mailbox = MAILBOXES[mailbox % MAILBOXES.len()];
@@ -194,13 +224,25 @@ fn bytes_of(flow: &imapwarden::session::relay::Flow, input: &[u8]) -> Vec<u8> {
 
 /// The rules, or every other of them; each once for each command, and once where it is counted.
 fn engine(fewer: bool, counters: &Arc<Counters>) -> Engine {
-    let rules = RULES.iter().enumerate().filter(|(at, _)| !fewer || at % 2 == 0);
-    let rules = rules.flat_map(|(at, (when, action))| {
-        let plain = rule(&format!("rule-{at}"), when, *action);
+    let commands = RULES.iter().map(|rule| (Event::Command, rule));
+    let all = commands.chain(FETCHED.iter().map(|rule| (Event::Fetched, rule)));
+    let rules = all.enumerate().filter(|(at, _)| !fewer || at % 2 == 0);
+    let rules = rules.flat_map(|(at, (on, (when, action)))| {
+        let plain = rule(&format!("rule-{at}"), on, when, *action);
+        let per = match at % 4 {
+            0 => vec![Group::Session],
+            1 => vec![Group::User],
+            2 => vec![Group::Fact(Fact::SessionMailbox), Group::Fact(Fact::ClientName)],
+            _ => vec![Group::Fact(Fact::SessionExists)],
+        };
         let counted = Rule {
             name: format!("counted-{at}").into(),
-            count: Count::Events,
-            per: vec![if at % 3 == 0 { Group::Session } else { Group::User }],
+            count: if at % 3 == 0 {
+                Count::Messages
+            } else {
+                Count::Events
+            },
+            per,
             within: Some(std::time::Duration::from_secs(5)),
             over: Threshold::Fixed(3),
             then: vec![Action::Alert],
@@ -216,15 +258,15 @@ fn engine(fewer: bool, counters: &Arc<Counters>) -> Engine {
     Engine::new(set, Arc::clone(counters))
 }
 
-fn rule(name: &str, when: &str, action: Action) -> Rule {
-    let when = Expression::compile(when, Event::Command).unwrap_or_else(|error| panic!("{when}: {error}"));
+fn rule(name: &str, on: Event, when: &str, action: Action) -> Rule {
+    let when = Expression::compile(when, on).unwrap_or_else(|error| panic!("{when}: {error}"));
     Rule {
         name: name.into(),
         description: "A test.".into(),
         false_positives: None,
         attack: None,
         severity: Severity::default(),
-        on: Event::Command,
+        on,
         when: Some(when),
         count: Count::default(),
         per: Vec::new(),
