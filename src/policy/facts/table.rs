@@ -74,6 +74,7 @@ facts! {
     TlsServerName "tls.server_name" Text Events::ALL, "Host name that the client asked for.", "mail.example.org", |f| text(&f.tls?.server_name);
     TlsJa4 "tls.ja4" Text Events::ALL, "JA4 fingerprint of the ClientHello.", "t13d1516h2_8daaf6152771_b186095e22b6", |f| text(&f.tls?.ja4);
     TlsClientCertificate "tls.client_certificate" Text Events::ALL, "Subject of the verified client certificate.", "CN=alice", |f| text(&f.tls?.client_certificate);
+    TlsIsNewForUser "tls.is_new_for_user" Truth Events::FROM_LOGIN, "This user has not used a client of this TLS fingerprint lately, whether it resumes sessions or not.", "false", |f| truth(f.tls?.is_new_for_user?);
     ClientName "client.name" Text Events::FROM_LOGIN, "Name in the client's ID command.", "Thunderbird", |f| text(&f.client?.name);
     ClientVersion "client.version" Text Events::FROM_LOGIN, "Version in the client's ID command.", "128.5.0", |f| text(&f.client?.version);
     ClientOs "client.os" Text Events::FROM_LOGIN, "Operating system in the client's ID command.", "Linux", |f| text(&f.client?.os);
