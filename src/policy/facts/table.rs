@@ -119,6 +119,7 @@ facts! {
     SessionDeleted "session.deleted" Number Events::IN_SESSION, "Messages marked as deleted so far.", "0", |f| count(f.session?.deleted);
     SessionExpunged "session.expunged" Number Events::IN_SESSION, "Messages so far that the backend reported gone.", "0", |f| count(f.session?.expunged);
     SessionMoved "session.moved" Number Events::IN_SESSION, "Messages moved so far.", "0", |f| count(f.session?.moved);
+    SessionSearchCategories "session.search_categories" Texts Events::IN_SESSION, "Categories of the words searched for so far; never the words.", "[security]", |f| borrowed(f.session?.search_categories);
     SessionIsFirstSync "session.is_first_sync" Truth Events::IN_SESSION, "The session draws on a new credential's allowance for its first sync.", "false", |f| truth(f.session?.is_first_sync);
     SessionGapMeanMs "session.gap_mean_ms" Number Events::IN_SESSION, "Mean time between commands, in milliseconds.", "250", |f| count(f.session?.gap_mean_ms?);
     SessionGapDeviationMs "session.gap_deviation_ms" Number Events::IN_SESSION, "Standard deviation of that time, in milliseconds.", "90", |f| count(f.session?.gap_deviation_ms?);
@@ -133,6 +134,7 @@ facts! {
     CommandPattern "command.pattern" Text Events::only(Event::Command), "Pattern of LIST, LSUB or XLIST.", "*", |f| Some(Value::Text(f.command?.pattern?));
     CommandSetSize "command.set_size" Number Events::only(Event::Command), "How many messages it is about, as far as can be told beforehand; of DELETE, how many were moved into the mailbox within a day.", "20000", |f| count(f.command?.set_size?);
     CommandSetIsAll "command.set_is_all" Truth Events::only(Event::Command), "It is about the whole mailbox.", "true", |f| truth(f.command?.set_is_all);
+    CommandSecurityNotices "command.security_notices" Number Events::only(Event::Command), "How many of the messages that STORE, COPY, MOVE or UID EXPUNGE is about were shown lately and are security notices, by their subjects; see [below](#security-notices).", "1", |f| count(f.command?.security_notices);
     CommandFetchBody "command.fetch_body" Truth Events::only(Event::Command), "FETCH asks for bodies, or parts of them.", "true", |f| truth(f.command?.fetch_body);
     CommandFetchHeaders "command.fetch_headers" Truth Events::only(Event::Command), "FETCH asks for headers or envelopes.", "true", |f| truth(f.command?.fetch_headers);
     CommandFetchFlags "command.fetch_flags" Truth Events::only(Event::Command), "FETCH asks for flags.", "true", |f| truth(f.command?.fetch_flags);

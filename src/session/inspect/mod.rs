@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 
 use crate::imap::command::Command;
 use crate::imap::mailbox::MailboxName;
+use crate::imap::notices::Notices;
 use crate::imap::set::Mailbox;
 use crate::imap::tally::Tally;
 use crate::imap::verb::Verb;
@@ -166,13 +167,18 @@ impl Inspector {
         self.counters.sweep(self.now_ms);
     }
 
+    /// True where some rule asks which messages are security notices.
+    pub(in crate::session) fn asks_for_notices(&self) -> bool {
+        self.rules.load().asks_for_notices()
+    }
+
     /// Judges a command that is about to go to the backend; it must be asked once for each. Says what the command will have
     /// done once the backend has said OK.
     pub(in crate::session) fn command(
         &mut self,
         command: &Command<'_>,
         bytes: &[u8],
-        tally: &Tally,
+        (tally, notices): (&Tally, Option<&Notices>),
     ) -> Result<Deed, Objection> {
         let mailbox = self.stats.mailbox().map(Arc::clone);
         let of = Mailbox {
@@ -180,8 +186,9 @@ impl Inspector {
             uid_next: self.uid_next,
             arrived: tally.arrived,
         };
-        let read =
-            Read::of(command, bytes, mailbox.as_deref().map(Place::named), of).with(self.goes_with(command));
+        let read = Read::of(command, bytes, mailbox.as_deref().map(Place::named), of)
+            .with(self.goes_with(command))
+            .among(notices, |mailbox| self.ledger.notices_in(mailbox, self.now_ms));
         let facts = read.facts();
         self.judge(&Moment::Command(&facts), tally)?;
         let marks = read.sets_seen() && !self.stats.is_examined();
@@ -196,6 +203,7 @@ impl Inspector {
         self.stats.command(self.now_ms);
         self.ledger.count(Measure::Commands, 1);
         self.stats.seen_set |= read.sets_seen();
+        self.stats.searched(read.categories());
         self.stats.searches += u64::from(matches!(facts.verb, "SEARCH" | "SORT" | "THREAD" | "ESEARCH"));
         Ok(read.deed())
     }
@@ -203,6 +211,13 @@ impl Inspector {
     /// A command was answered BAD by us.
     pub(in crate::session) fn refused(&mut self) {
         self.stats.bad_commands += 1;
+    }
+
+    /// Messages of the mailbox that is open were shown, and are security notices.
+    pub(in crate::session) fn noticed(&self, uids: &[u32]) {
+        if let Some(mailbox) = self.stats.mailbox().filter(|_| !uids.is_empty()) {
+            self.ledger.noticed(mailbox.named().name, uids, self.now_ms);
+        }
     }
 
     /// The backend has said which identifier the next message of the mailbox will have.

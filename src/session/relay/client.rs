@@ -123,7 +123,7 @@ impl Relay {
             Some(Awaited::Message(_)) => {
                 let bytes = self.collector.bytes();
                 let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
-                match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
+                match inspect(self.inspector.as_deref_mut(), &command, bytes, &mut self.scanner) {
                     Ok(deed) => {
                         let mut sent = sent(&command, deed);
                         let inspector = self.inspector.as_deref_mut();
@@ -203,7 +203,7 @@ impl Relay {
                 Verdict::Refuse(why, text) => refusal(&command, why, &text),
                 passes => {
                     let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
-                    match inspect(self.inspector.as_deref_mut(), &command, bytes, &self.scanner) {
+                    match inspect(self.inspector.as_deref_mut(), &command, bytes, &mut self.scanner) {
                         Ok(deed) => {
                             let (mut sent, word) = (sent(&command, deed), command.word.clone());
                             let inspector = self.inspector.as_deref_mut();
@@ -384,10 +384,13 @@ fn inspect(
     inspector: Option<&mut Inspector>,
     command: &Command<'_>,
     bytes: &[u8],
-    scanner: &Scanner,
+    scanner: &mut Scanner,
 ) -> Result<Deed, Objection> {
     match inspector {
-        Some(inspector) => inspector.command(command, bytes, &scanner.tally()),
+        Some(inspector) => {
+            scanner.watch_notices(inspector.asks_for_notices());
+            inspector.command(command, bytes, (&scanner.tally(), scanner.notices()))
+        }
         None => Ok(Deed::None),
     }
 }
