@@ -10,11 +10,16 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 
+use imapwarden::server::clock;
+use imapwarden::store::Habit;
+use imapwarden::store::Note;
+use imapwarden::types::UserName;
 use serde_json::Value;
 use support::events::text;
 use support::memory::Mail;
 use support::memory::Server;
 use support::program::Place;
+use support::program::until;
 use support::proxy::Proxy;
 use tempfile::TempDir;
 
@@ -147,6 +152,58 @@ async fn the_rules_that_fired_live_fire_in_a_replay_as_often_and_no_others() {
     let shadow = place().json("", &shadow).await;
     assert_eq!(fired(&shadow), live, "shadow reports the same");
     assert_eq!(shadow["effects"].as_array().unwrap().len(), 0, "and does nothing");
+}
+
+/// Remembered for users, as what they come with: what only the store knew is in the recording.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tls_client_that_is_new_for_its_user_is_known_as_such_live_and_in_a_replay() {
+    const RULE: &str = "{name: new-tls, description: New., on: login, \
+                        when: login.outcome == 'success' && tls.is_new_for_user, then: [alert]}";
+    let mail = Mail::default();
+    for user in ["alice", "bob"] {
+        mail.add_sample_user(user, MAIL_PASSWORD);
+    }
+    let backend = Server::start(mail).await.unwrap();
+    let dir = TempDir::new().unwrap();
+    let rules = dir.path().join("rules.yaml");
+    fs::write(&rules, RULE).unwrap();
+    let more = format!(
+        "events: {{commands: all}}\nrules: {{packs: [], files: ['{}']}}\n",
+        rules.display()
+    );
+    let proxy = Proxy::start(backend.addr, &more).await;
+    let (_, alice) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let (_, bob) = proxy.app_password("bob", MAIL_PASSWORD).await;
+    let other = Habit::TlsClient("t12d280600_000000000000_000000000000".into());
+    let name = UserName::parse(b"alice").unwrap();
+    proxy.store.note(Note::Came(name, other, clock::unix()));
+    proxy.store.flush().await.unwrap();
+    // Nothing is remembered of Bob, so nothing is new.
+    for (user, password, is_new) in [("alice", &alice, Some(true)), ("bob", &bob, None)] {
+        let from = proxy.events.all().len();
+        drop(proxy.logged_in(user, password).await);
+        let (_, event) = proxy.events.wait(from, "login_succeeded").await.unwrap();
+        let known = event["imapwarden"]["facts"].get("tls.is_new_for_user");
+        assert_eq!(known.and_then(Value::as_bool), is_new, "{event}");
+    }
+    until("her client is one that she uses", || async {
+        let from = proxy.events.all().len();
+        drop(proxy.logged_in("alice", &alice).await);
+        let (_, event) = proxy.events.wait(from, "login_succeeded").await.unwrap();
+        event["imapwarden"]["facts"]["tls.is_new_for_user"] == false
+    })
+    .await;
+    let events = proxy.stop().await.all();
+    let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+    fs::write(dir.path().join("events.jsonl"), lines).unwrap();
+    let recording = Recording { dir, events };
+    let live = live(&recording.events);
+    assert!(live["new-tls"] >= 1, "{live:?}");
+    let (events, rules) = (recording.file("events.jsonl"), recording.file("rules.yaml"));
+    let replay = place()
+        .json("", &["policy", "replay", &events, "--rules", &rules])
+        .await;
+    assert_eq!(fired(&replay), live);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,8 +69,7 @@ fn event(user: &str) -> Event {
         cipher: "TLS_AES_256_GCM_SHA384",
         resumed: false,
         ja4: Some("t13d181100_85036bcba153_d41ae481755e".into()),
-        server_name: None,
-        subject: None,
+        ..EventTls::default()
     });
     connection.user = Some(UserName::parse(user.as_bytes()).unwrap());
     Event::new(

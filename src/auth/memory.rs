@@ -42,7 +42,7 @@ pub(super) const LATELY: Duration = Duration::from_hours(90 * 24);
 /// its session, so that nobody opens an allowance anew by what the store said before.
 const PURSE_LIFE: Duration = Duration::from_mins(5);
 
-/// Longest country or family that is kept, in bytes.
+/// Longest country, family or fingerprint that is kept, in bytes.
 const MAX_TEXT: usize = 64;
 
 /// Somebody who comes, as far as is known.
@@ -58,6 +58,8 @@ pub struct Visitor {
     pub asn: Option<u32>,
     /// The family of clients.
     pub family: Option<Arc<str>>,
+    /// The TLS client, by its stable fingerprint.
+    pub tls_client: Option<Arc<str>>,
     /// The app password in use.
     pub app_password: Option<u32>,
 }
@@ -128,6 +130,7 @@ impl Memory {
             country: visitor.country.as_deref().map(bounded),
             asn: visitor.asn,
             family: visitor.family.as_deref().map(bounded),
+            tls_client: visitor.tls_client.as_deref().map(bounded),
             app_password: visitor.app_password,
             user: visitor.user.clone(),
             since: now.minus(LATELY),
@@ -147,7 +150,8 @@ impl Memory {
         let network = Habit::Network(keys.source(&visitor.user, from));
         let country = visitor.country.as_deref().map(bounded).map(Habit::Country);
         let asn = visitor.asn.map(Habit::Asn);
-        for habit in [Some(network), country, asn].into_iter().flatten() {
+        let tls_client = visitor.tls_client.as_deref().map(bounded).map(Habit::TlsClient);
+        for habit in [Some(network), country, asn, tls_client].into_iter().flatten() {
             note(Note::Came(user(), habit, now));
         }
         if let Some(family) = visitor.family.as_deref() {

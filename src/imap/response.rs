@@ -8,6 +8,7 @@
 //! has passed: [`Scanner::watch_names`].
 
 mod line;
+mod noticed;
 mod watched;
 
 use memchr::memchr2;
@@ -203,7 +204,15 @@ impl Scanner {
                 break;
             }
             match line_end(rest, self.max_line) {
-                Ok(Some(end)) if ends_plainly(rest.get(..end).unwrap_or_default()) => taken += end,
+                Ok(Some(end)) => match rest.get(..end) {
+                    Some(line) if ends_plainly(line) => {
+                        if let Some(notices) = &mut self.counter.notices {
+                            notices.line(line);
+                        }
+                        taken += end;
+                    }
+                    _ => break,
+                },
                 _ => break,
             }
         }
@@ -234,7 +243,7 @@ impl Scanner {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX);
         let taken = wanted.min(rest.len());
         let left = left - u32::try_from(taken).unwrap_or(left);
-        self.counter.literal(taken);
+        self.counter.literal(rest.get(..taken).unwrap_or(rest));
         if left == 0 {
             self.begin_line();
         } else {
@@ -276,13 +285,18 @@ impl Scanner {
                         self.at = At::Literal(literal.size);
                     }
                 }
-                Ok(None) => self.at = At::Start,
+                Ok(None) => self.response_ended(),
                 _ => return Err(ResponseError::Literal),
             },
-            [.., b'\r', b'\n'] => self.at = At::Start,
+            [.., b'\r', b'\n'] => self.response_ended(),
             _ => return Err(ResponseError::BareLf),
         }
         Ok(())
+    }
+
+    fn response_ended(&mut self) {
+        self.at = At::Start;
+        self.counter.end();
     }
 
     /// Keeps the last bytes of a line that is passing in parts.

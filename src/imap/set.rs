@@ -49,6 +49,22 @@ impl<'a> Set<'a> {
         Self { text, numbers }
     }
 
+    /// What its numbers are.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    /// Its parts, each from one number to another, in either order; `*` is 0. `None` for a part that only the backend
+    /// understands.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Option<(u32, u32)>> + use<'a> {
+        self.text.split(|byte| *byte == b',').map(|part| {
+            let mut ends = part.split(|byte| *byte == b':');
+            let one = number(ends.next()?, 0)?;
+            let other = ends.next().map_or(Some(one), |end| number(end, 0))?;
+            ends.next().is_none().then_some((one, other))
+        })
+    }
+
     /// What it comes to.
     #[must_use]
     pub fn extent(&self, mailbox: Mailbox) -> Extent {

@@ -1,7 +1,10 @@
 //! What a backend's data responses tell as they pass: running totals for rules and budgets, without a second pass.
 //!
 //! The scanner hands over the lines that it passes anyway; only a response's first bytes and its literals' announcements are
-//! looked at. It must never keep more than those first bytes, and never hold data back.
+//! looked at, and where somebody asks for it, the subjects of the newest messages ([`Notices`]). It must never keep
+//! more than those first bytes itself, and never hold data back.
+
+use crate::imap::notices::Notices;
 
 /// Enough of a response to read its number and word: `* 4294967295 EXPUNGE`.
 const HEAD: usize = 24;
@@ -48,6 +51,8 @@ pub(super) struct Counter {
     head: [u8; HEAD],
     head_len: u8,
     set: VanishedSet,
+    /// Where subjects are looked at.
+    pub(super) notices: Option<Box<Notices>>,
 }
 
 impl Counter {
@@ -59,6 +64,7 @@ impl Counter {
             head: [0; HEAD],
             head_len: 0,
             set: VanishedSet::default(),
+            notices: None,
         }
     }
 
@@ -73,10 +79,13 @@ impl Counter {
     pub(super) fn line(&mut self, part: &[u8]) {
         match self.about {
             About::Other => {}
-            About::Fetch => self.fetched(part.len()),
+            About::Fetch => {
+                self.fetched(part.len());
+                self.shown(part);
+            }
             About::Vanished => {
                 let gone = self.set.feed(part);
-                self.gone(gone);
+                self.vanish(gone);
             }
             About::Unclear => self.head(part),
         }
@@ -91,9 +100,23 @@ impl Counter {
     }
 
     /// Bytes of a literal pass.
-    pub(super) fn literal(&mut self, bytes: usize) {
+    pub(super) fn literal(&mut self, bytes: &[u8]) {
         if self.about == About::Fetch {
-            self.fetched(bytes);
+            self.fetched(bytes.len());
+            self.shown(bytes);
+        }
+    }
+
+    /// A response is over.
+    pub(super) fn end(&mut self) {
+        if let Some(notices) = &mut self.notices {
+            notices.end();
+        }
+    }
+
+    fn shown(&mut self, part: &[u8]) {
+        if let Some(notices) = &mut self.notices {
+            notices.more(part);
         }
     }
 
@@ -107,6 +130,9 @@ impl Counter {
     pub(super) fn forget_mailbox(&mut self) {
         self.tally.exists = None;
         self.tally.arrived = 0;
+        if let Some(notices) = &mut self.notices {
+            notices.forget();
+        }
     }
 
     fn fetched(&mut self, bytes: usize) {
@@ -151,10 +177,17 @@ impl Counter {
         if starts_with_word(word, b"FETCH") && digits > 0 {
             self.about = About::Fetch;
             self.fetched(part.len());
+            if let Some(notices) = &mut self.notices {
+                notices.begin(number_of(number));
+                notices.more(part);
+            }
         } else if starts_with_word(word, b"EXISTS") && digits > 0 {
             self.exists(number_of(number));
         } else if starts_with_word(word, b"EXPUNGE") && digits > 0 {
             self.gone(1);
+            if let Some(notices) = &mut self.notices {
+                notices.expunged(number_of(number));
+            }
         } else if digits == 0 && starts_with_word(word, b"VANISHED") {
             self.vanished(part);
         }
@@ -167,7 +200,14 @@ impl Counter {
             self.about = About::Vanished;
             self.set = VanishedSet::default();
             let gone = self.set.feed(set);
-            self.gone(gone);
+            self.vanish(gone);
+        }
+    }
+
+    fn vanish(&mut self, messages: u64) {
+        self.gone(messages);
+        if let Some(notices) = &mut self.notices {
+            notices.vanished(messages);
         }
     }
 
@@ -183,6 +223,9 @@ impl Counter {
             self.tally.arrived = self.tally.arrived.saturating_add(arrived);
         }
         self.tally.exists = Some(exists);
+        if let Some(notices) = &mut self.notices {
+            notices.exists(exists);
+        }
     }
 }
 

@@ -84,6 +84,7 @@ pub struct Engine {
     index: Index,
     revision: Arc<str>,
     shadow: bool,
+    asks_for_notices: bool,
     counters: Arc<Counters>,
     /// Tells it from all others of this process.
     number: u64,
@@ -116,6 +117,9 @@ impl Engine {
             .map(|rule| Ready::new(rule, shadow, seed))
             .collect();
         Self {
+            asks_for_notices: rules
+                .iter()
+                .any(|ready| ready.rule.facts().contains(&Fact::CommandSecurityNotices)),
             index: Index::new(rules.iter().map(|ready| &*ready.rule)),
             rules,
             sets: NetworkSets::default(),
@@ -231,6 +235,12 @@ impl Engine {
     #[must_use]
     pub fn looks_at(&self, event: Event) -> bool {
         self.index.looks_at(event)
+    }
+
+    /// True where some rule asks for `command.security_notices`: what the backend sends must be looked at for it.
+    #[must_use]
+    pub fn asks_for_notices(&self) -> bool {
+        self.asks_for_notices
     }
 
     /// True where some rule does more than report.

@@ -15,6 +15,7 @@ pub mod first_sync;
 mod index;
 mod keyed;
 pub mod moved;
+pub mod noticed;
 pub mod rules;
 pub mod sets;
 pub mod shared;

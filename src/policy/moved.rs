@@ -136,7 +136,7 @@ fn forget_stalest(accounts: &mut HashMap<Box<str>, Vec<Filled>>) {
 }
 
 /// A mailbox's name, whichever of its spellings it comes in: some servers know `INBOX.x` as `x`, and `x/` as well.
-fn key(mailbox: &str) -> String {
+pub(super) fn key(mailbox: &str) -> String {
     let lower = mailbox.trim_end_matches(DELIMITERS).to_lowercase();
     let below_inbox = lower
         .strip_prefix("inbox")

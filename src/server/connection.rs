@@ -263,6 +263,7 @@ fn tls_facts(info: &TlsInfo) -> Tls {
         cipher: info.cipher,
         resumed: info.resumed,
         ja4: info.ja4.as_ref().map(|ja4| ja4.as_str().into()),
+        stable_ja4: info.ja4.as_ref().map(|ja4| ja4.stable().into()),
         server_name: info.sni.as_deref().map(Into::into),
         subject: certificate.map(|certificate| certificate.subject.as_str().into()),
     }

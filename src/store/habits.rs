@@ -27,6 +27,8 @@ pub enum Habit {
     Asn(u32),
     /// A family of clients.
     Family(Arc<str>),
+    /// A TLS client, by the fingerprint that it has whether it resumes a session or not.
+    TlsClient(Arc<str>),
 }
 
 impl Habit {
@@ -38,6 +40,7 @@ impl Habit {
             Self::Country(_) => "country",
             Self::Asn(_) => "asn",
             Self::Family(_) => "family",
+            Self::TlsClient(_) => "tls",
         }
     }
 
@@ -46,7 +49,9 @@ impl Habit {
     pub fn value(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Network(hash) => Cow::Borrowed(hash),
-            Self::Country(text) | Self::Family(text) => Cow::Borrowed(text.as_bytes()),
+            Self::Country(text) | Self::Family(text) | Self::TlsClient(text) => {
+                Cow::Borrowed(text.as_bytes())
+            }
             Self::Asn(number) => Cow::Owned(number.to_string().into_bytes()),
         }
     }
@@ -67,6 +72,8 @@ pub struct Visit {
     pub asn: Option<u32>,
     /// With a client of which family, if that is known.
     pub family: Option<Arc<str>>,
+    /// With which TLS client, if there was TLS.
+    pub tls_client: Option<Arc<str>>,
     /// With which app password.
     pub app_password: Option<u32>,
     /// What was last seen before this is as good as new.
@@ -88,6 +95,8 @@ pub struct Habits {
     pub is_new_asn: Option<bool>,
     /// Whether the user did not log in with a client of the family lately.
     pub is_new_family: Option<bool>,
+    /// Whether the user did not log in with the TLS client lately.
+    pub is_new_tls_client: Option<bool>,
     /// The user's last login, a few seconds late.
     pub last_login: Option<UnixTime>,
     /// What is remembered of the app password.

@@ -74,6 +74,8 @@ pub struct Tls {
     pub resumed: bool,
     /// The client's JA4 fingerprint.
     pub ja4: Option<Box<str>>,
+    /// The one that it has whether it resumes a session or not; no event tells it.
+    pub stable_ja4: Option<Box<str>>,
     /// The server name asked for; peer text, cleaned when shown.
     pub server_name: Option<Box<str>>,
     /// The verified client certificate's subject.

@@ -357,7 +357,7 @@ mod tests {
             resumed: false,
             ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".into()),
             server_name: Some("mail.example.org".into()),
-            subject: None,
+            ..Tls::default()
         });
         connection.user = Some(UserName::parse(b"alice").unwrap());
         connection.account = connection.user.clone();

@@ -32,6 +32,7 @@ fn visitor(ip: &str, family: Option<&str>, app_password: Option<u32>) -> Visitor
         country: Some("DE".into()),
         asn: Some(3320),
         family: family.map(Into::into),
+        tls_client: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".into()),
         app_password,
     }
 }
@@ -77,12 +78,14 @@ async fn a_user_is_known_by_what_they_came_with_and_only_once_let_in() {
         found.is_new_country,
         found.is_new_asn,
         found.is_new_family,
+        found.is_new_tls_client,
     ] {
         assert_eq!(is_new, Some(false));
     }
     let away = Visitor {
         country: Some("FR".into()),
         asn: None,
+        tls_client: Some("t12d0000000000000000".into()),
         ..visitor(AWAY, Some("python"), None)
     };
     let found = recall(&memory, &away, later(60)).await;
@@ -92,6 +95,7 @@ async fn a_user_is_known_by_what_they_came_with_and_only_once_let_in() {
         (Some(true), Some(true))
     );
     assert_eq!((found.is_new_asn, found.is_new_family), (None, Some(true)));
+    assert_eq!(found.is_new_tls_client, Some(true));
     let late = later(90 * DAY + 1);
     assert_eq!(recall(&memory, &home, late).await.is_new_network, Some(true));
 }

@@ -209,7 +209,11 @@ mod tests {
             ),
             (
                 "security",
-                "verification code|security alert|2FA|Sicherheitscode|code de vérification|código de seguridad|验证码",
+                "verification code|security alert|2FA|Sicherheitscode|code de vérification|código de seguridad|验证码|\
+                 Your password has been changed|New sign-in to your account|Ihr Passwort wurde geändert|Neue Anmeldung bei Ihrem Konto|\
+                 Votre mot de passe a été modifié|Tu contraseña ha sido cambiada|La tua password è stata modificata|\
+                 Sua senha foi alterada|Uw wachtwoord is gewijzigd|Twoje hasło zostało zmienione|Vaše heslo bylo změněno|\
+                 Ditt lösenord har ändrats|Şifreniz değiştirildi|Пароль изменён|新しいログイン",
             ),
         ] {
             for term in terms.split('|') {
@@ -247,6 +251,9 @@ mod tests {
             "github",
             "fotos",
             "court terme",
+            "sign up for our newsletter",
+            "your order has been changed",
+            "app update",
         ] {
             assert!(found(term).is_empty(), "{term}: {:?}", found(term));
         }

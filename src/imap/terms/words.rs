@@ -119,23 +119,37 @@ const HR: &[&str] = &[
 ];
 
 const SECURITY: &[&str] = &[
-    "verification code, security code, security alert, security notice, new sign in, sign in attempt, sign in from, new login, \
-     new device, =mfa, =2fa, =otp, two factor, two step, authenticator, one time code, one time password, suspicious, \
-     unusual activity, unusual sign in, phishing, compromised, hacked, password reset, reset your password, recovery email",
-    "sicherheitswarnung, sicherheitscode, sicherheitshinweis, bestatigungscode, bestaetigungscode, verdachtig, verdaechtig, \
-     neue anmeldung, zwei faktor, einmalcode",
-    "code de verification, code de securite, alerte de securite, connexion inhabituelle, nouvelle connexion, hameconnage",
-    "codigo de verificacion, codigo de seguridad, alerta de seguridad, inicio de sesion",
-    "codice di verifica, codice di sicurezza, avviso di sicurezza, nuovo accesso",
-    "codigo de verificacao, codigo de seguranca, alerta de seguranca, novo acesso",
-    "verificatiecode, beveiligingscode, beveiligingswaarschuwing, nieuwe aanmelding",
-    "kod weryfikacyjny, kod bezpieczenstwa, alert bezpieczenstwa, nowe logowanie",
-    "overovaci kod, bezpecnostni upozorneni",
-    "verifieringskod, sakerhetskod, sikkerhedskode, sikkerhetskode, vahvistuskoodi",
-    "ellenorzo kod, biztonsagi figyelmeztetes",
-    "dogrulama kodu, guvenlik uyarisi",
-    "код подтвержден, код підтверджен, подозрительн, двухфакторн",
-    "κωδικοσ επαληθευσησ",
-    "~验证码, ~驗證碼, ~安全提醒",
-    "~認証コード, ~確認コード, ~ワンタイム",
+    "verification code, security code, security alert, security notice, security notification, security info, new sign in, sign in attempt, \
+     sign in from, sign in alert, sign in code, signed in, new login, login attempt, login from, login alert, login code, logged in from, \
+     new device, unrecognized device, unrecognised device, =mfa, =2fa, =otp, two factor, two step, authenticator, one time code, \
+     one time password, one time passcode, app password, suspicious, unusual activity, unusual sign in, unusual login, phishing, \
+     compromised, hacked, password reset, reset your password, password change, password was changed, password has been changed, \
+     password was reset, password has been reset, changed your password, recovery email, recovery phone, account recovery",
+    "sicherheitswarnung, sicherheitscode, sicherheitshinweis, sicherheitsmeldung, bestatigungscode, bestaetigungscode, anmeldecode, \
+     verdachtig, verdaechtig, neue anmeldung, neuer login, anmeldeversuch, neues gerat, neues geraet, zwei faktor, einmalcode, \
+     passwort geandert, passwort geaendert, passwort wurde geandert, passwort wurde geaendert, passwort zurucksetzen, \
+     passwort zuruecksetzen, kennwort geandert, kennwort wurde geandert, kennwort zurucksetzen, passwortanderung, kennwortanderung",
+    "code de verification, code de securite, alerte de securite, connexion inhabituelle, nouvelle connexion, tentative de connexion, \
+     nouvel appareil, hameconnage, mot de passe modifie, mot de passe a ete, changement de mot de passe, reinitialis",
+    "codigo de verificacion, codigo de seguridad, alerta de seguridad, inicio de sesion, nuevo dispositivo, contrasena cambiada, \
+     cambio de contrasena, contrasena se ha, contrasena ha sido, restablecer tu contrasena, restablecer su contrasena, \
+     restablecimiento de contrasena",
+    "codice di verifica, codice di sicurezza, avviso di sicurezza, nuovo accesso, tentativo di accesso, nuovo dispositivo, \
+     password modificata, password e stata, modifica della password, reimposta",
+    "codigo de verificacao, codigo de seguranca, alerta de seguranca, novo acesso, tentativa de acesso, novo dispositivo, \
+     senha alterada, senha foi, alteracao de senha, redefinicao de senha, redefinir senha, redefina",
+    "verificatiecode, beveiligingscode, beveiligingswaarschuwing, nieuwe aanmelding, inlogpoging, nieuw apparaat, \
+     wachtwoord gewijzigd, wachtwoord is gewijzigd, wachtwoord opnieuw",
+    "kod weryfikacyjny, kod bezpieczenstwa, alert bezpieczenstwa, nowe logowanie, proba logowania, nowe urzadzenie, \
+     haslo zostalo, zmiana hasla, resetowanie hasla, zresetuj",
+    "overovaci kod, bezpecnostni upozorneni, nove prihlaseni, nove zarizeni, heslo bylo, zmena hesla, obnoveni hesla",
+    "verifieringskod, sakerhetskod, sikkerhedskode, sikkerhetskode, vahvistuskoodi, ny inloggning, nyt login, ny palogging, \
+     ny innlogging, uusi kirjautuminen, losenord har, adgangskode er, passordet er, passordet ditt er, salasana on vaihdettu",
+    "ellenorzo kod, biztonsagi figyelmeztetes, uj bejelentkezes, jelszo megvaltoz, jelszavad megvaltoz",
+    "dogrulama kodu, guvenlik uyarisi, yeni oturum, sifreniz degis, parolaniz degis, sifre sifirlama",
+    "код подтвержден, код підтверджен, подозрительн, двухфакторн, новыи вход, новии вхід, вход в аккаунт, пароль изменен, \
+     пароль был изменен, пароль змінено, смена пароля, сброс пароля",
+    "κωδικοσ επαληθευσησ, νεα συνδεση, αλλαγη κωδικου",
+    "~验证码, ~驗證碼, ~安全提醒, ~安全警报, ~登录提醒, ~新登录, ~密码已更改, ~密码重置, ~重置密码",
+    "~認証コード, ~確認コード, ~ワンタイム, ~新しいログイン, ~ログイン通知, ~セキュリティ通知, ~パスワードが変更, ~パスワードの再設定",
 ];

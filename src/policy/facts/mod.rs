@@ -180,6 +180,7 @@ mod tests {
             server_name: some(),
             ja4: some(),
             client_certificate: some(),
+            is_new_for_user: Some(true),
         };
         let client = Client {
             name: some(),

@@ -56,6 +56,8 @@ pub struct Session<'a> {
     pub expunged: u64,
     /// Messages moved to another mailbox.
     pub moved: u64,
+    /// The categories that the terms of its searches fell into.
+    pub search_categories: &'a [&'a str],
     /// Whether it draws on the one-time allowance that a new credential has for its first sync.
     pub is_first_sync: bool,
     /// Mean time between the client's commands, in milliseconds; `None` before there are enough.
@@ -89,6 +91,8 @@ pub struct Command<'a> {
     pub set_size: Option<u64>,
     /// Whether its set means the whole mailbox.
     pub set_is_all: bool,
+    /// How many messages of its set the client was shown as security notices.
+    pub security_notices: u64,
     /// Whether FETCH asks for bodies or parts of them.
     pub fetch_body: bool,
     /// Whether FETCH asks for headers or envelopes.

@@ -54,6 +54,8 @@ pub struct Tls {
     pub ja4: Option<Arc<str>>,
     /// The subject of its verified certificate.
     pub client_certificate: Option<Arc<str>>,
+    /// Whether this user never used a client of this fingerprint lately.
+    pub is_new_for_user: Option<bool>,
 }
 
 /// What the client says it is, in its ID command, and what we make of it.

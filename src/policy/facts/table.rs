@@ -74,6 +74,7 @@ facts! {
     TlsServerName "tls.server_name" Text Events::ALL, "Host name that the client asked for.", "mail.example.org", |f| text(&f.tls?.server_name);
     TlsJa4 "tls.ja4" Text Events::ALL, "JA4 fingerprint of the ClientHello.", "t13d1516h2_8daaf6152771_b186095e22b6", |f| text(&f.tls?.ja4);
     TlsClientCertificate "tls.client_certificate" Text Events::ALL, "Subject of the verified client certificate.", "CN=alice", |f| text(&f.tls?.client_certificate);
+    TlsIsNewForUser "tls.is_new_for_user" Truth Events::FROM_LOGIN, "This user has not used a client of this TLS fingerprint lately, whether it resumes sessions or not.", "false", |f| truth(f.tls?.is_new_for_user?);
     ClientName "client.name" Text Events::FROM_LOGIN, "Name in the client's ID command.", "Thunderbird", |f| text(&f.client?.name);
     ClientVersion "client.version" Text Events::FROM_LOGIN, "Version in the client's ID command.", "128.5.0", |f| text(&f.client?.version);
     ClientOs "client.os" Text Events::FROM_LOGIN, "Operating system in the client's ID command.", "Linux", |f| text(&f.client?.os);
@@ -118,6 +119,7 @@ facts! {
     SessionDeleted "session.deleted" Number Events::IN_SESSION, "Messages marked as deleted so far.", "0", |f| count(f.session?.deleted);
     SessionExpunged "session.expunged" Number Events::IN_SESSION, "Messages so far that the backend reported gone.", "0", |f| count(f.session?.expunged);
     SessionMoved "session.moved" Number Events::IN_SESSION, "Messages moved so far.", "0", |f| count(f.session?.moved);
+    SessionSearchCategories "session.search_categories" Texts Events::IN_SESSION, "Categories of the words searched for so far; never the words.", "[security]", |f| borrowed(f.session?.search_categories);
     SessionIsFirstSync "session.is_first_sync" Truth Events::IN_SESSION, "The session draws on a new credential's allowance for its first sync.", "false", |f| truth(f.session?.is_first_sync);
     SessionGapMeanMs "session.gap_mean_ms" Number Events::IN_SESSION, "Mean time between commands, in milliseconds.", "250", |f| count(f.session?.gap_mean_ms?);
     SessionGapDeviationMs "session.gap_deviation_ms" Number Events::IN_SESSION, "Standard deviation of that time, in milliseconds.", "90", |f| count(f.session?.gap_deviation_ms?);
@@ -132,6 +134,7 @@ facts! {
     CommandPattern "command.pattern" Text Events::only(Event::Command), "Pattern of LIST, LSUB or XLIST.", "*", |f| Some(Value::Text(f.command?.pattern?));
     CommandSetSize "command.set_size" Number Events::only(Event::Command), "How many messages it is about, as far as can be told beforehand; of DELETE, how many were moved into the mailbox within a day.", "20000", |f| count(f.command?.set_size?);
     CommandSetIsAll "command.set_is_all" Truth Events::only(Event::Command), "It is about the whole mailbox.", "true", |f| truth(f.command?.set_is_all);
+    CommandSecurityNotices "command.security_notices" Number Events::only(Event::Command), "How many of the messages that STORE, COPY, MOVE or UID EXPUNGE is about were shown lately and are security notices, by their subjects; see [below](#security-notices).", "1", |f| count(f.command?.security_notices);
     CommandFetchBody "command.fetch_body" Truth Events::only(Event::Command), "FETCH asks for bodies, or parts of them.", "true", |f| truth(f.command?.fetch_body);
     CommandFetchHeaders "command.fetch_headers" Truth Events::only(Event::Command), "FETCH asks for headers or envelopes.", "true", |f| truth(f.command?.fetch_headers);
     CommandFetchFlags "command.fetch_flags" Truth Events::only(Event::Command), "FETCH asks for flags.", "true", |f| truth(f.command?.fetch_flags);

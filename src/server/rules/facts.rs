@@ -46,6 +46,7 @@ pub(super) fn tls(tls: &event::Tls) -> Tls {
         server_name: tls.server_name.as_deref().map(bounded),
         ja4: tls.ja4.as_deref().map(Arc::from),
         client_certificate: tls.subject.as_deref().map(bounded),
+        is_new_for_user: None,
     }
 }
 
@@ -120,12 +121,15 @@ pub(super) fn user(entered: Entered<'_>, habits: &Habits, family: Option<Arc<str
 }
 
 /// What is remembered of where somebody comes from and with what.
-pub(super) fn remember(source: &mut Source, client: &mut Client, habits: &Habits) {
+pub(super) fn remember(source: &mut Source, client: &mut Client, tls: Option<&mut Tls>, habits: &Habits) {
     source.is_known = Some(habits.is_known_network);
     source.is_new_for_user = habits.is_new_network;
     source.is_new_country_for_user = habits.is_new_country;
     source.is_new_asn_for_user = habits.is_new_asn;
     client.is_new_for_user = habits.is_new_family;
+    if let Some(tls) = tls {
+        tls.is_new_for_user = habits.is_new_tls_client;
+    }
 }
 
 /// What was presented, as rules name it, by what it proved.

@@ -121,16 +121,16 @@ impl Shared {
     ) {
         let mut source = self.policy.source(connection);
         let mut client = facts::client(id);
-        let visitor = visitor(&source, &credentials.user, &client, None);
+        let mut tls = connection.tls.as_ref().map(facts::tls);
+        let visitor = visitor((connection, &source), &credentials.user, &client, None);
         match self.policy.memory.recall(&visitor, clock::unix()).await {
-            Ok(habits) => facts::remember(&mut source, &mut client, &habits),
+            Ok(habits) => facts::remember(&mut source, &mut client, tls.as_mut(), &habits),
             // Nobody is banned for an outage of ours.
             Err(error) => {
                 self.emit(event);
                 return self.store_failed(&error);
             }
         }
-        let tls = connection.tls.as_ref().map(facts::tls);
         let user = facts::claimed(&credentials.user);
         let login = Login {
             succeeded: false,
@@ -176,9 +176,10 @@ impl Shared {
             SecondFactor::AppPassword { id, .. } => Some(*id),
             _ => None,
         };
-        let visitor = visitor(&source, won.user, &client, app_password);
+        let mut tls = connection.tls.as_ref().map(facts::tls);
+        let visitor = visitor((connection, &source), won.user, &client, app_password);
         let habits = self.policy.memory.recall(&visitor, now).await?;
-        facts::remember(&mut source, &mut client, &habits);
+        facts::remember(&mut source, &mut client, tls.as_mut(), &habits);
         let entered = Entered {
             user: won.user,
             account: won.account,
@@ -195,7 +196,7 @@ impl Shared {
         let parties = Parties {
             user: facts::user(entered, &habits, family, now),
             source,
-            tls: connection.tls.as_ref().map(facts::tls),
+            tls,
             client,
             mechanism: won.mechanism,
             credential: facts::credential_of(won.logged_in.factor()),
@@ -258,13 +259,20 @@ impl Shared {
     }
 }
 
-fn visitor(source: &Source, user: &UserName, client: &Client, app_password: Option<u32>) -> Visitor {
+fn visitor(
+    (connection, source): (&Connection, &Source),
+    user: &UserName,
+    client: &Client,
+    app_password: Option<u32>,
+) -> Visitor {
+    let tls = connection.tls.as_ref();
     Visitor {
         user: user.clone(),
         ip: source.ip,
         country: source.country.clone(),
         asn: source.asn,
         family: client.family.clone(),
+        tls_client: tls.and_then(|tls| tls.stable_ja4.as_deref()).map(Arc::from),
         app_password,
     }
 }

@@ -31,6 +31,7 @@ use crate::policy::facts::Facts;
 use crate::policy::facts::Record;
 use crate::policy::facts::Source;
 use crate::policy::moved::Moved;
+use crate::policy::noticed::Noticed;
 use crate::policy::rules::RuleSet;
 use crate::policy::sets::NetworkSets;
 use crate::session::inspect::Parties;
@@ -65,6 +66,8 @@ pub(super) struct Policy {
     pub(super) memory: Memory,
     /// Into which mailboxes messages were moved lately.
     pub(super) moved: Moved,
+    /// Which messages were shown lately as security notices.
+    pub(super) noticed: Noticed,
     /// When counters were last swept.
     swept_ms: AtomicU64,
 }
@@ -84,6 +87,7 @@ impl Policy {
             tells_facts: config.events.commands == Recording::All,
             memory,
             moved: Moved::default(),
+            noticed: Noticed::default(),
             swept_ms: AtomicU64::new(0),
         })
     }
@@ -141,6 +145,7 @@ impl Policy {
             self.swept_ms.store(now_ms, Ordering::Relaxed);
             self.rules.load().counters().sweep(now_ms);
             self.moved.sweep(now_ms);
+            self.noticed.sweep(now_ms);
         }
     }
 }

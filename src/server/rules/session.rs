@@ -80,6 +80,17 @@ impl Ledger for Kept {
     fn moved_into(&self, mailbox: &str, now_ms: u64) -> Option<u64> {
         self.shared.policy.moved.of(&self.account, mailbox, now_ms)
     }
+
+    fn noticed(&self, mailbox: &str, uids: &[u32], now_ms: u64) {
+        self.shared
+            .policy
+            .noticed
+            .add(&self.account, mailbox, uids, now_ms);
+    }
+
+    fn notices_in(&self, mailbox: &str, now_ms: u64) -> Vec<u32> {
+        self.shared.policy.noticed.of(&self.account, mailbox, now_ms)
+    }
 }
 
 impl Watched {

@@ -5,6 +5,7 @@ use crate::imap::facts::Facts;
 use crate::imap::lexer::Token;
 use crate::imap::lexer::tokens;
 use crate::imap::mailbox::MailboxName;
+use crate::imap::notices::Notices;
 use crate::imap::set::Extent;
 use crate::imap::set::Mailbox;
 use crate::imap::terms::Category;
@@ -29,6 +30,8 @@ pub(super) struct Read<'a> {
     size: u64,
     /// Messages that go with a mailbox, as far as that is known.
     goes_with: Option<u64>,
+    /// Security notices among its messages.
+    notices: u64,
 }
 
 impl<'a> Read<'a> {
@@ -61,12 +64,32 @@ impl<'a> Read<'a> {
             facts,
             size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
             goes_with: None,
+            notices: 0,
         }
     }
 
     /// The same, of a command that deletes a mailbox with so many messages, as far as that is known.
     pub(super) fn with(self, goes_with: Option<u64>) -> Self {
         Self { goes_with, ..self }
+    }
+
+    /// The same, with how many of its messages are security notices, where it does something with them; `others` says which of a
+    /// mailbox are known otherwise.
+    pub(super) fn among(self, notices: Option<&Notices>, others: impl Fn(&str) -> Vec<u32>) -> Self {
+        let set = self.facts.set.as_ref().filter(|_| self.facts.fetch.is_none());
+        let found = notices.zip(set).map(|(notices, set)| {
+            let others = self.mailbox.map(|named| others(named.name));
+            notices.among(set, &others.unwrap_or_default())
+        });
+        Self {
+            notices: found.unwrap_or_default(),
+            ..self
+        }
+    }
+
+    /// What it searches for is about these.
+    pub(super) fn categories(&self) -> &[&'static str] {
+        &self.categories
     }
 
     /// How many messages it is about, as far as that is known.
@@ -91,6 +114,7 @@ impl<'a> Read<'a> {
             pattern: self.pattern.as_deref(),
             set_size: self.messages(),
             set_is_all: self.extent.is_some_and(|extent| extent.is_all),
+            security_notices: self.notices,
             fetch_body: fetch.is_some_and(|fetch| fetch.body),
             fetch_headers: fetch.is_some_and(|fetch| fetch.headers || fetch.structure),
             fetch_flags: fetch.is_some_and(|fetch| fetch.flags),

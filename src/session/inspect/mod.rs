@@ -22,6 +22,7 @@ use arc_swap::ArcSwap;
 
 use crate::imap::command::Command;
 use crate::imap::mailbox::MailboxName;
+use crate::imap::notices::Notices;
 use crate::imap::set::Mailbox;
 use crate::imap::tally::Tally;
 use crate::imap::verb::Verb;
@@ -180,13 +181,18 @@ impl Inspector {
         self.memo.recall(bytes)
     }
 
+    /// True where some rule asks which messages are security notices.
+    pub(in crate::session) fn asks_for_notices(&self) -> bool {
+        self.rules.load().asks_for_notices()
+    }
+
     /// Judges a command that is about to go to the backend; it must be asked once for each. Says what the command will have
     /// done once the backend has said OK.
     pub(in crate::session) fn command(
         &mut self,
         (command, recalled): (&Command<'_>, Option<Recalled<'_>>),
         bytes: &[u8],
-        tally: &Tally,
+        (tally, notices): (&Tally, Option<&Notices>),
     ) -> Result<Deed, Objection> {
         let mailbox = self.stats.mailbox().map(Arc::clone);
         let of = Mailbox {
@@ -197,7 +203,9 @@ impl Inspector {
         let recalled = recalled.and_then(|recalled| Some((recalled, self.memo.facts(recalled)?)));
         let (recalled, known) = recalled.unzip();
         let selected = mailbox.as_deref().map(Place::named);
-        let read = Read::of(command, bytes, (selected, of), known).with(self.goes_with(command));
+        let read = Read::of(command, bytes, (selected, of), known)
+            .with(self.goes_with(command))
+            .among(notices, |mailbox| self.ledger.notices_in(mailbox, self.now_ms));
         let facts = read.facts();
         let moment = match recalled {
             Some(recalled) => Moment::Again(&facts, recalled),
@@ -219,6 +227,7 @@ impl Inspector {
         self.stats.command(self.now_ms);
         self.ledger.count(Measure::Commands, 1);
         self.stats.seen_set |= read.sets_seen();
+        self.stats.searched(read.categories());
         self.stats.searches += u64::from(matches!(facts.verb, "SEARCH" | "SORT" | "THREAD" | "ESEARCH"));
         Ok(read.deed())
     }
@@ -226,6 +235,13 @@ impl Inspector {
     /// A command was answered BAD by us.
     pub(in crate::session) fn refused(&mut self) {
         self.stats.bad_commands += 1;
+    }
+
+    /// Messages of the mailbox that is open were shown, and are security notices.
+    pub(in crate::session) fn noticed(&self, uids: &[u32]) {
+        if let Some(mailbox) = self.stats.mailbox().filter(|_| !uids.is_empty()) {
+            self.ledger.noticed(mailbox.named().name, uids, self.now_ms);
+        }
     }
 
     /// The backend has said which identifier the next message of the mailbox will have.

@@ -40,6 +40,8 @@ pub(super) struct Stats {
     pub(super) appended: u64,
     pub(super) deleted: u64,
     pub(super) moved: u64,
+    /// Categories of the words that were searched for, each once.
+    searched: Vec<&'static str>,
     pace: Pace,
 }
 
@@ -77,6 +79,7 @@ impl Stats {
             appended: 0,
             deleted: 0,
             moved: 0,
+            searched: Vec::new(),
             pace: Pace::default(),
         }
     }
@@ -110,6 +113,15 @@ impl Stats {
     /// True where the mailbox was opened for reading only.
     pub(super) fn is_examined(&self) -> bool {
         self.examined
+    }
+
+    /// Words of these categories are searched for.
+    pub(super) fn searched(&mut self, categories: &[&'static str]) {
+        for category in categories {
+            if !self.searched.contains(category) {
+                self.searched.push(category);
+            }
+        }
     }
 
     /// The selected mailbox.
@@ -151,6 +163,7 @@ impl Stats {
             deleted: self.deleted,
             expunged: tally.expunged,
             moved: self.moved,
+            search_categories: &self.searched,
             is_first_sync,
             gap_mean_ms,
             gap_deviation_ms,

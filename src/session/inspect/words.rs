@@ -61,6 +61,10 @@ pub trait Ledger: Send + Sync {
     fn deleted(&self, mailbox: &str);
     /// How many messages were moved into a mailbox of the account lately, in whichever session; `None` where nobody knows of any.
     fn moved_into(&self, mailbox: &str, now_ms: u64) -> Option<u64>;
+    /// Messages of a mailbox of the account were shown, and are security notices.
+    fn noticed(&self, mailbox: &str, uids: &[u32], now_ms: u64);
+    /// Those of a mailbox of the account that were shown lately, in whichever session.
+    fn notices_in(&self, mailbox: &str, now_ms: u64) -> Vec<u32>;
 }
 
 impl Parties {

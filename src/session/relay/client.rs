@@ -123,7 +123,7 @@ impl Relay {
                 let bytes = self.collector.bytes();
                 let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
                 let inspector = self.inspector.as_deref_mut();
-                match inspect(inspector, (&command, None), bytes, &self.scanner) {
+                match inspect(inspector, (&command, None), bytes, &mut self.scanner) {
                     Ok(deed) => {
                         let mut sent = sent(&command, deed);
                         let inspector = self.inspector.as_deref_mut();
@@ -208,7 +208,7 @@ impl Relay {
                 passes => {
                     let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
                     let inspector = self.inspector.as_deref_mut();
-                    match inspect(inspector, (&command, recalled), bytes, &self.scanner) {
+                    match inspect(inspector, (&command, recalled), bytes, &mut self.scanner) {
                         Ok(deed) => {
                             let (mut sent, word) = (sent(&command, deed), command.word.clone());
                             let inspector = self.inspector.as_deref_mut();

@@ -25,10 +25,13 @@ pub(super) fn inspect(
     inspector: Option<&mut Inspector>,
     command: (&Command<'_>, Option<Recalled<'_>>),
     bytes: &[u8],
-    scanner: &Scanner,
+    scanner: &mut Scanner,
 ) -> Result<Deed, Objection> {
     match inspector {
-        Some(inspector) => inspector.command(command, bytes, &scanner.tally()),
+        Some(inspector) => {
+            scanner.watch_notices(inspector.asks_for_notices());
+            inspector.command(command, bytes, (&scanner.tally(), scanner.notices()))
+        }
         None => Ok(Deed::None),
     }
 }

@@ -104,6 +104,9 @@ impl Relay {
         if let Some(inspector) = &mut self.inspector {
             let judged = inspector.fetched(&self.scanner.tally());
             judged.map_err(|_| EndReason::PolicyDenied)?;
+            if let Some(notices) = self.scanner.watched() {
+                inspector.noticed(&notices.take_untold());
+            }
         }
         if self.guard.spend(self.scanner.tally()) {
             return Ok(());

@@ -4,6 +4,8 @@ use super::*;
 
 const DAY: i64 = 86_400;
 
+const TLS: &str = "t13d1514h2_8daaf6152771_e5627efa2ab1";
+
 fn visit(user: &str) -> Visit {
     Visit {
         user: name(user),
@@ -12,6 +14,7 @@ fn visit(user: &str) -> Visit {
         country: Some("DE".into()),
         asn: Some(3320),
         family: Some("thunderbird".into()),
+        tls_client: Some(TLS.into()),
         app_password: None,
         since: UnixTime(NOW.0 - 90 * DAY),
         now: NOW,
@@ -22,13 +25,14 @@ async fn habits(store: &Arc<dyn Store>, visit: Visit) -> Habits {
     store.habits(visit).await.unwrap()
 }
 
-/// Network, country, asn, family.
-fn new(habits: &Habits) -> [Option<bool>; 4] {
+/// Network, country, asn, family, TLS client.
+fn new(habits: &Habits) -> [Option<bool>; 5] {
     [
         habits.is_new_network,
         habits.is_new_country,
         habits.is_new_asn,
         habits.is_new_family,
+        habits.is_new_tls_client,
     ]
 }
 
@@ -39,6 +43,7 @@ async fn came(store: &Arc<dyn Store>, user: &str, at: UnixTime) {
         Habit::Country("DE".into()),
         Habit::Asn(3320),
         Habit::Family("thunderbird".into()),
+        Habit::TlsClient(TLS.into()),
     ] {
         store.note(Note::Came(name(user), habit, at));
     }
@@ -70,7 +75,7 @@ pub(super) async fn nothing_is_new_while_nothing_is_known(store: &Arc<dyn Store>
     let found = habits(store, visit("alice")).await;
     assert_eq!(
         new(&found),
-        [None, Some(false), None, None],
+        [None, Some(false), None, None, None],
         "a country says nothing about networks"
     );
 }
@@ -78,27 +83,27 @@ pub(super) async fn nothing_is_new_while_nothing_is_known(store: &Arc<dyn Store>
 pub(super) async fn what_a_user_came_with_is_known_to_that_user_alone(store: &Arc<dyn Store>) {
     came(store, "alice", NOW).await;
     let mut asked = visit("alice");
-    assert_eq!(new(&habits(store, asked.clone()).await), [Some(false); 4]);
+    assert_eq!(new(&habits(store, asked.clone()).await), [Some(false); 5]);
     (asked.network, asked.country, asked.asn) = (vec![[2; 32]], Some("thunderbird".into()), Some(332));
-    asked.family = Some("DE".into());
-    assert_eq!(new(&habits(store, asked.clone()).await), [Some(true); 4]);
-    (asked.country, asked.asn, asked.family) = (None, None, None);
+    (asked.family, asked.tls_client) = (Some("DE".into()), Some("thunderbird".into()));
+    assert_eq!(new(&habits(store, asked.clone()).await), [Some(true); 5]);
+    (asked.country, asked.asn, asked.family, asked.tls_client) = (None, None, None, None);
     let found = habits(store, asked).await;
-    assert_eq!(new(&found), [Some(true), None, None, None], "not asked for");
-    assert_eq!(new(&habits(store, visit("bob")).await), [None; 4]);
+    assert_eq!(new(&found), [Some(true), None, None, None, None], "not asked for");
+    assert_eq!(new(&habits(store, visit("bob")).await), [None; 5]);
 }
 
 pub(super) async fn what_was_long_ago_is_as_good_as_new(store: &Arc<dyn Store>) {
     let long_ago = visit("alice").since;
     came(store, "alice", long_ago).await;
-    assert_eq!(new(&habits(store, visit("alice")).await), [Some(false); 4]);
+    assert_eq!(new(&habits(store, visit("alice")).await), [Some(false); 5]);
     let mut asked = visit("alice");
     asked.since = UnixTime(long_ago.0 + 1);
-    assert_eq!(new(&habits(store, asked).await), [Some(true); 4]);
+    assert_eq!(new(&habits(store, asked).await), [Some(true); 5]);
     came(store, "alice", UnixTime(long_ago.0 - 1)).await;
     assert_eq!(
         new(&habits(store, visit("alice")).await),
-        [Some(false); 4],
+        [Some(false); 5],
         "an older note does not undo a newer one"
     );
 }
@@ -118,7 +123,10 @@ pub(super) async fn habits_are_bounded_for_each_user_and_kind_and_the_longest_un
     }
     store.flush().await.unwrap();
     let found = habits(store, visit("alice")).await;
-    assert_eq!(new(&found), [Some(false), Some(false), Some(true), Some(false)]);
+    assert_eq!(
+        new(&found),
+        [Some(false), Some(false), Some(true), Some(false), Some(false)]
+    );
     let mut asked = visit("alice");
     asked.asn = Some(0);
     assert_eq!(habits(store, asked.clone()).await.is_new_asn, Some(false));
@@ -134,7 +142,7 @@ pub(super) async fn habits_are_bounded_for_each_user_and_kind_and_the_longest_un
             "{asn}"
         );
     }
-    assert_eq!(new(&habits(store, visit("bob")).await), [Some(false); 4]);
+    assert_eq!(new(&habits(store, visit("bob")).await), [Some(false); 5]);
 }
 
 pub(super) async fn a_network_is_known_once_anybody_came_from_it(store: &Arc<dyn Store>) {
@@ -310,11 +318,11 @@ pub(super) async fn habits_go_with_their_user_and_a_reset_forgets_them(store: &A
     }
     assert!(store.reset_user(&name("bob"), NOW).await.unwrap());
     let reset = habits(store, visit("bob")).await;
-    assert_eq!(new(&reset), [None; 4], "whoever came with them is in doubt");
+    assert_eq!(new(&reset), [None; 5], "whoever came with them is in doubt");
     assert_eq!(reset.last_login, Some(NOW));
     assert!(store.remove_user(&name("alice")).await.unwrap());
     assert_eq!(habits(store, visit("alice")).await, Habits::default());
-    assert_eq!(new(&habits(store, visit("carol")).await), [Some(false); 4]);
+    assert_eq!(new(&habits(store, visit("carol")).await), [Some(false); 5]);
 }
 
 pub(super) async fn usage_is_kept_for_ninety_days(store: &Arc<dyn Store>) {
@@ -335,10 +343,10 @@ pub(super) async fn usage_is_kept_for_ninety_days(store: &Arc<dyn Store>) {
 pub(super) async fn habits_are_forgotten_after_a_year_and_the_last_login_later(store: &Arc<dyn Store>) {
     settle_in(store, "carol").await;
     store.sweep(UnixTime(NOW.0 + 365 * DAY)).await.unwrap();
-    assert_eq!(new(&habits(store, visit("carol")).await), [Some(false); 4]);
+    assert_eq!(new(&habits(store, visit("carol")).await), [Some(false); 5]);
     store.sweep(UnixTime(NOW.0 + 365 * DAY + 1)).await.unwrap();
     let found = habits(store, visit("carol")).await;
-    assert_eq!(new(&found), [None; 4]);
+    assert_eq!(new(&found), [None; 5]);
     assert_eq!(
         found.last_login,
         Some(NOW),

@@ -190,6 +190,7 @@ pub(super) async fn a_source_is_known_by_any_of_its_names(store: &Arc<dyn Store>
             country: None,
             asn: None,
             family: None,
+            tls_client: None,
             app_password: None,
             since: NOW,
             now: NOW,

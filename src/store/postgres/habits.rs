@@ -32,16 +32,17 @@ static VISIT: LazyLock<String> = LazyLock::new(|| {
     };
     format!(
         "SELECT EXISTS (SELECT 1 FROM networks WHERE network = ANY ($2) AND last_seen >= $3),
-             {network}, {country}, {asn}, {family},
+             {network}, {country}, {asn}, {family}, {tls},
              (SELECT last FROM logins WHERE username = $1),
              p.created, p.last_used, a.opened, a.bytes_left, a.network, a.family, a.ended
          FROM (SELECT 1) AS one
-         LEFT JOIN app_passwords AS p ON p.id = $8
+         LEFT JOIN app_passwords AS p ON p.id = $9
          LEFT JOIN allowances AS a ON a.app_password = p.id",
         network = kind("network", "= ANY ($4)"),
         country = kind("country", "= $5"),
         asn = kind("asn", "= $6"),
         family = kind("family", "= $7"),
+        tls = kind("tls", "= $8"),
     )
 });
 
@@ -53,6 +54,7 @@ pub(super) async fn of_visit(db: &Reader<'_>, visit: &Visit) -> Result<Habits, T
     let country = visit.country.clone().map(Habit::Country);
     let asn = visit.asn.map(Habit::Asn);
     let family = visit.family.clone().map(Habit::Family);
+    let tls_client = visit.tls_client.clone().map(Habit::TlsClient);
     let (country, asn, family) = (country.as_ref(), asn.as_ref(), family.as_ref());
     let value = |habit: Option<&Habit>| habit.map(|habit| habit.value().into_owned()).unwrap_or_default();
     // Ids have 30 bits: the one asked for where there is none cannot exist.
@@ -61,7 +63,8 @@ pub(super) async fn of_visit(db: &Reader<'_>, visit: &Visit) -> Result<Habits, T
     let (first, last) = Averages::days_before(today);
     let (anybodys, network) = (bytes_of(&visit.anybodys_network), bytes_of(&visit.network));
     let (country_value, asn_value, family_value) = (value(country), value(asn), value(family));
-    let asked: [&(dyn ToSql + Sync); 8] = [
+    let tls_value = value(tls_client.as_ref());
+    let asked: [&(dyn ToSql + Sync); 9] = [
         &user,
         &anybodys,
         &visit.since.0,
@@ -69,6 +72,7 @@ pub(super) async fn of_visit(db: &Reader<'_>, visit: &Visit) -> Result<Habits, T
         &country_value,
         &asn_value,
         &family_value,
+        &tls_value,
         &id,
     ];
     let between: [&(dyn ToSql + Sync); 3] = [&user, &first, &last];
@@ -97,8 +101,9 @@ pub(super) async fn of_visit(db: &Reader<'_>, visit: &Visit) -> Result<Habits, T
         is_new_country: is_new(3, country.is_some())?,
         is_new_asn: is_new(5, asn.is_some())?,
         is_new_family: is_new(7, family.is_some())?,
-        last_login: row.time(9)?,
-        app_password: rows::app_password_use(row.behind(10))?,
+        is_new_tls_client: is_new(9, tls_client.is_some())?,
+        last_login: row.time(11)?,
+        app_password: rows::app_password_use(row.behind(12))?,
         averages,
     })
 }

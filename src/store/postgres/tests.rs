@@ -297,6 +297,7 @@ async fn what_replicas_note_adds_up_and_the_newest_stays() {
         country: None,
         asn: None,
         family: None,
+        tls_client: None,
         app_password: Some(1),
         since: NOW,
         now: NOW,

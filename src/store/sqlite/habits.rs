@@ -82,6 +82,7 @@ pub(super) fn of_visit(db: &Connection, visit: &Visit) -> rusqlite::Result<Habit
     let knows_network = knows_any(db, user, &visit.network, visit.since)?;
     let country = visit.country.clone().map(Habit::Country);
     let family = visit.family.clone().map(Habit::Family);
+    let tls_client = visit.tls_client.clone().map(Habit::TlsClient);
     let asn = visit.asn.map(Habit::Asn);
     Ok(Habits {
         is_known_network: is_known_network(db, &visit.anybodys_network, visit.since)?,
@@ -89,6 +90,7 @@ pub(super) fn of_visit(db: &Connection, visit: &Visit) -> rusqlite::Result<Habit
         is_new_country: is_new("country", country.as_ref())?,
         is_new_asn: is_new("asn", asn.as_ref())?,
         is_new_family: is_new("family", family.as_ref())?,
+        is_new_tls_client: is_new("tls", tls_client.as_ref())?,
         last_login: last_login(db, user)?,
         app_password: allowances::of_app_password(db, visit.app_password)?,
         averages: averages(db, user, day_of(visit.now))?,

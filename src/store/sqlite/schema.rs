@@ -255,6 +255,7 @@ mod tests {
             country: Some("DE".into()),
             asn: None,
             family: None,
+            tls_client: None,
             app_password: Some(7),
             since: UnixTime(50),
             now: UnixTime(100),

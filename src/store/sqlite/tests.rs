@@ -380,6 +380,7 @@ async fn whoever_logs_in_the_same_statements_run() {
         Habit::Country("DE".into()),
         Habit::Asn(1),
         Habit::Family("k9".into()),
+        Habit::TlsClient("t13d".into()),
     ] {
         store.note(Note::Came(alice.clone(), habit, NOW));
     }
@@ -415,6 +416,7 @@ async fn whoever_logs_in_the_same_statements_run() {
                 country: habit.map(Into::into),
                 asn: habit.map(|_| 1),
                 family: habit.map(Into::into),
+                tls_client: habit.map(Into::into),
                 app_password: id,
                 since: NOW,
                 now: NOW,
@@ -424,7 +426,7 @@ async fn whoever_logs_in_the_same_statements_run() {
     }
     assert_eq!(looked_up[0].len(), 8);
     assert!(looked_up.iter().all(|run| *run == looked_up[0]), "{looked_up:#?}");
-    for (runs, count) in remembered.iter().zip([8, 5]) {
+    for (runs, count) in remembered.iter().zip([9, 5]) {
         assert_eq!(runs[0].len(), count);
         assert!(runs.iter().all(|run| *run == runs[0]), "{runs:#?}");
     }
@@ -461,6 +463,7 @@ async fn what_a_user_did_survives_a_restart() {
         country: None,
         asn: None,
         family: None,
+        tls_client: None,
         app_password: Some(1),
         since: NOW,
         now: NOW,

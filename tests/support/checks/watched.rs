@@ -73,4 +73,10 @@ impl Ledger for Nobody {
     fn moved_into(&self, _: &str, _: u64) -> Option<u64> {
         None
     }
+
+    fn noticed(&self, _: &str, _: &[u32], _: u64) {}
+
+    fn notices_in(&self, _: &str, _: u64) -> Vec<u32> {
+        Vec::new()
+    }
 }
