@@ -225,7 +225,12 @@ impl Shared {
             Target::User(user) => facts.user == *user,
         };
         let ended = self.sessions.end_where(EndReason::Killed, is_meant);
+        let settings = self.settings();
+        if let Target::User(user) = target {
+            settings.gate.forget(user);
+        }
         for facts in &ended {
+            settings.gate.forget(&facts.user);
             self.session_killed(facts, EndReason::Killed);
         }
         ended.len()

@@ -110,6 +110,8 @@ contract! {
         consuming_opens_a_pending_window_that_the_backend_decides,
         windows_of_a_user_are_bounded_and_the_oldest_goes,
         whatever_takes_a_factor_away_ends_its_windows,
+        windows_come_by_their_names_in_the_order_asked,
+        what_ends_windows_is_a_notice,
     ;
     app_passwords:
         app_passwords_are_kept_listed_and_bounded,
