@@ -171,6 +171,7 @@ async fn tell_once(
         lease: LEASE,
         began: began.clone(),
         ended: ended.clone(),
+        keys: shared.settings().gate.ring().reachable().await,
     };
     let renewed = shared.store.renew(renewal).await?;
     shared.limits.attempts.set_replicas(renewed.alive);

@@ -65,6 +65,7 @@ pub use records::WindowState;
 pub use replicas::Asked;
 pub use replicas::COUNTERS;
 pub use replicas::Heard;
+pub use replicas::Holder;
 pub use replicas::Kill;
 pub use replicas::OpenSession;
 pub use replicas::Renewal;

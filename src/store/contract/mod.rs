@@ -22,6 +22,7 @@ use crate::store::Counted;
 use crate::store::Habit;
 use crate::store::Habits;
 use crate::store::Heard;
+use crate::store::Holder;
 use crate::store::Kill;
 use crate::store::LastUse;
 use crate::store::Lookup;
@@ -162,6 +163,7 @@ contract! {
         sessions_elsewhere_are_counted_by_user_and_network,
         an_order_to_end_sessions_reaches_everybody_and_is_told_at_once,
         replicas_that_live_are_counted,
+        replicas_that_live_are_known_with_their_keys,
         failures_are_counted_together_forgiven_and_forgotten,
         what_is_known_of_a_source_is_heard_with_its_failures,
         an_open_window_of_the_credential_is_heard_of,
