@@ -30,6 +30,7 @@ use support::program::Place;
 use support::program::Program;
 use support::program::until;
 use support::replicas::MAIL_PASSWORD;
+use support::replicas::named;
 use support::replicas::try_login;
 use support::replicas::works;
 
@@ -60,6 +61,15 @@ async fn in_force(place: &Place) -> String {
     let keys = keys(place).await;
     let mut found = keys.into_iter().filter(|(_, state)| state == "in_force");
     found.next().unwrap().0
+}
+
+/// The replicas that lack a key.
+async fn missing_at(place: &Place, key: &str) -> Vec<String> {
+    let listed = place.json("", &["key", "status"]).await;
+    let mut keys = listed.as_array().unwrap().iter();
+    let row = keys.find(|row| text(row, "key") == key).unwrap();
+    let missing = row["missing_at"].as_array().unwrap().iter();
+    missing.map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
 async fn refused(place: &Place, arguments: &[&str], code: i32) -> String {
@@ -234,6 +244,23 @@ async fn keys_are_named_and_the_file_is_changed_by_one_command_at_a_time() {
     assert!(shown.starts_with("KEY") && shown.contains("in force"), "{shown}");
 }
 
+/// Draws a key that the second replica is not given: it is named, and nothing is changed.
+async fn is_named_where_it_was_forgotten(places: &[Place], programs: &[Program]) {
+    let before = in_force(&places[0]).await;
+    let added = places[0].json("", &["key", "add"]).await;
+    until("all but one have told of it", async || {
+        missing_at(&places[0], &text(&added, "key")).await == [named(&programs[1])]
+    })
+    .await;
+    let said = refused(&places[0], &["key", "rotate"], 65).await;
+    assert!(
+        said.contains(&named(&programs[1])) && said.contains("--force"),
+        "{said}"
+    );
+    assert!(!said.contains(&named(&programs[0])), "{said}");
+    assert_eq!(in_force(&places[0]).await, before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_without_the_new_key_lets_nobody_in_until_it_has_it() {
     let Some(cluster) = Cluster::start("") else { return };
@@ -265,9 +292,9 @@ async fn a_replica_without_the_new_key_lets_nobody_in_until_it_has_it() {
     works(&mut programs[0].logged_in("bob", &code).await).await;
     programs[1].events.wait(0, "key_changed").await.unwrap();
 
-    // Where one was forgotten it is as if the store were away, and heals with the file.
-    places[0].json("", &["key", "add"]).await;
-    places[0].json("", &["key", "rotate"]).await;
+    is_named_where_it_was_forgotten(&places, &programs).await;
+    // By force it is as if the store were away there, and heals with the file.
+    places[0].json("", &["key", "rotate", "--force"]).await;
     for (user, secret) in [("alice", &alice), ("bob", &with_code(&bob, 1))] {
         let answer = try_login(&programs[1], &format!("{user} {secret}")).await;
         assert!(answer.starts_with("l NO [UNAVAILABLE]"), "{answer}");

@@ -9,16 +9,20 @@
 
 mod support;
 
+use std::fs;
 use std::time::Duration;
 use std::time::Instant;
 
 use imapwarden::auth::totp;
 use imapwarden::server::clock;
+use imapwarden::types::UnixTime;
 use serde_json::Value;
+use support::client::TlsClient;
 use support::events::text;
 use support::memory::Server;
 use support::postgres::Cluster;
 use support::program::Place;
+use support::program::Program;
 use support::program::private_file;
 use support::program::until;
 use support::replicas::ENDED;
@@ -168,6 +172,137 @@ async fn while_the_server_is_away_nobody_new_comes_in_sessions_go_on_and_it_heal
     // And what is revoked after it is heard again.
     let revoked = place.run("", &["app-password", "revoke", &id]).await;
     assert_eq!(revoked.code, Some(0), "{revoked:?}");
+    assert_eq!(rest(&mut client).await, ENDED);
+}
+
+/// A session, by words of one's own choice behind LOGIN.
+async fn begin(program: &Program, arguments: &str) -> TlsClient {
+    let mut client = program.connect().await;
+    let answer = client.command("l", &format!("LOGIN {arguments}")).await.unwrap();
+    assert!(answer.last().unwrap().starts_with("l OK"), "{answer:?}");
+    client
+}
+
+/// Changes the configuration of a replica that runs.
+async fn reload(place: &Place, from: &str, to: &str) {
+    let before = fs::read_to_string(place.path("imapwarden.yaml")).unwrap();
+    assert!(before.contains(from), "{before}");
+    fs::write(place.path("imapwarden.yaml"), before.replace(from, to)).unwrap();
+    let said = place.run("", &["reload"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+/// While the server is away these are told so, and so is a login from another network; none of it is counted.
+async fn are_turned_away(program: &Program, others: &[String], login: &str) {
+    for other in others {
+        let answer = try_login(program, other).await;
+        assert!(answer.starts_with("l NO [UNAVAILABLE]"), "{other}: {answer}");
+    }
+    let mut elsewhere = program.connect_from([127, 0, 0, 2]).await.unwrap();
+    elsewhere.response().await.unwrap();
+    let answer = elsewhere.command("l", &format!("LOGIN {login}")).await.unwrap();
+    assert!(
+        answer.last().unwrap().starts_with("l NO [UNAVAILABLE]"),
+        "{answer:?}"
+    );
+    let told = program.events.all();
+    let failed = told
+        .iter()
+        .find(|event| text(event, "event.action") == "login_failed");
+    assert!(failed.is_none(), "it was counted: {failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_window_is_honoured_while_the_server_is_away_as_long_as_is_configured_and_nothing_else_is() {
+    let Some(mut cluster) = Cluster::start("") else {
+        return;
+    };
+    let backend = backend().await;
+    let more = "second_factor: {totp: {store_away_grace: 1h}}";
+    let (places, _shared) = Replicas::places(&cluster, &backend, 1, more);
+    let place = &places[0];
+    let secret = place.one_time_codes("bob", MAIL_PASSWORD).await;
+    let (id, password) = place.app_password("alice", MAIL_PASSWORD).await;
+    let program = place.start().await;
+    let now = clock::unix();
+    let [code, next] = [now, UnixTime(now.0 + 30)].map(|at| totp::code_at(&secret, at).unwrap());
+    let login = format!("bob \"{MAIL_PASSWORD};{code}\"");
+    let mut before = begin(&program, &login).await;
+    // Something is heard, and what is remembered was asked about after it.
+    let mut revoked = program.logged_in("alice", &password).await;
+    assert_eq!(
+        place.run("", &["app-password", "revoke", &id]).await.code,
+        Some(0)
+    );
+    assert_eq!(rest(&mut revoked).await, ENDED);
+
+    cluster.stop();
+    let from = program.events.all().len();
+    let mut meanwhile = begin(&program, &login).await;
+    let (_, event) = program.events.wait(from, "login_succeeded").await.unwrap();
+    assert_eq!(text(&event, "imapwarden.second_factor"), "trusted_window");
+    assert_eq!(event["imapwarden"]["store_away"], true, "{event}");
+    assert_eq!(program.metric("imapwarden_logins_store_away_total").await, 1);
+    assert_eq!(program.get("/readyz").await.0, 503);
+    let others = [
+        format!("bob \"{MAIL_PASSWORD};{next}\""),
+        format!("bob \"wrong;{code}\""),
+        format!("bob {MAIL_PASSWORD}"),
+        format!("alice {password}"),
+        format!("alice \"{MAIL_PASSWORD};{code}\""),
+        format!("nobody \"{MAIL_PASSWORD};{code}\""),
+    ];
+    are_turned_away(&program, &others, &login).await;
+
+    let is_refused = || async {
+        try_login(&program, &login)
+            .await
+            .starts_with("l NO [UNAVAILABLE]")
+    };
+    reload(place, "store_away_grace: 1h", "store_away_grace: 1s").await;
+    until("the grace is over", is_refused).await;
+    reload(place, "store_away_grace: 1s", "store_away_grace: 1h").await;
+    let mut killed = begin(&program, &login).await;
+    // The store cannot be told; here it is done.
+    place.run("", &["session", "kill", "--user", "bob"]).await;
+    for client in [&mut before, &mut meanwhile, &mut killed] {
+        assert_eq!(rest(client).await, ENDED);
+    }
+    assert!(is_refused().await, "whose sessions were ended");
+
+    let from = program.events.all().len();
+    cluster.run();
+    program.events.wait(from, "store_recovered").await.unwrap();
+    let mut after = begin(&program, &login).await;
+    let (_, event) = program.events.wait(from, "login_succeeded").await.unwrap();
+    assert!(event["imapwarden"]["store_away"].is_null(), "{event}");
+    works(&mut after).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_began_while_the_server_was_away_is_told_and_stands_on_what_others_do() {
+    let Some(mut cluster) = Cluster::start("") else {
+        return;
+    };
+    let backend = backend().await;
+    let more = "second_factor: {totp: {store_away_grace: 1h}}";
+    let (places, _shared) = Replicas::places(&cluster, &backend, 2, more);
+    let secret = places[0].one_time_codes("bob", MAIL_PASSWORD).await;
+    let (here, there) = (places[0].start().await, places[1].start().await);
+    let code = totp::code_at(&secret, clock::unix()).unwrap();
+    let login = format!("bob \"{MAIL_PASSWORD};{code}\"");
+    drop(begin(&here, &login).await);
+    is_listed(&places[1], &[]).await;
+    cluster.stop();
+    // Where nobody has seen the window it opens nothing.
+    let answer = try_login(&there, &login).await;
+    assert!(answer.starts_with("l NO [UNAVAILABLE]"), "{answer}");
+    let mut client = begin(&here, &login).await;
+    cluster.run();
+    is_listed(&places[1], &[("bob", &here)]).await;
+    works(&mut client).await;
+    let reset = places[1].run("", &["user", "reset", "bob"]).await;
+    assert_eq!(reset.code, Some(0), "{reset:?}");
     assert_eq!(rest(&mut client).await, ENDED);
 }
 
@@ -530,7 +665,7 @@ async fn rules_know_of_a_users_sessions_at_all_replicas() {
     let folder = TempDir::new().unwrap();
     let rules = folder.path().join("rules.yaml");
     let rule = "{name: many, description: Many., on: login, when: login.outcome == 'success' && user.sessions > 2, then: [log]}";
-    std::fs::write(&rules, rule).unwrap();
+    fs::write(&rules, rule).unwrap();
     let more = format!("rules: {{files: ['{}']}}", rules.display());
     let replicas = Replicas::start(&cluster, &backend, &more).await;
     let [here, there, third] = [0, 1, 2].map(|at| &replicas.programs[at]);

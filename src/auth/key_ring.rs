@@ -3,6 +3,8 @@
 //! The store says which, in one word that all replicas read; a key that the file lacks is looked for in it anew. Nothing is
 //! verified or opened with a key that is not in force; older ones only tell names that were given under them.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -32,7 +34,12 @@ pub struct KeyRing {
     looked: tokio::sync::Mutex<Option<([u8; 32], Instant)>>,
     /// One change of what is held at a time.
     changing: Mutex<()>,
+    /// The file as it was when it was last looked into to tell of it, and by what its keys are recognised.
+    seen: Mutex<Option<(Look, Vec<[u8; 32]>)>>,
 }
+
+/// What tells a file from another one in its place: its number, its length, when it was changed.
+type Look = (u64, u64, i64, i64);
 
 #[derive(Clone)]
 struct Held {
@@ -66,6 +73,7 @@ impl KeyRing {
             source,
             looked: tokio::sync::Mutex::default(),
             changing: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -113,6 +121,40 @@ impl KeyRing {
         let keys = held.keys.clone();
         self.held.store(Arc::new(Held { keys, in_force }));
         Ok(true)
+    }
+
+    /// By what a store recognises the keys that this process can go by: those that it holds, and those that it would find in the
+    /// file.
+    pub async fn reachable(&self) -> Vec<[u8; 32]> {
+        let mut checks: Vec<[u8; 32]> = self.all().iter().map(|keys| keys.check()).collect();
+        for check in self.in_file().await {
+            if !checks.contains(&check) {
+                checks.push(check);
+            }
+        }
+        checks
+    }
+
+    /// By what the keys of the file are recognised as it is now; read only where it has changed.
+    async fn in_file(&self) -> Vec<[u8; 32]> {
+        let Some((path, options)) = self.source.clone() else {
+            return Vec::new();
+        };
+        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let file = fs::metadata(&path).ok()?;
+            let look = (file.ino(), file.len(), file.mtime(), file.mtime_nsec());
+            if let Some((_, checks)) = before.filter(|(seen, _)| *seen == look) {
+                return Some((look, checks));
+            }
+            // Whoever needs a key of a file that cannot be read says so.
+            let keys = key_file::read_keys(&path, options).ok()?;
+            Some((look, keys.iter().map(Keys::check).collect()))
+        });
+        let seen = read.await.ok().flatten();
+        let checks = seen.as_ref().map(|(_, checks)| checks.clone());
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        checks.unwrap_or_default()
     }
 
     fn holds(&self, check: [u8; 32]) -> bool {
@@ -178,7 +220,6 @@ impl KeyRing {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::Path;
 
     use base64::Engine;
@@ -246,6 +287,32 @@ mod tests {
             ring.follow(keys(3).check()).await.unwrap(),
             "another one is looked for"
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_process_can_go_by_is_what_it_holds_and_what_is_in_the_file_by_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        file(&path, &[1]);
+        let ring = KeyRing::load(&path, KeyFileOptions::default()).unwrap();
+        let checks = |numbers: &[u8]| {
+            numbers
+                .iter()
+                .map(|number| keys(*number).check())
+                .collect::<Vec<_>>()
+        };
+        for _ in 0..2 {
+            assert_eq!(ring.reachable().await, checks(&[1]));
+        }
+        file(&path, &[1, 2]);
+        for _ in 0..2 {
+            assert_eq!(ring.reachable().await, checks(&[1, 2]));
+        }
+        file(&path, &[3]);
+        assert_eq!(ring.reachable().await, checks(&[1, 3]), "the first one is held");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(ring.reachable().await, checks(&[1]));
+        assert_eq!(KeyRing::single(keys(4)).reachable().await, checks(&[4]));
     }
 
     #[test]

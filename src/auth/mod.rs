@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod app_password;
 pub mod gate;
+pub mod grace;
 pub mod key_edit;
 pub mod key_file;
 pub mod key_ring;

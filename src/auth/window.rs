@@ -23,6 +23,8 @@ pub struct Options {
     pub pending: Duration,
     /// How many a user may have: devices that typed a code today.
     pub per_user: u32,
+    /// How long one is honoured by a process that knows of it while the store is away. Zero is never.
+    pub store_away: Duration,
 }
 
 impl Default for Options {
@@ -32,6 +34,7 @@ impl Default for Options {
             idle: Duration::from_hours(2),
             pending: Duration::from_mins(5),
             per_user: 32,
+            store_away: Duration::ZERO,
         }
     }
 }

@@ -330,6 +330,9 @@ pub(super) enum KeyCommand {
         /// Which; otherwise the newest that was never in force.
         #[arg(long, value_name = "KEY", value_parser = values::key_id)]
         to: Option<String>,
+        /// Although replicas that run lack it: they let nobody in until their key files have it.
+        #[arg(long)]
+        force: bool,
     },
     /// Remove a key that is not in force from the key file.
     Retire {

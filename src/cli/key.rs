@@ -1,9 +1,11 @@
 //! `imapwarden key`: the keys of the key file, and which of them is in force.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::auth::key_edit::KeyFile;
 use crate::auth::key_ring::KeyRing;
@@ -18,7 +20,15 @@ use crate::cli::output;
 use crate::cli::place::Opened;
 use crate::config::Config;
 use crate::store::FormerKey;
+use crate::store::Holder;
 use crate::store::Rekeyed;
+use crate::store::Store;
+
+/// How long a replica that has just got a key may take to tell.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is asked for.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(cx: &mut Context<'_>, command: KeyCommand) -> Result<(), CliError> {
     let config = cx.place.config_without_backend(cx.now)?;
@@ -26,7 +36,9 @@ pub(super) async fn run(cx: &mut Context<'_>, command: KeyCommand) -> Result<(),
     match command {
         KeyCommand::Status => status(cx, &opened).await,
         KeyCommand::Add => add(cx, &config),
-        KeyCommand::Rotate { to } => Box::pin(rotate(cx, (&config, &opened), to.as_deref())).await,
+        KeyCommand::Rotate { to, force } => {
+            Box::pin(rotate(cx, (&config, &opened), to.as_deref(), force)).await
+        }
         KeyCommand::Retire { id, force } => Box::pin(retire(cx, (&config, &opened), &id, force)).await,
     }
 }
@@ -35,6 +47,7 @@ async fn status(cx: &mut Context<'_>, opened: &Opened) -> Result<(), CliError> {
     let former = opened.store.former_keys().await?;
     let in_force = opened.ring.in_force().check();
     let keys = opened.ring.all();
+    let holders = opened.store.holders().await?;
     let was = |keys: &Keys| former.iter().find(|key| key.check == keys.check());
     let state = |keys: &Keys| match was(keys) {
         _ if keys.check() == in_force => "in_force",
@@ -49,6 +62,7 @@ async fn status(cx: &mut Context<'_>, opened: &Opened) -> Result<(), CliError> {
                 "state": state(keys),
                 "until": was.map(|key| output::time(key.until)),
                 "needed_until": was.map(|key| output::time(rotation::needed_until(key))),
+                "missing_at": lacking(&holders, keys.check()),
             })
         };
         let rows: Value = keys.iter().map(row).collect();
@@ -61,10 +75,11 @@ async fn status(cx: &mut Context<'_>, opened: &Opened) -> Result<(), CliError> {
             state(keys).replace('_', " "),
             output::time_or_dash(was.map(|key| key.until)),
             output::time_or_dash(was.map(rotation::needed_until)),
+            or_dash(&lacking(&holders, keys.check())),
         ]
     };
     let rows: Vec<Vec<String>> = keys.iter().map(row).collect();
-    let head = ["KEY", "STATE", "UNTIL", "NEEDED UNTIL"];
+    let head = ["KEY", "STATE", "UNTIL", "NEEDED UNTIL", "MISSING AT"];
     Ok(cx.out.table(&head, &rows, "No keys.")?)
 }
 
@@ -87,6 +102,7 @@ async fn rotate(
     cx: &mut Context<'_>,
     (config, opened): (&Config, &Opened),
     to: Option<&str>,
+    force: bool,
 ) -> Result<(), CliError> {
     let from = opened.ring.in_force();
     let former = opened.store.former_keys().await?;
@@ -99,6 +115,10 @@ async fn rotate(
     let check = to.check();
     if check == from.check() {
         return Err(CliError::Data(format!("key {} is in force already", to.id())));
+    }
+    // Processes on one machine's store have one key file.
+    if opened.store.is_shared() && !force {
+        everybody_has(&*opened.store, &to).await?;
     }
     take_in(&opened.ring)?;
     let Rekeyed {
@@ -121,6 +141,44 @@ async fn rotate(
         from.id(),
     );
     Ok(cx.out.either(&value, &text)?)
+}
+
+/// The replicas that live and lack a key, or do not say which keys they have.
+fn lacking(holders: &[Holder], check: [u8; 32]) -> Vec<String> {
+    let has = |holder: &&Holder| {
+        let keys = holder.keys.as_ref();
+        keys.is_some_and(|keys| keys.contains(&check))
+    };
+    let lacking = holders.iter().filter(|holder| !has(holder));
+    lacking.map(|holder| holder.replica.clone()).collect()
+}
+
+fn or_dash(names: &[String]) -> String {
+    match names {
+        [] => "-".to_owned(),
+        _ => names.join(", "),
+    }
+}
+
+/// Nobody is to be kept out by a replica whose file was forgotten. One that has just got it is waited for: it tells within a few
+/// seconds.
+async fn everybody_has(store: &dyn Store, to: &Keys) -> Result<(), CliError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let lacking = lacking(&store.holders().await?, to.check());
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(CliError::Data(format!(
+                "key {} is missing at {}; copy the key file there. With --force it is put in force all the same, and these replicas let \
+                 nobody in until they have it",
+                to.id(),
+                lacking.join(", ")
+            )));
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 /// The file holds what the store is about to go by.

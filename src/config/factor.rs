@@ -60,6 +60,8 @@ pub struct Totp {
     pub window: Duration,
     /// How long it may go unused.
     pub window_idle: Duration,
+    /// How long an open one is honoured while the store is away; zero is never.
+    pub store_away_grace: Duration,
 }
 
 impl Default for Totp {
@@ -69,6 +71,7 @@ impl Default for Totp {
             separators: vec![';', ',', '$'],
             window: secs(12 * 3_600),
             window_idle: secs(2 * 3_600),
+            store_away_grace: secs(0),
         }
     }
 }
@@ -166,7 +169,17 @@ impl Totp {
                 &kind::duration(secs(0)..=secs(7 * DAY)),
                 d.window_idle,
             ),
+            store_away_grace: section.value(
+                "store_away_grace",
+                &kind::duration(secs(0)..=secs(3_600)),
+                d.store_away_grace,
+            ),
         };
+        if read.store_away_grace > read.window {
+            let message = "`store_away_grace` is longer than `window`, beyond which nothing is honoured";
+            let problem = Problem::new("invalid_value", section.place("store_away_grace"), message);
+            section.problem(problem.help("a window ends after `window`, whether the store is there or not"));
+        }
         if read.window_idle > read.window {
             let message = "`window_idle` is longer than `window`, so it would never end one";
             let problem = Problem::new("invalid_value", section.place("window_idle"), message);

@@ -94,6 +94,7 @@ impl Config {
             windows: window::Options {
                 total: totp.window,
                 idle: totp.window_idle,
+                store_away: totp.store_away_grace,
                 ..window::Options::default()
             },
             separators: Separators::new(&separators).unwrap_or_default(),

@@ -15,6 +15,7 @@ use crate::backend;
 use crate::backend::Backend;
 use crate::backend::Client;
 use crate::backend::LoginError;
+use crate::limits::attempts::Ticket;
 use crate::server::clock;
 use crate::server::connection::Conversation;
 use crate::server::entry;
@@ -152,20 +153,14 @@ impl<'a> Attempt<'a> {
     ) -> Result<Entry, Failure> {
         let shared = &self.conversation.shared;
         let as_of = shared.store_version();
-        let ticket = self.ticket(credentials).await?;
-        let verified = match self.verify(credentials).await {
-            Ok(verified) => verified,
-            Err(failure) => {
-                self.settle_ticket(ticket, &credentials.user, &failure);
-                return Err(failure);
-            }
-        };
+        let (ticket, verified) = self.admitted(credentials).await?;
         let Verified {
             authenticated,
             pending,
             lease,
             groups,
             elsewhere,
+            granted,
             ..
         } = verified;
         let (user, account) = (authenticated.user().clone(), authenticated.account().clone());
@@ -181,11 +176,16 @@ impl<'a> Attempt<'a> {
                     mechanism: credentials.mechanism.as_str(),
                     groups: &groups,
                     elsewhere,
+                    granted: granted.as_ref(),
                 };
                 let watched = self.watch(won, presented).await;
                 watched.map(|watched| (opened, watched))
             }
             Err(error) => Err(refused_by_backend(&backend, error)),
+        };
+        let pending = match &judged {
+            Ok((_, Some(watched))) => pending.remembering(watched.remembered.clone()),
+            _ => pending,
         };
         self.settle(pending, judged.as_ref().err()).await;
         let (opened, watched) = match judged {
@@ -206,8 +206,21 @@ impl<'a> Attempt<'a> {
             backend_name: backend.name().into(),
             permit,
             as_of,
+            granted,
             took: self.began.elapsed(),
         })
+    }
+
+    /// Leave to try, and the second factor.
+    async fn admitted(&self, credentials: &Credentials) -> Result<(Ticket, Verified), Failure> {
+        let (ticket, known) = self.ticket(credentials).await?;
+        match self.verify(credentials, known).await {
+            Ok(verified) => Ok((ticket, verified)),
+            Err(failure) => {
+                self.settle_ticket(ticket, &credentials.user, &failure);
+                Err(failure)
+            }
+        }
     }
 
     /// Logs in at the backend.
@@ -269,16 +282,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn verify(&self, credentials: &Credentials) -> Result<Verified, Failure> {
-        let verdict = self
-            .settings
-            .gate
-            .verify(credentials, &self.source(), clock::unix())
-            .await;
-        let verified = verdict.map_err(|error| match error {
-            GateError::Refused(refusal) => Failure::Refused(refusal),
-            GateError::Unavailable(error) => self.store_failure(&error),
-        })?;
+    /// `known`: the store is away, and was not asked.
+    async fn verify(&self, credentials: &Credentials, known: Option<Verified>) -> Result<Verified, Failure> {
+        let verified = match known {
+            Some(known) => known,
+            None => self.ask_gate(credentials).await?,
+        };
         let won = &verified.authenticated;
         let Some(refusal) = self.conversation.shared.forbidden(won.user(), won.factor()) else {
             return Ok(verified);
@@ -286,6 +295,18 @@ impl<'a> Attempt<'a> {
         let failure = Failure::Refused(refusal);
         self.settle(verified.pending, Some(&failure)).await;
         Err(failure)
+    }
+
+    async fn ask_gate(&self, credentials: &Credentials) -> Result<Verified, Failure> {
+        let (gate, source) = (&self.settings.gate, self.source());
+        let error = match gate.verify(credentials, &source, clock::unix()).await {
+            Ok(verified) => return Ok(verified),
+            Err(GateError::Refused(refusal)) => return Err(refusal.into()),
+            Err(GateError::Unavailable(error)) => return Err(self.store_failure(&error)),
+            Err(GateError::Away(error)) => error,
+        };
+        let failure = self.store_failure(&error);
+        gate.in_grace(credentials, &source, clock::unix()).ok_or(failure)
     }
 
     fn store_failure(&self, error: &crate::store::StoreError) -> Failure {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::app_password;
+use crate::auth::gate::Granted;
 use crate::auth::lease::Lease;
 use crate::backend;
 use crate::limits::sessions::SessionPermit;
@@ -20,9 +21,11 @@ use crate::server::shared::Shared;
 use crate::session::preauth::ClientId;
 use crate::session::preauth::PreAuth;
 use crate::session::relay::Relay;
+use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::types::Mechanism;
 use crate::types::SecondFactor;
+use crate::types::SessionId;
 use crate::types::UserName;
 
 /// What an attempt that succeeded has won.
@@ -38,6 +41,8 @@ pub(super) struct Entry {
     pub(super) watched: Option<Watched>,
     /// The store's change number from before the checks: what moved since then is checked again.
     pub(super) as_of: u64,
+    /// Where the store was away, and was not asked.
+    pub(super) granted: Option<Granted>,
     pub(super) took: std::time::Duration,
 }
 
@@ -58,6 +63,7 @@ pub(super) fn enter(
         permit,
         watched,
         as_of,
+        granted,
         took,
     } = entry;
     let (mut logged_in, backend, slot) = (opened.logged_in, opened.stream, opened.slot);
@@ -69,7 +75,8 @@ pub(super) fn enter(
     conversation.facts.account = Some(account.clone());
     let factor = logged_in.factor().clone();
     let known = watched.as_ref().and_then(|watched| watched.known.as_ref());
-    let app_password = tell(conversation, mechanism, &factor, (&backend_name, took), known);
+    let event = succeeded(conversation, known, granted.as_ref());
+    let app_password = tell(&shared, event, (mechanism, &factor), (&backend_name, took));
     let facts = Facts {
         session: conversation.facts.session,
         listener: conversation.listener.number,
@@ -83,6 +90,7 @@ pub(super) fn enter(
         parties: watched.as_ref().map(|watched| Arc::clone(&watched.parties)),
     };
     let (place, orders) = shared.sessions.enter(facts, lease);
+    shared.granted(conversation.facts.session, granted.as_ref());
     shared.check_again(as_of, conversation);
     let relay = shared.relay_for(&logged_in);
     let welcome = relay.welcome(&handover.tag, logged_in.capabilities());
@@ -115,6 +123,15 @@ fn program(preauth: &PreAuth) -> Option<String> {
 }
 
 impl Shared {
+    /// Where a session has begun while the store is away, it is looked at as soon as that is back.
+    fn granted(&self, session: SessionId, granted: Option<&Granted>) {
+        let Some(granted) = granted else { return };
+        self.metrics.logins.in_grace();
+        self.settings().gate.session_granted(session, granted);
+        // The store may be back by now.
+        self.recheck.notify_one();
+    }
+
     /// What has moved while somebody logged in may have missed the session that begins: the store, or the configuration.
     fn check_again(&self, as_of: u64, conversation: &Conversation) {
         self.recheck_since(as_of);
@@ -122,19 +139,25 @@ impl Shared {
     }
 }
 
+/// The event of a login.
+fn succeeded(conversation: &Conversation, known: Option<&Record>, granted: Option<&Granted>) -> Event {
+    let event = conversation.event(Kind::LoginSucceeded).facts(known);
+    match granted {
+        Some(_) => event.store_away(),
+        None => event,
+    }
+}
+
 /// Counts and tells the login; returns the app password's id.
 fn tell(
-    conversation: &Conversation,
-    mechanism: Mechanism,
-    factor: &SecondFactor,
+    shared: &Shared,
+    event: Event,
+    (mechanism, factor): (Mechanism, &SecondFactor),
     (backend, took): (&str, std::time::Duration),
-    known: Option<&Record>,
 ) -> Option<u32> {
-    let shared = &conversation.shared;
     shared.metrics.logins.succeeded(mechanism, factor, took);
-    let event = conversation.event(Kind::LoginSucceeded).mechanism(mechanism);
-    let event = event.second_factor(factor).backend(backend).duration(took);
-    let event = event.facts(known);
+    let event = event.mechanism(mechanism).second_factor(factor);
+    let event = event.backend(backend).duration(took);
     let SecondFactor::AppPassword { id, .. } = factor else {
         shared.emit(event);
         return None;

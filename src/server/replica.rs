@@ -171,6 +171,7 @@ async fn tell_once(
         lease: LEASE,
         began: began.clone(),
         ended: ended.clone(),
+        keys: shared.settings().gate.ring().reachable().await,
     };
     let renewed = shared.store.renew(renewal).await?;
     shared.limits.attempts.set_replicas(renewed.alive);
@@ -225,7 +226,12 @@ impl Shared {
             Target::User(user) => facts.user == *user,
         };
         let ended = self.sessions.end_where(EndReason::Killed, is_meant);
+        let settings = self.settings();
+        if let Target::User(user) = target {
+            settings.gate.forget(user);
+        }
         for facts in &ended {
+            settings.gate.forget(&facts.user);
             self.session_killed(facts, EndReason::Killed);
         }
         ended.len()

@@ -18,6 +18,8 @@ use crate::store;
 use crate::store::StoreError;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
+use crate::types::EndReason;
+use crate::types::SessionId;
 use crate::types::UnixTime;
 
 /// How often everything is looked at without a cause: what expires tells nobody.
@@ -121,17 +123,15 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     let stored = shared.store.bans(now).await?;
     take_bans(shared, (stored, waiting), now, news);
     shared.end_banned(None, now);
+    let gate = &shared.settings().gate;
+    gate.ask_about_windows(now).await?;
+    end(shared, &gate.wrongly_granted(now).await?, EndReason::Revoked);
     let (sessions, leases) = shared.sessions.leases();
     if !leases.is_empty() {
-        let ends = shared.settings().gate.recheck(&leases, now).await?;
+        let ends = gate.recheck(&leases, now).await?;
         for (session, reason) in sessions.into_iter().zip(ends) {
             let Some(reason) = reason else { continue };
-            for facts in shared
-                .sessions
-                .end_where(reason, |facts| facts.session == session)
-            {
-                shared.session_killed(&facts, reason);
-            }
+            end(shared, &[session], reason);
         }
     }
     let monotonic = Instant::now().into_std();
@@ -140,6 +140,20 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     shared.policy.sweep(monotonic_ms(Instant::now()));
     shared.limits.budgets.sweep(monotonic_ms(Instant::now()));
     Ok(())
+}
+
+/// Ends sessions, and forgets what would let their users in while the store is away.
+fn end(shared: &Shared, sessions: &[SessionId], reason: EndReason) {
+    if sessions.is_empty() {
+        return;
+    }
+    for facts in shared
+        .sessions
+        .end_where(reason, |facts| sessions.contains(&facts.session))
+    {
+        shared.settings().gate.forget(&facts.user);
+        shared.session_killed(&facts, reason);
+    }
 }
 
 /// Puts the store's bans in force, and tells what has changed. Those that live in memory alone stand beside them.

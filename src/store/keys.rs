@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::store::Answer;
+use crate::store::words;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -86,8 +87,7 @@ pub trait KeyStore: Send + Sync {
 
 /// The row of `meta` that says until when a key was in force.
 pub(super) fn former_name(check: &[u8; 32]) -> String {
-    let hex: String = check.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{FORMER}{hex}")
+    format!("{FORMER}{}", words::hex(check))
 }
 
 /// What the names of those rows begin with.
@@ -95,15 +95,9 @@ pub(super) const FORMER: &str = "key_before:";
 
 /// Reads such a row; `None` where it is not one.
 pub(super) fn former_key(name: &str, value: &[u8]) -> Option<FormerKey> {
-    let hex = name.strip_prefix(FORMER)?;
-    let mut check = [0; 32];
-    for (number, byte) in check.iter_mut().enumerate() {
-        let at = number.saturating_mul(2);
-        let digits = hex.get(at..at.saturating_add(2))?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
+    let check = words::of_hex(name.strip_prefix(FORMER)?)?;
     let until = UnixTime(i64::from_be_bytes(value.try_into().ok()?));
-    (hex.len() == 64).then_some(FormerKey { check, until })
+    Some(FormerKey { check, until })
 }
 
 #[cfg(test)]

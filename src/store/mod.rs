@@ -8,6 +8,7 @@ mod bounds;
 mod counts;
 mod habits;
 mod keys;
+mod moves;
 mod notes;
 pub mod postgres;
 mod records;
@@ -64,6 +65,7 @@ pub use records::WindowState;
 pub use replicas::Asked;
 pub use replicas::COUNTERS;
 pub use replicas::Heard;
+pub use replicas::Holder;
 pub use replicas::Kill;
 pub use replicas::OpenSession;
 pub use replicas::Renewal;
@@ -110,6 +112,9 @@ pub trait Store: Replicas + KeyStore {
     /// A number that moves whenever something committed that may end sessions or change who gets in: revocations,
     /// disabled users, resets, bans; by this process at once, by others within half a second.
     fn changes(&self) -> watch::Receiver<u64>;
+    /// A number that moves with each of these that was heard of, and where some may have been missed, once they can be heard again. While
+    /// the store is away it stands still, and [`Store::changes`] moves with each try to hear of something.
+    fn notices(&self) -> u64;
 
     /// Adds a user; false where the name is taken.
     fn add_user(&self, user: User) -> Answer<'_, bool>;
@@ -147,6 +152,8 @@ pub trait Store: Replicas + KeyStore {
 
     /// All that a login attempt may need, in one read whose cost does not depend on what is found.
     fn look_up(&self, lookup: Lookup) -> Answer<'_, Found>;
+    /// Trusted windows by their names, in the order asked; those that have expired may still be there.
+    fn windows(&self, keys: Vec<[u8; 32]>) -> Answer<'_, Vec<Option<Window>>>;
     /// What live sessions stand on, in the order asked.
     fn standing(&self, subjects: Vec<Subject>) -> Answer<'_, Vec<Standing>>;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::store::Answer;
 use crate::store::Counts;
 use crate::store::CountsHeard;
+use crate::store::words;
 use crate::types::Prefix;
 use crate::types::SessionId;
 use crate::types::UnixTime;
@@ -73,6 +74,29 @@ pub struct Renewal {
     pub began: Vec<OpenSession>,
     /// Sessions to be forgotten.
     pub ended: Vec<SessionId>,
+    /// By what a store recognises the keys that it has.
+    pub keys: Vec<[u8; 32]>,
+}
+
+/// A replica that lives, and its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// How people call it.
+    pub replica: String,
+    /// By what a store recognises the keys that it has; `None` where it does not say: an older program.
+    pub keys: Option<Vec<[u8; 32]>>,
+}
+
+/// Keys as they are told: hexadecimal words.
+pub(super) fn told_keys(keys: &[[u8; 32]]) -> String {
+    let words: Vec<String> = keys.iter().map(words::hex).collect();
+    words.join(" ")
+}
+
+/// Reads what [`told_keys`] wrote.
+pub(super) fn heard_keys(told: &str) -> Option<Vec<[u8; 32]>> {
+    let keys: Vec<_> = told.split(' ').filter_map(words::of_hex).collect();
+    (!keys.is_empty()).then_some(keys)
 }
 
 /// Which sessions are to end.
@@ -149,6 +173,8 @@ pub trait Replicas: Send + Sync {
     fn renew(&self, renewal: Renewal) -> Answer<'_, Renewed>;
     /// A replica ends: it is forgotten with all that it told.
     fn leave(&self, replica: ReplicaId) -> Answer<'_, ()>;
+    /// All replicas that live, and which keys each has, by their names.
+    fn holders(&self) -> Answer<'_, Vec<Holder>>;
     /// The sessions of all other replicas that live, each with its replica's name, oldest first.
     fn sessions_elsewhere(&self, replica: ReplicaId) -> Answer<'_, Vec<(String, OpenSession)>>;
     /// Has sessions ended at other replicas, which are told at once. Answers how many of them are known; an order to end a

@@ -49,3 +49,19 @@ pub(super) fn groups(text: &str) -> Option<Groups> {
 pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+/// 32 bytes in hexadecimal digits.
+pub(super) fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads them; `None` where it is something else.
+pub(super) fn of_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (number, byte) in bytes.iter_mut().enumerate() {
+        let at = number.saturating_mul(2);
+        let digits = text.get(at..at.saturating_add(2))?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    (text.len() == 64).then_some(bytes)
+}

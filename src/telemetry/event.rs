@@ -161,6 +161,11 @@ impl Event {
         }
     }
 
+    /// The store is away: what this process knew before has let somebody in.
+    pub fn store_away(self) -> Self {
+        self.set(Field::StoreAway, true)
+    }
+
     /// The app password's id, in the form in which people read and type it.
     pub fn app_password_id(self, id: &str) -> Self {
         self.set(Field::AppPasswordId, clean(id.as_bytes()))

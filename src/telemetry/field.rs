@@ -80,6 +80,7 @@ fields! {
     Listener = "imapwarden.listener" "The listener that took the connection.";
     Mechanism = "imapwarden.mechanism" "`login`, `plain` or `sasl_login`.";
     SecondFactor = "imapwarden.second_factor" "`app_password`, `totp`, `trusted_window`, `exempt` or `not_enrolled`.";
+    StoreAway = "imapwarden.store_away" "True where the store was away, and a trusted window was honoured that this process knew of.";
     AppPasswordId = "imapwarden.app_password.id" "The app password's id, as `imapwarden app-password list` shows it.";
     AppPasswordLabel = "imapwarden.app_password.label" "The app password's label.";
     EndSide = "imapwarden.end.side" "Who ended it: `client`, `backend` or `proxy`.";

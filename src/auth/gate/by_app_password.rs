@@ -87,6 +87,7 @@ impl Gate {
             },
             monitored: None,
             elsewhere: found.elsewhere,
+            granted: None,
         })
     }
 }

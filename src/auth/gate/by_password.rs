@@ -99,17 +99,22 @@ impl Gate {
         admits.then(|| self.in_window(attempt, found, code, window))
     }
 
-    fn in_window(
+    pub(super) fn in_window(
         &self,
         attempt: &Attempt<'_>,
         found: &Found,
         code: &WireCode,
         window: &store::Window,
     ) -> Verified {
+        let expires = match window.state {
+            WindowState::Pending => window.opened.plus(self.options.windows.total),
+            WindowState::Open => window.expires,
+        };
         let open = Open::Window {
             key: attempt.window,
             opened: window.opened,
             state: window.state,
+            seen: self.seen(attempt, found, (window.opened, expires)),
         };
         password_login(
             attempt,
@@ -146,6 +151,7 @@ impl Gate {
                 key: attempt.window,
                 opened: now,
                 state: WindowState::Pending,
+                seen: self.seen(attempt, found, (now, now.plus(self.options.windows.total))),
             };
             let password = code.password.clone();
             return Ok(password_login(attempt, found, SecondFactor::Totp, password, open));
@@ -234,5 +240,6 @@ fn password_login(
         },
         monitored: None,
         elsewhere: found.elsewhere,
+        granted: None,
     }
 }

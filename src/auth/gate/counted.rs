@@ -32,6 +32,18 @@ pub struct Heard {
     pub site: Duration,
 }
 
+impl Heard {
+    /// Somebody whose trusted window is known without the store, which says nothing else.
+    #[must_use]
+    pub fn of_known() -> Self {
+        Self {
+            is_known: true,
+            is_right: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// What failures are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {

@@ -11,10 +11,12 @@
 //! Without a right second factor the backend is never asked, so a refusal says nothing about the main password. An app
 //! password never goes to the backend, whatever is asked for. A store that does not answer lets nobody in.
 
+mod away;
 mod by_app_password;
 mod by_password;
 mod counted;
 mod recent;
+mod settle;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +26,10 @@ use thiserror::Error;
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
 use crate::auth::gate::recent::Recent;
+use crate::auth::gate::settle::Open;
+use crate::auth::gate::settle::Rehash;
+use crate::auth::grace::Grace;
+use crate::auth::grace::Moment;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::keys::Keys;
 use crate::auth::lease::Lease;
@@ -32,15 +38,11 @@ use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
 use crate::store::Counted;
 use crate::store::Found;
-use crate::store::Habit;
-use crate::store::LastUse;
 use crate::store::Lookup;
-use crate::store::Note;
 use crate::store::ReplicaId;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::User;
-use crate::store::WindowState;
 use crate::types::Authenticated;
 use crate::types::Credentials;
 use crate::types::Elsewhere;
@@ -48,10 +50,12 @@ use crate::types::Groups;
 use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::UnixTime;
-use crate::types::UserName;
 
+pub use away::Granted;
 pub use counted::Counter;
 pub use counted::Heard;
+pub use settle::Outcome;
+pub use settle::Pending;
 
 /// How the gate works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +104,9 @@ pub enum GateError {
     /// Ours: `NO [UNAVAILABLE]`, and it never counts as an attempt.
     #[error(transparent)]
     Unavailable(#[from] StoreError),
+    /// The same, where the store has said nothing at all: [`Gate::in_grace`] may be asked.
+    #[error(transparent)]
+    Away(StoreError),
 }
 
 impl From<Refusal> for GateError {
@@ -123,45 +130,8 @@ pub struct Verified {
     pub monitored: Option<Refusal>,
     /// Sessions that the user has at other replicas.
     pub elsewhere: Elsewhere,
-}
-
-/// What is still open until the backend has spoken.
-#[must_use = "a window that is not settled stays pending, and a last use is lost"]
-#[derive(Debug)]
-pub struct Pending {
-    user: UserName,
-    from: Prefix,
-    open: Open,
-}
-
-#[derive(Debug)]
-enum Open {
-    Nothing,
-    AppPassword(u32, LastUse, Option<Rehash>),
-    Window {
-        key: [u8; 32],
-        opened: UnixTime,
-        state: WindowState,
-    },
-}
-
-/// The hash of an app password that has none under the key in force.
-#[derive(Debug, Clone, Copy)]
-struct Rehash {
-    /// What bound its public key when it was verified.
-    public_key_mac: [u8; 32],
-    hash: [u8; 32],
-}
-
-/// What the backend said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It let the account in.
-    Accepted,
-    /// It refused the password.
-    Refused,
-    /// It could not be asked. Nothing is opened and nothing taken back.
-    Unavailable,
+    /// Where the store was not asked, since it is away.
+    pub granted: Option<Granted>,
 }
 
 /// The gate. Cheap to make anew when options or policy change.
@@ -171,6 +141,7 @@ pub struct Gate {
     options: Options,
     policy: Policy,
     recent: Arc<Recent>,
+    grace: Arc<Grace>,
 }
 
 /// One attempt, as the steps below see it.
@@ -181,6 +152,10 @@ struct Attempt<'a> {
     keys: Arc<Keys>,
     window: [u8; 32],
     now: UnixTime,
+    /// The same moment by the clock that nobody sets.
+    at: Moment,
+    /// The store's notices before it was asked.
+    notices: u64,
 }
 
 impl Attempt<'_> {
@@ -201,6 +176,7 @@ impl Gate {
             options,
             policy,
             recent: Arc::default(),
+            grace: Arc::default(),
         }
     }
 
@@ -213,6 +189,7 @@ impl Gate {
             options,
             policy,
             recent: Arc::clone(&self.recent),
+            grace: Arc::clone(&self.grace),
         }
     }
 
@@ -222,7 +199,7 @@ impl Gate {
     /// equally long.
     ///
     /// # Errors
-    /// [`GateError::Refused`] with the true reason; [`GateError::Unavailable`] where the store does not answer.
+    /// [`GateError::Refused`] with the true reason; [`GateError::Unavailable`] or [`GateError::Away`] where the store does not answer.
     pub async fn verify(
         &self,
         credentials: &Credentials,
@@ -250,7 +227,7 @@ impl Gate {
         source: &'a Source,
         app_password: Option<u32>,
         now: UnixTime,
-    ) -> Result<(Attempt<'a>, Found), StoreError> {
+    ) -> Result<(Attempt<'a>, Found), GateError> {
         for _ in 0..2 {
             let keys = self.ring.in_force();
             let attempt = Attempt {
@@ -259,6 +236,8 @@ impl Gate {
                 window: window_of(&keys, credentials, source),
                 keys,
                 now,
+                at: self.grace.at(now),
+                notices: self.store.notices(),
             };
             let lookup = Lookup {
                 user: credentials.user.clone(),
@@ -267,13 +246,13 @@ impl Gate {
                 now,
                 counted: attempt.counted(),
             };
-            let found = self.store.look_up(lookup).await?;
+            let found = self.store.look_up(lookup).await.map_err(unanswered)?;
             match found.key {
                 Some(check) if check != attempt.keys.check() => self.ring.follow(check).await?,
                 _ => return Ok((attempt, found)),
             };
         }
-        Err(key_moves())
+        Err(key_moves().into())
     }
 
     /// Goes by the key that the store says is in force; answers what the store recognises it by.
@@ -291,51 +270,6 @@ impl Gate {
     #[must_use]
     pub fn ring(&self) -> &Arc<KeyRing> {
         &self.ring
-    }
-
-    /// After the backend has spoken: opens or closes the window, notes the use and the source. What rules ask the
-    /// [`Memory`](crate::auth::memory::Memory) about a login must be asked before.
-    ///
-    /// # Errors
-    /// Where the store does not answer: a window then stays pending and ends by itself. The session may go on.
-    pub async fn settle(&self, pending: Pending, outcome: Outcome, now: UnixTime) -> Result<(), StoreError> {
-        match outcome {
-            Outcome::Unavailable => return Ok(()),
-            Outcome::Refused => {
-                if let Open::Window { key, .. } = pending.open {
-                    self.store.close_window(key).await?;
-                }
-                return Ok(());
-            }
-            Outcome::Accepted => {}
-        }
-        let source = self.ring.in_force().source(&pending.user, pending.from);
-        let network = Habit::Network(source);
-        self.store.note(Note::Came(pending.user, network, now));
-        match pending.open {
-            Open::Nothing => {}
-            Open::AppPassword(id, last_use, rehash) => {
-                self.store.note(Note::AppPasswordUsed(id, last_use));
-                if let Some(Rehash { public_key_mac, hash }) = rehash {
-                    // What cannot be kept now is made again at the next use.
-                    let _ = self.store.keep_hash(id, public_key_mac, hash).await;
-                }
-            }
-            Open::Window {
-                key,
-                opened,
-                state: WindowState::Pending,
-            } => {
-                let expires = opened.plus(self.options.windows.total);
-                self.store.open_window(key, now, expires).await?;
-            }
-            Open::Window {
-                key,
-                state: WindowState::Open,
-                ..
-            } => self.store.note(Note::WindowUsed(key, now)),
-        }
-        Ok(())
     }
 
     /// A fingerprint of what was typed, so that limits count the same wrong password once. For memory only.
@@ -356,6 +290,14 @@ impl Gate {
     /// The store behind the gate.
     pub(super) fn store(&self) -> &dyn Store {
         &*self.store
+    }
+}
+
+/// A store that is away has said nothing of an attempt.
+fn unanswered(error: StoreError) -> GateError {
+    match error {
+        StoreError::Unavailable(_) => GateError::Away(error),
+        _ => GateError::Unavailable(error),
     }
 }
 

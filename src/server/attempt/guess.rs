@@ -4,7 +4,9 @@ use tokio::time::Instant;
 
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
+use crate::auth::gate;
 use crate::auth::gate::Counter;
+use crate::auth::gate::Verified;
 use crate::limits::attempts::Attempt as Guess;
 use crate::limits::attempts::Decision;
 use crate::limits::attempts::Heard;
@@ -13,6 +15,7 @@ use crate::limits::attempts::Ticket;
 use crate::server::attempt::Attempt;
 use crate::server::attempt::Failure;
 use crate::server::clock;
+use crate::store::StoreError;
 use crate::types::Credentials;
 use crate::types::UserName;
 
@@ -20,18 +23,30 @@ use crate::types::UserName;
 const TIME_STEP: i64 = 30;
 
 impl Attempt<'_> {
-    /// Leave to try, or none: then the credentials are not looked at.
-    pub(super) async fn ticket(&self, credentials: &Credentials) -> Result<Ticket, Failure> {
+    /// Leave to try, or none: then the credentials are not looked at. Where the store is away, nobody has leave but who is known all
+    /// the same, and is answered beside it.
+    pub(super) async fn ticket(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<(Ticket, Option<Verified>), Failure> {
         let shared = &self.conversation.shared;
         let now = clock::unix();
         let source = self.source();
-        let heard = self.settings.gate.hear(credentials, &source, now).await;
-        let heard = heard.map_err(|error| self.store_failure(&error))?;
+        let gate = &self.settings.gate;
+        let (heard, known) = match gate.hear(credentials, &source, now).await {
+            Ok(heard) => (heard, None),
+            Err(error) => {
+                let failure = self.store_failure(&error);
+                let is_away = matches!(error, StoreError::Unavailable(_));
+                let known = gate.in_grace(credentials, &source, now).filter(|_| is_away);
+                (gate::Heard::of_known(), Some(known.ok_or(failure)?))
+            }
+        };
         let typed = app_password::read(credentials.secret.expose());
         let guess = Guess {
             ip: self.conversation.facts.addr.ip(),
             user: &credentials.user,
-            secret: self.settings.gate.guess(credentials),
+            secret: gate.guess(credentials),
             step: u64::try_from(now.0 / TIME_STEP).ok(),
             known: heard.is_known,
             unguessable: matches!(typed, Typed::AppPassword(_)),
@@ -46,7 +61,7 @@ impl Attempt<'_> {
         match shared.limits.attempts.check(&guess, Instant::now().into_std()) {
             Decision::Go(ticket) => {
                 tokio::time::sleep(ticket.delay()).await;
-                Ok(ticket)
+                Ok((ticket, known))
             }
             Decision::Refuse(refused) => Err(refused.refusal().into()),
         }

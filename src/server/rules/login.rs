@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
+use crate::auth::gate::Granted;
+use crate::auth::grace::Remembered;
 use crate::auth::memory::Visitor;
 use crate::auth::meter::Meter;
 use crate::limits::attempts::Tried;
@@ -55,6 +57,8 @@ pub(in crate::server) struct Watched {
     pub(in crate::server) revision: Arc<str>,
     /// What they knew, where that is told.
     pub(in crate::server) known: Option<Record>,
+    /// What is kept for a login while the store is away, where that is configured.
+    pub(in crate::server) remembered: Option<Arc<Remembered>>,
 }
 
 /// What was presented, and what is known of the account before it counts.
@@ -74,6 +78,8 @@ pub(in crate::server) struct Won<'a> {
     pub(in crate::server) mechanism: &'static str,
     pub(in crate::server) groups: &'a Groups,
     pub(in crate::server) elsewhere: Elsewhere,
+    /// Where the store is away, and cannot be asked.
+    pub(in crate::server) granted: Option<&'a Granted>,
 }
 
 impl Shared {
@@ -178,7 +184,7 @@ impl Shared {
         };
         let mut tls = connection.tls.as_ref().map(facts::tls);
         let visitor = visitor((connection, &source), won.user, &client, app_password);
-        let habits = self.policy.memory.recall(&visitor, now).await?;
+        let habits = self.habits_of(&visitor, won.granted).await?;
         facts::remember(&mut source, &mut client, tls.as_mut(), &habits);
         let entered = Entered {
             user: won.user,
@@ -227,7 +233,30 @@ impl Shared {
             decisions,
             revision: Arc::clone(rules.revision()),
             known,
+            remembered: self.remembered(&visitor, &habits, won.granted),
         }))
+    }
+
+    /// What is remembered of somebody who was let in: by the store, or by this process where that is away.
+    async fn habits_of(&self, visitor: &Visitor, granted: Option<&Granted>) -> Result<Habits, StoreError> {
+        let Some(granted) = granted else {
+            return self.policy.memory.recall(visitor, clock::unix()).await;
+        };
+        let remembered = granted.remembered.as_ref();
+        let habits = remembered.and_then(|remembered| remembered.of_visitor(visitor));
+        let error = "it is away, and rules know nothing of a user who comes like this";
+        habits.ok_or_else(|| StoreError::Unavailable(error.to_owned()))
+    }
+
+    /// What is kept of a login for another one while the store is away.
+    fn remembered(
+        &self,
+        visitor: &Visitor,
+        habits: &Habits,
+        granted: Option<&Granted>,
+    ) -> Option<Arc<Remembered>> {
+        let is_kept = visitor.app_password.is_none() && granted.is_none() && self.settings().gate.has_grace();
+        is_kept.then(|| Arc::new(Remembered::of(visitor, habits, clock::unix())))
     }
 
     /// The user's sessions at all replicas, as far as the login was told of them.

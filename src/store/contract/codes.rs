@@ -105,3 +105,39 @@ pub(super) async fn whatever_takes_a_factor_away_ends_its_windows(store: &Arc<dy
         assert_eq!(has_window(store, &alice, 1).await, None, "{what}");
     }
 }
+
+pub(super) async fn windows_come_by_their_names_in_the_order_asked(store: &Arc<dyn Store>) {
+    let alice = add(store, "alice").await;
+    enrol(store, &alice, 10).await;
+    for key in [1, 2] {
+        let next = consumption(&alice, 10 + i64::from(key), key);
+        assert!(store.consume_step(next).await.unwrap());
+    }
+    let end = UnixTime(NOW.0 + 9_000);
+    assert!(store.open_window([2; 32], NOW, end).await.unwrap());
+    let found = store.windows(vec![[2; 32], [3; 32], [1; 32]]).await.unwrap();
+    let [open, none, pending] = &found[..] else {
+        panic!("{found:?}")
+    };
+    let open = open.as_ref().unwrap();
+    assert_eq!((&open.user, open.state), (&alice, WindowState::Open));
+    assert_eq!((open.opened, open.expires), (NOW, end));
+    assert_eq!(none, &None);
+    assert_eq!(pending.as_ref().unwrap().state, WindowState::Pending);
+    assert!(store.windows(Vec::new()).await.unwrap().is_empty());
+}
+
+pub(super) async fn what_ends_windows_is_a_notice(store: &Arc<dyn Store>) {
+    let alice = add(store, "alice").await;
+    let before = store.notices();
+    store.flush().await.unwrap();
+    assert_eq!(store.notices(), before, "nothing happened");
+    assert!(store.reset_user(&alice, NOW).await.unwrap());
+    assert!(store.notices() > before);
+    let before = store.notices();
+    assert_eq!(store.close_windows(&alice).await.unwrap(), 0);
+    assert!(store.notices() > before);
+    let before = store.notices();
+    assert_eq!(store.reseal(&alice, Vec::new()).await.unwrap(), 0);
+    assert!(store.notices() > before);
+}

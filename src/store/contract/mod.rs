@@ -22,6 +22,7 @@ use crate::store::Counted;
 use crate::store::Habit;
 use crate::store::Habits;
 use crate::store::Heard;
+use crate::store::Holder;
 use crate::store::Kill;
 use crate::store::LastUse;
 use crate::store::Lookup;
@@ -110,6 +111,8 @@ contract! {
         consuming_opens_a_pending_window_that_the_backend_decides,
         windows_of_a_user_are_bounded_and_the_oldest_goes,
         whatever_takes_a_factor_away_ends_its_windows,
+        windows_come_by_their_names_in_the_order_asked,
+        what_ends_windows_is_a_notice,
     ;
     app_passwords:
         app_passwords_are_kept_listed_and_bounded,
@@ -160,6 +163,7 @@ contract! {
         sessions_elsewhere_are_counted_by_user_and_network,
         an_order_to_end_sessions_reaches_everybody_and_is_told_at_once,
         replicas_that_live_are_counted,
+        replicas_that_live_are_known_with_their_keys,
         failures_are_counted_together_forgiven_and_forgotten,
         what_is_known_of_a_source_is_heard_with_its_failures,
         an_open_window_of_the_credential_is_heard_of,

@@ -28,7 +28,34 @@ fn renewal(replica: ReplicaId, began: Vec<OpenSession>) -> Renewal {
         lease: LEASE,
         began,
         ended: Vec::new(),
+        keys: Vec::new(),
     }
+}
+
+pub(super) async fn replicas_that_live_are_known_with_their_keys(store: &Arc<dyn Store>) {
+    assert_eq!(store.holders().await.unwrap(), []);
+    let with = |replica, keys: &[u8]| Renewal {
+        keys: keys.iter().map(|number| [*number; 32]).collect(),
+        ..renewal(replica, Vec::new())
+    };
+    store.renew(with(HERE, &[1])).await.unwrap();
+    store.renew(with(THERE, &[])).await.unwrap();
+    let holder = |replica: ReplicaId, keys: Option<Vec<[u8; 32]>>| Holder {
+        replica: format!("machine:{}", replica.0),
+        keys,
+    };
+    let expected = [holder(HERE, Some(vec![[1; 32]])), holder(THERE, None)];
+    assert_eq!(store.holders().await.unwrap(), expected);
+    store.renew(with(HERE, &[1, 255])).await.unwrap();
+    store.leave(THERE).await.unwrap();
+    let expected = [holder(HERE, Some(vec![[1; 32], [255; 32]]))];
+    assert_eq!(store.holders().await.unwrap(), expected);
+    let over = Renewal {
+        lease: Duration::ZERO,
+        ..with(HERE, &[1])
+    };
+    store.renew(over).await.unwrap();
+    assert_eq!(store.holders().await.unwrap(), [], "its lease is over");
 }
 
 async fn is_known(store: &Arc<dyn Store>, renewal: Renewal) -> bool {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use tokio::sync::Notify;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio_postgres::AsyncMessage;
@@ -24,6 +23,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::store::Answer;
+use crate::store::moves::Moves;
 use crate::store::postgres::error::sorted;
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::pool::Reader;
@@ -53,7 +53,7 @@ pub(super) struct Listener {
     /// For what is said over another connection.
     pub(super) pool: Pool,
     pub(super) tls: Option<MakeRustlsConnect>,
-    pub(super) changes: Arc<watch::Sender<u64>>,
+    pub(super) changes: Arc<Moves>,
     /// The longest wait for an answer.
     pub(super) patience: Duration,
 }
@@ -98,17 +98,12 @@ impl Listener {
     async fn move_on(&self, time: Duration) {
         let until = Instant::now() + time;
         loop {
-            self.moved();
+            self.changes.unheard();
             tokio::time::sleep(RETRY).await;
             if Instant::now() >= until {
                 return;
             }
         }
-    }
-
-    fn moved(&self) {
-        self.changes
-            .send_modify(|number| *number = number.wrapping_add(1));
     }
 
     /// One connection, until it fails.
@@ -143,7 +138,7 @@ impl Listener {
         };
         begun?;
         // What happened before is not told any more.
-        self.moved();
+        self.changes.told();
         if self.probe(own).await.is_err() {
             return Ok(Ended::Silent);
         }
@@ -174,7 +169,9 @@ impl Listener {
     {
         loop {
             match poll_fn(|cx| connection.poll_message(cx)).await {
-                Some(Ok(AsyncMessage::Notification(told))) if told.channel() == CHANNEL => self.moved(),
+                Some(Ok(AsyncMessage::Notification(told))) if told.channel() == CHANNEL => {
+                    self.changes.told();
+                }
                 Some(Ok(AsyncMessage::Notification(_))) => probe.notify_one(),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error),

@@ -45,6 +45,8 @@ use crate::store::Subject;
 use crate::store::Totp;
 use crate::store::User;
 use crate::store::Visit;
+use crate::store::Window;
+use crate::store::moves::Moves;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -62,7 +64,7 @@ use waiting::Waiting;
 pub struct PostgresStore {
     pool: Pool,
     waiting: Arc<Waiting>,
-    changes: Arc<watch::Sender<u64>>,
+    changes: Arc<Moves>,
     listener: JoinHandle<()>,
 }
 
@@ -95,7 +97,7 @@ impl PostgresStore {
         } else {
             schema::migrate(&pool).await?;
         }
-        let changes = Arc::new(watch::Sender::new(0));
+        let changes = Arc::new(Moves::default());
         let listener = Listener {
             config,
             pool: pool.clone(),
@@ -129,15 +131,18 @@ impl PostgresStore {
         work: impl AsyncFn(&Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
         let answer = self.pool.write_and_tell(work).await?;
-        self.changes
-            .send_modify(|number| *number = number.wrapping_add(1));
+        self.changes.told();
         Ok(answer)
     }
 }
 
 impl Store for PostgresStore {
     fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.changes.changes()
+    }
+
+    fn notices(&self) -> u64 {
+        self.changes.notices()
     }
 
     fn add_user(&self, user: User) -> Answer<'_, bool> {
@@ -233,6 +238,13 @@ impl Store for PostgresStore {
         )
     }
 
+    fn windows(&self, keys: Vec<[u8; 32]>) -> Answer<'_, Vec<Option<Window>>> {
+        Box::pin(
+            self.pool
+                .read(async move |db: &Reader<'_>| windows::by_keys(db, &keys).await),
+        )
+    }
+
     fn standing(&self, subjects: Vec<Subject>) -> Answer<'_, Vec<Standing>> {
         Box::pin(
             self.pool
@@ -277,8 +289,9 @@ impl Store for PostgresStore {
     fn reseal(&self, account: &UserName, sealed: Vec<(u32, Vec<u8>)>) -> Answer<'_, u32> {
         let account = account.clone();
         Box::pin(
-            self.pool
-                .write(async move |db: &Writer<'_>| app_passwords::reseal(db, &account, &sealed).await),
+            self.write_and_tell(async move |db: &Writer<'_>| {
+                app_passwords::reseal(db, &account, &sealed).await
+            }),
         )
     }
 
@@ -298,10 +311,7 @@ impl Store for PostgresStore {
 
     fn close_windows(&self, user: &UserName) -> Answer<'_, u32> {
         let user = user.clone();
-        Box::pin(
-            self.pool
-                .write(async move |db: &Writer<'_>| windows::close_all(db, &user).await),
-        )
+        Box::pin(self.write_and_tell(async move |db: &Writer<'_>| windows::close_all(db, &user).await))
     }
 
     fn add_ban(&self, ban: Ban) -> Answer<'_, ()> {

@@ -8,6 +8,7 @@ use crate::store::Asked;
 use crate::store::Counts;
 use crate::store::CountsHeard;
 use crate::store::Heard;
+use crate::store::Holder;
 use crate::store::Kill;
 use crate::store::OpenSession;
 use crate::store::Renewal;
@@ -25,6 +26,8 @@ use crate::store::postgres::pool::Reader;
 use crate::store::postgres::pool::Writer;
 use crate::store::postgres::rows;
 use crate::store::postgres::rows::From;
+use crate::store::replicas::heard_keys;
+use crate::store::replicas::told_keys;
 use crate::types::Elsewhere;
 use crate::types::SessionId;
 
@@ -65,6 +68,9 @@ CREATE TABLE kills (
 );
 "#;
 
+/// The fifth migration. `keys` are by what a store recognises them; empty where an older program does not say.
+pub(super) const KEYS: &str = "ALTER TABLE replicas ADD COLUMN keys TEXT NOT NULL DEFAULT '';";
+
 /// Seconds by the server's clock.
 pub(super) const NOW: &str = "floor(extract(epoch FROM now()))::bigint";
 
@@ -91,6 +97,10 @@ impl Replicas for PostgresStore {
             let sql = "DELETE FROM replicas WHERE id = $1";
             db.execute(sql, &[&replica.0.cast_signed()]).await.map(drop)
         }))
+    }
+
+    fn holders(&self) -> Answer<'_, Vec<Holder>> {
+        Box::pin(self.pool.read(async move |db: &Reader<'_>| holders(db).await))
     }
 
     fn sessions_elsewhere(&self, replica: ReplicaId) -> Answer<'_, Vec<(String, OpenSession)>> {
@@ -132,18 +142,20 @@ impl Replicas for PostgresStore {
 
 async fn renew(db: &Writer<'_>, renewal: &Renewal) -> Result<Renewed, Trouble> {
     static RENEW: LazyLock<String> =
-        LazyLock::new(|| format!("UPDATE replicas SET until = {NOW} + $2 WHERE id = $1"));
-    static JOIN: LazyLock<String> =
-        LazyLock::new(|| format!("INSERT INTO replicas (id, until, name) VALUES ($1, {NOW} + $2, $3)"));
+        LazyLock::new(|| format!("UPDATE replicas SET until = {NOW} + $2, keys = $3 WHERE id = $1"));
+    static JOIN: LazyLock<String> = LazyLock::new(|| {
+        format!("INSERT INTO replicas (id, until, name, keys) VALUES ($1, {NOW} + $2, $4, $3)")
+    });
     static ALIVE: LazyLock<String> =
         LazyLock::new(|| format!("SELECT count(*) FROM replicas WHERE until > {NOW}"));
     static BURY: LazyLock<String> =
         LazyLock::new(|| format!("DELETE FROM replicas WHERE until < {NOW} - $1"));
     let id = renewal.replica.0.cast_signed();
     let lease = i64::try_from(renewal.lease.min(LONGEST).as_secs()).unwrap_or(0);
-    let was_known = db.execute(&RENEW, &[&id, &lease]).await? == 1;
+    let keys = told_keys(&renewal.keys);
+    let was_known = db.execute(&RENEW, &[&id, &lease, &keys]).await? == 1;
     if !was_known {
-        db.execute(&JOIN, &[&id, &lease, &renewal.name]).await?;
+        db.execute(&JOIN, &[&id, &lease, &keys, &renewal.name]).await?;
     }
     if !renewal.ended.is_empty() {
         let ended: Vec<i64> = renewal.ended.iter().map(|id| id.bits().cast_signed()).collect();
@@ -160,6 +172,22 @@ async fn renew(db: &Writer<'_>, renewal: &Renewal) -> Result<Renewed, Trouble> {
         was_known,
         alive: u32::try_from(alive).unwrap_or(u32::MAX),
     })
+}
+
+async fn holders(db: &Reader<'_>) -> Result<Vec<Holder>, Trouble> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!("SELECT name, keys FROM replicas WHERE until > {NOW} ORDER BY name, id LIMIT {MOST_LISTED}")
+    });
+    let found = db.rows(&SQL, &[]).await?;
+    let holder = |row| {
+        let row = From::start(row);
+        let keys: String = row.get(1)?;
+        Ok(Holder {
+            replica: row.get(0)?,
+            keys: heard_keys(&keys),
+        })
+    };
+    found.iter().map(holder).collect()
 }
 
 async fn begin(db: &Writer<'_>, replica: i64, began: &[OpenSession]) -> Result<(), Trouble> {

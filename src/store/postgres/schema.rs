@@ -16,7 +16,13 @@ use crate::store::postgres::replicas;
 use crate::store::postgres::rows::From;
 
 /// The row in `imapwarden_schema` says how many of these have run.
-const MIGRATIONS: &[&str] = &[FIRST, replicas::MIGRATION, failures::MIGRATION, counts::MIGRATION];
+const MIGRATIONS: &[&str] = &[
+    FIRST,
+    replicas::MIGRATION,
+    failures::MIGRATION,
+    counts::MIGRATION,
+    replicas::KEYS,
+];
 
 /// How long bringing a database to a new schema may take, the wait for another replica that does so included.
 const MIGRATION: Duration = Duration::from_mins(5);

@@ -723,6 +723,7 @@ async fn a_replica_that_died_is_removed_with_its_sessions_by_the_next_one() {
         lease: Duration::from_secs(10),
         began: Vec::new(),
         ended: Vec::new(),
+        keys: Vec::new(),
     };
     store.renew(renewal(1)).await.unwrap();
     cluster.sql(

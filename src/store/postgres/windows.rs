@@ -1,8 +1,15 @@
 //! Trusted windows, in SQL.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use crate::store::NewWindow;
+use crate::store::Window;
 use crate::store::postgres::error::Trouble;
+use crate::store::postgres::pool::Reader;
 use crate::store::postgres::pool::Writer;
+use crate::store::postgres::rows;
+use crate::store::postgres::rows::From;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
@@ -30,6 +37,24 @@ pub(super) async fn insert(db: &Writer<'_>, user: &UserName, window: &NewWindow)
     )
     .await?;
     Ok(())
+}
+
+/// Those asked for, in that order.
+pub(super) async fn by_keys(db: &Reader<'_>, keys: &[[u8; 32]]) -> Result<Vec<Option<Window>>, Trouble> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        let columns = rows::columns("trusted_windows", &rows::WINDOW);
+        format!("SELECT key, {columns} FROM trusted_windows WHERE key = ANY ($1)")
+    });
+    let asked: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
+    let found = db.rows(&SQL, &[&asked]).await?;
+    let mut by_key: HashMap<[u8; 32], Window> = HashMap::new();
+    for row in &found {
+        let row = From::start(row);
+        if let Some(window) = rows::maybe_window(row.behind(1))? {
+            by_key.insert(row.hash(0)?, window);
+        }
+    }
+    Ok(keys.iter().map(|key| by_key.get(key).cloned()).collect())
 }
 
 /// Only a pending window opens, and only one that is still there: what a reset removed stays removed.

@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::sync::watch;
-
 use crate::store::StoreError;
 use crate::store::sqlite::Changes;
 use crate::store::sqlite::Options;
@@ -31,7 +29,7 @@ impl SqliteStore {
             writer,
             readers,
             notes: Waiting::default(),
-            changes: Changes::new(watch::Sender::new(0)),
+            changes: Changes::default(),
         })
     }
 }

@@ -52,6 +52,8 @@ use crate::store::Subject;
 use crate::store::Totp;
 use crate::store::User;
 use crate::store::Visit;
+use crate::store::Window;
+use crate::store::moves::Moves;
 use crate::store::notes::Notes;
 use crate::types::UnixTime;
 use crate::types::UserName;
@@ -71,8 +73,8 @@ const READERS: usize = 2;
 /// Notes that wait, shared with the writer thread.
 type Waiting = Arc<Mutex<Notes>>;
 
-/// The number that moves with every change that matters, shared with the writer thread.
-type Changes = Arc<watch::Sender<u64>>;
+/// The numbers that move with every change that matters, shared with the writer thread.
+type Changes = Arc<Moves>;
 
 /// A store in one SQLite file. Dropping it writes the waiting notes in the background; `flush` first to be sure.
 pub struct SqliteStore {
@@ -95,7 +97,7 @@ impl SqliteStore {
         let identity = open::identity(path)?;
         let lost = Arc::new(AtomicBool::new(false));
         let notes = Waiting::default();
-        let changes = Changes::new(watch::Sender::new(0));
+        let changes = Changes::default();
 
         let (readers, questions) = Lane::new(options.queue, options.deadline, Arc::clone(&lost));
         for _ in 0..READERS {
@@ -152,7 +154,7 @@ impl SqliteStore {
         let changes = Arc::clone(&self.changes);
         self.writer.ask(move |connection| {
             let answer = in_transaction(connection, work)?;
-            changes.send_modify(|number| *number = number.wrapping_add(1));
+            changes.told();
             Ok(answer)
         })
     }
@@ -160,7 +162,11 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.changes.changes()
+    }
+
+    fn notices(&self) -> u64 {
+        self.changes.notices()
     }
 
     fn add_user(&self, user: User) -> Answer<'_, bool> {
@@ -232,6 +238,10 @@ impl Store for SqliteStore {
         self.read(move |db| login::look_up(db, &lookup))
     }
 
+    fn windows(&self, keys: Vec<[u8; 32]>) -> Answer<'_, Vec<Option<Window>>> {
+        self.read(move |db| keys.iter().map(|key| windows::one(db, key)).collect())
+    }
+
     fn standing(&self, subjects: Vec<Subject>) -> Answer<'_, Vec<Standing>> {
         self.read(move |db| {
             subjects
@@ -272,7 +282,7 @@ impl Store for SqliteStore {
 
     fn reseal(&self, account: &UserName, sealed: Vec<(u32, Vec<u8>)>) -> Answer<'_, u32> {
         let account = account.clone();
-        self.write(move |db| {
+        self.write_and_tell(move |db| {
             windows::close_all(db, &account).map_err(unavailable)?;
             app_passwords::reseal(db, &account, &sealed).map_err(unavailable)
         })
@@ -288,7 +298,7 @@ impl Store for SqliteStore {
 
     fn close_windows(&self, user: &UserName) -> Answer<'_, u32> {
         let user = user.clone();
-        self.write(move |db| windows::close_all(db, &user).map_err(unavailable))
+        self.write_and_tell(move |db| windows::close_all(db, &user).map_err(unavailable))
     }
 
     fn add_ban(&self, ban: Ban) -> Answer<'_, ()> {

@@ -12,6 +12,7 @@ use crate::store::Counted;
 use crate::store::Counts;
 use crate::store::CountsHeard;
 use crate::store::Heard;
+use crate::store::Holder;
 use crate::store::Kill;
 use crate::store::OpenSession;
 use crate::store::Renewal;
@@ -21,6 +22,7 @@ use crate::store::Replicas;
 use crate::store::StoreError;
 use crate::store::Target;
 use crate::store::bounds;
+use crate::store::replicas;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::counts;
 use crate::store::sqlite::error::unavailable;
@@ -68,6 +70,9 @@ CREATE TABLE kills (
 ) STRICT;
 ";
 
+/// The seventh migration. `keys` are by what a store recognises them; empty where an older program does not say.
+pub(super) const KEYS: &str = "ALTER TABLE replicas ADD COLUMN keys TEXT NOT NULL DEFAULT '';";
+
 /// Longest lease.
 const LONGEST: Duration = Duration::from_hours(24);
 
@@ -89,6 +94,10 @@ impl Replicas for SqliteStore {
                 .map(drop)
                 .map_err(unavailable)
         })
+    }
+
+    fn holders(&self) -> Answer<'_, Vec<Holder>> {
+        self.read(holders)
     }
 
     fn sessions_elsewhere(&self, replica: ReplicaId) -> Answer<'_, Vec<(String, OpenSession)>> {
@@ -119,14 +128,15 @@ impl Replicas for SqliteStore {
 fn renew(db: &Connection, renewal: &Renewal) -> rusqlite::Result<Renewed> {
     let id = renewal.replica.0.cast_signed();
     let lease = i64::try_from(renewal.lease.min(LONGEST).as_secs()).unwrap_or(0);
+    let keys = replicas::told_keys(&renewal.keys);
     let renewed = db.execute(
-        "UPDATE replicas SET until = unixepoch() + ?2 WHERE id = ?1",
-        [id, lease],
+        "UPDATE replicas SET until = unixepoch() + ?2, keys = ?3 WHERE id = ?1",
+        params![id, lease, keys],
     )?;
     if renewed == 0 {
         db.execute(
-            "INSERT INTO replicas (id, until, name) VALUES (?1, unixepoch() + ?2, ?3)",
-            params![id, lease, renewal.name],
+            "INSERT INTO replicas (id, until, name, keys) VALUES (?1, unixepoch() + ?2, ?4, ?3)",
+            params![id, lease, keys, renewal.name],
         )?;
     }
     for ended in &renewal.ended {
@@ -145,6 +155,19 @@ fn renew(db: &Connection, renewal: &Renewal) -> rusqlite::Result<Renewed> {
         was_known: renewed == 1,
         alive: db.query_row(count, [], |row| row.get(0))?,
     })
+}
+
+fn holders(db: &Connection) -> rusqlite::Result<Vec<Holder>> {
+    let holder = |row: &Row<'_>| {
+        let keys: String = row.get(1)?;
+        Ok(Holder {
+            replica: row.get(0)?,
+            keys: replicas::heard_keys(&keys),
+        })
+    };
+    db.prepare("SELECT name, keys FROM replicas WHERE until > unixepoch() ORDER BY name, id LIMIT ?1")?
+        .query_map([MOST_LISTED], holder)?
+        .collect()
 }
 
 fn begin(db: &Connection, replica: i64, open: &OpenSession) -> rusqlite::Result<()> {

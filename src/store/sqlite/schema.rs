@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     replicas::MIGRATION,
     failures::MIGRATION,
     counts::MIGRATION,
+    replicas::KEYS,
 ];
 
 /// Times are Unix seconds; `networks` are CIDR words with single spaces, NULL for no restriction.

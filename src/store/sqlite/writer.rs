@@ -56,8 +56,7 @@ impl Writer {
             let seen = data_version(&connection);
             if seen != version {
                 version = seen;
-                self.changes
-                    .send_modify(|number| *number = number.wrapping_add(1));
+                self.changes.told();
             }
             if flushed.elapsed() >= self.flush_every {
                 flushed = polled;
@@ -74,9 +73,12 @@ impl Writer {
         let found = open::identity(&self.path).ok();
         let lost = found != Some(self.identity);
         if self.lost.swap(lost, Ordering::AcqRel) != lost {
-            // Whoever asks now hears of it.
-            self.changes
-                .send_modify(|number| *number = number.wrapping_add(1));
+            // Whoever asks now hears of it; what happened to the file meanwhile was not seen.
+            if lost {
+                self.changes.unheard();
+            } else {
+                self.changes.told();
+            }
         }
     }
 }

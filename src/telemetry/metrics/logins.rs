@@ -19,6 +19,7 @@ pub struct Logins {
     by_outcome: Labelled<(Outcome, Mechanism, &'static str), IntCounter>,
     refusals: Labelled<Refusal, IntCounter>,
     seconds: Labelled<Outcome, Histogram>,
+    in_grace: IntCounter,
 }
 
 impl Logins {
@@ -50,6 +51,10 @@ impl Logins {
                 Outcome::ALL,
                 |outcome| outcome.as_str(),
             )?,
+            in_grace: make.counter(
+                "imapwarden_logins_store_away_total",
+                "Logins accepted while the store was away, by trusted windows that the process knew of.",
+            )?,
         })
     }
 
@@ -67,6 +72,11 @@ impl Logins {
     /// A login could not be decided, by fault of the store or of a backend.
     pub fn unavailable(&self, mechanism: Mechanism, took: Duration) {
         self.count(Outcome::Unavailable, mechanism, NONE, took);
+    }
+
+    /// One was accepted while the store was away.
+    pub fn in_grace(&self) {
+        self.in_grace.inc();
     }
 
     fn count(&self, outcome: Outcome, mechanism: Mechanism, factor: &'static str, took: Duration) {

@@ -2,5 +2,6 @@
 
 mod app_passwords;
 mod at_rest;
+mod away;
 mod codes;
 mod policy;

@@ -171,6 +171,6 @@ async fn a_store_that_does_not_answer_lets_nobody_in() {
         .unwrap();
     for secret in [&b"pw"[..], made.printed.expose()] {
         let answer = world.attempt("alice", secret, HOME, later(1)).await;
-        assert!(matches!(answer, Err(GateError::Unavailable(_))));
+        assert!(matches!(answer, Err(GateError::Away(_))));
     }
 }
