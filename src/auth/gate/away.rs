@@ -12,7 +12,6 @@ use crate::auth::gate::Pending;
 use crate::auth::gate::Source;
 use crate::auth::gate::Verified;
 use crate::auth::gate::check_user;
-use crate::auth::gate::window_of;
 use crate::auth::grace::Known;
 use crate::auth::grace::Moment;
 use crate::auth::grace::Opened;
@@ -81,16 +80,7 @@ impl Gate {
         if !self.has_grace() || !self.options.wire_codes {
             return None;
         }
-        let keys = self.ring.in_force();
-        let attempt = Attempt {
-            credentials,
-            source,
-            window: window_of(&keys, credentials, source),
-            keys,
-            now,
-            at: self.grace.at(now),
-            notices: self.store.notices(),
-        };
+        let attempt = self.attempt(credentials, source, now);
         let pair = self.grace.pair(&credentials.user, Prefix::of(source.ip));
         let found = self.grace.find(
             (attempt.window, pair),

@@ -229,16 +229,7 @@ impl Gate {
         now: UnixTime,
     ) -> Result<(Attempt<'a>, Found), GateError> {
         for _ in 0..2 {
-            let keys = self.ring.in_force();
-            let attempt = Attempt {
-                credentials,
-                source,
-                window: window_of(&keys, credentials, source),
-                keys,
-                now,
-                at: self.grace.at(now),
-                notices: self.store.notices(),
-            };
+            let attempt = self.attempt(credentials, source, now);
             let lookup = Lookup {
                 user: credentials.user.clone(),
                 app_password,
@@ -253,6 +244,20 @@ impl Gate {
             };
         }
         Err(key_moves().into())
+    }
+
+    /// An attempt that the store is about to be asked about.
+    fn attempt<'a>(&self, credentials: &'a Credentials, source: &'a Source, now: UnixTime) -> Attempt<'a> {
+        let keys = self.ring.in_force();
+        Attempt {
+            credentials,
+            source,
+            window: window_of(&keys, credentials, source),
+            keys,
+            now,
+            at: self.grace.at(now),
+            notices: self.store.notices(),
+        }
     }
 
     /// Goes by the key that the store says is in force; answers what the store recognises it by.

@@ -8,19 +8,13 @@ use std::sync::LazyLock;
 use arc_swap::ArcSwap;
 use imapwarden::policy::Counters;
 use imapwarden::policy::engine::Engine;
-use imapwarden::policy::expression::Expression;
 use imapwarden::policy::facts::Event;
 use imapwarden::policy::facts::Fact;
 use imapwarden::policy::facts::Lookup;
 use imapwarden::policy::facts::User;
 use imapwarden::policy::facts::Value;
 use imapwarden::policy::rules::Action;
-use imapwarden::policy::rules::Count;
-use imapwarden::policy::rules::Mode;
-use imapwarden::policy::rules::Rule;
 use imapwarden::policy::rules::RuleSet;
-use imapwarden::policy::rules::Severity;
-use imapwarden::policy::rules::Threshold;
 use imapwarden::session::inspect::Rules;
 use imapwarden::session::recorder::CommandResult;
 use imapwarden::session::recorder::Recorded;
@@ -43,6 +37,7 @@ use super::relay::end_of;
 use super::relay::options;
 use super::relay::starts;
 use super::watched::inspector;
+use super::watched::rule;
 
 /// What rules refuse: each also in the words of [`forbidden`].
 const RULES: [(&str, Action); 5] = [
@@ -59,23 +54,8 @@ const RULES: [(&str, Action); 5] = [
 static OPTIONS: LazyLock<Arc<Options>> = LazyLock::new(options);
 
 static IN_FORCE: LazyLock<Rules> = LazyLock::new(|| {
-    let rule = |(at, (when, action)): (usize, (&str, Action))| Rule {
-        name: format!("rule-{at}").into(),
-        description: "A test.".into(),
-        false_positives: None,
-        attack: None,
-        severity: Severity::default(),
-        on: Event::Command,
-        when: Some(
-            Expression::compile(when, Event::Command).unwrap_or_else(|error| panic!("{when}: {error}")),
-        ),
-        count: Count::default(),
-        per: Vec::new(),
-        within: None,
-        shared: false,
-        over: Threshold::Fixed(0),
-        then: vec![action],
-        mode: Mode::Enforce,
+    let rule = |(at, (when, action)): (usize, (&str, Action))| {
+        rule(&format!("rule-{at}"), Event::Command, when, action)
     };
     let set = RuleSet {
         rules: RULES.into_iter().enumerate().map(rule).collect(),

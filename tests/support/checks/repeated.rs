@@ -1,5 +1,4 @@
-//! A client that says the same again and again is judged as one that never says the same twice: what is remembered of
-//! commands changes nothing.
+//! A client that says the same again and again is judged as one of whom nothing is remembered from one step to the next.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,17 +7,14 @@ use std::sync::atomic::Ordering;
 use arc_swap::ArcSwap;
 use imapwarden::policy::Counters;
 use imapwarden::policy::engine::Engine;
-use imapwarden::policy::expression::Expression;
 use imapwarden::policy::facts::Event;
 use imapwarden::policy::facts::Fact;
 use imapwarden::policy::facts::User;
 use imapwarden::policy::rules::Action;
 use imapwarden::policy::rules::Count;
 use imapwarden::policy::rules::Group;
-use imapwarden::policy::rules::Mode;
 use imapwarden::policy::rules::Rule;
 use imapwarden::policy::rules::RuleSet;
-use imapwarden::policy::rules::Severity;
 use imapwarden::policy::rules::Threshold;
 use imapwarden::session::inspect::Rules;
 use imapwarden::session::relay::Options;
@@ -26,11 +22,7 @@ use imapwarden::session::relay::Output;
 use imapwarden::session::relay::Relay;
 
 use super::watched::inspector;
-
-/// More spellings of a verb than are remembered: none of them is found again.
-const SPELLINGS: [&str; 8] = [
-    "FETCH", "fetch", "Fetch", "fEtch", "feTch", "fetCh", "fetcH", "FEtch",
-];
+use super::watched::rule;
 
 /// What clients ask for.
 const ITEMS: [&str; 4] = [
@@ -116,10 +108,14 @@ pub enum Step {
 
 /// Takes both clients through the same steps.
 pub fn repeating_changes_nothing(steps: &[Step]) {
-    let mut same = Scene::new(1);
-    let mut other = Scene::new(SPELLINGS.len());
+    let mut remembered = Scene::new(false);
+    let mut forgotten = Scene::new(true);
     for step in steps {
-        assert_eq!(same.take(*step), other.take(*step), "{step:?} of {steps:?}");
+        assert_eq!(
+            remembered.take(*step),
+            forgotten.take(*step),
+            "{step:?} of {steps:?}"
+        );
     }
 }
 
@@ -128,13 +124,14 @@ struct Scene {
     rules: Rules,
     counters: Arc<Counters>,
     is_first_sync: Arc<AtomicBool>,
-    spellings: usize,
+    /// The session is idle before each step, and remembers nothing.
+    forgets: bool,
     commands: usize,
     now_ms: u64,
 }
 
 impl Scene {
-    fn new(spellings: usize) -> Self {
+    fn new(forgets: bool) -> Self {
         let counters = Arc::new(Counters::new(100, 7));
         let rules = Arc::new(ArcSwap::from_pointee(engine(false, &counters)));
         let is_first_sync = Arc::new(AtomicBool::new(false));
@@ -148,7 +145,7 @@ impl Scene {
             rules,
             counters,
             is_first_sync,
-            spellings,
+            forgets,
             commands: 0,
             now_ms: 0,
         }
@@ -156,19 +153,21 @@ impl Scene {
 
     /// What the client was told, and what was decided.
     fn take(&mut self, step: Step) -> (Vec<u8>, Vec<String>) {
+        if self.forgets {
+            self.relay.release();
+        }
         self.relay.tell_time(self.now_ms);
         let tag = format!("a{:03}", self.commands % 1_000);
         let mut told = Vec::new();
         match step {
             Step::Fetch(uid, number, items, answers) => {
                 let uid = if uid { "UID " } else { "" };
-                let verb = SPELLINGS[self.commands % self.spellings];
                 let items = ITEMS[items % ITEMS.len()];
                 let data = match items.contains("BODY") {
                     true => format!("* {number} FETCH (BODY[] {{3}}\r\nabc)\r\n"),
                     false => format!("* {number} FETCH (ENVELOPE (NIL {{4}}\r\nabcd NIL))\r\n"),
                 };
-                let command = format!("{uid}{verb} {number} {items}");
+                let command = format!("{uid}FETCH {number} {items}");
                 told = self.command(&tag, &command, &data.repeat(answers));
             }
             Step::Select(mailbox, exists) => {
@@ -256,24 +255,4 @@ fn engine(fewer: bool, counters: &Arc<Counters>) -> Engine {
         shadow: false,
     };
     Engine::new(set, Arc::clone(counters))
-}
-
-fn rule(name: &str, on: Event, when: &str, action: Action) -> Rule {
-    let when = Expression::compile(when, on).unwrap_or_else(|error| panic!("{when}: {error}"));
-    Rule {
-        name: name.into(),
-        description: "A test.".into(),
-        false_positives: None,
-        attack: None,
-        severity: Severity::default(),
-        on,
-        when: Some(when),
-        count: Count::default(),
-        per: Vec::new(),
-        within: None,
-        shared: false,
-        over: Threshold::Fixed(0),
-        then: vec![action],
-        mode: Mode::Enforce,
-    }
 }

@@ -6,9 +6,17 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use imapwarden::policy::engine::SessionCounters;
+use imapwarden::policy::expression::Expression;
 use imapwarden::policy::facts::Client;
+use imapwarden::policy::facts::Event;
 use imapwarden::policy::facts::Source;
 use imapwarden::policy::facts::User;
+use imapwarden::policy::rules::Action;
+use imapwarden::policy::rules::Count;
+use imapwarden::policy::rules::Mode;
+use imapwarden::policy::rules::Rule;
+use imapwarden::policy::rules::Severity;
+use imapwarden::policy::rules::Threshold;
 use imapwarden::session::inspect::Inspector;
 use imapwarden::session::inspect::Ledger;
 use imapwarden::session::inspect::Parties;
@@ -38,6 +46,28 @@ pub(super) fn inspector(rules: &Rules, user: User, is_first_sync: Arc<AtomicBool
         (SessionCounters::new(SessionId::new(1)), revision),
         0,
     )
+}
+
+/// A rule that is in force, and does not count.
+#[allow(dead_code, reason = "benches have the rules that are shipped")]
+pub(super) fn rule(name: &str, on: Event, when: &str, action: Action) -> Rule {
+    let when = Expression::compile(when, on).unwrap_or_else(|error| panic!("{when}: {error}"));
+    Rule {
+        name: name.into(),
+        description: "A test.".into(),
+        false_positives: None,
+        attack: None,
+        severity: Severity::default(),
+        on,
+        when: Some(when),
+        count: Count::default(),
+        per: Vec::new(),
+        within: None,
+        shared: false,
+        over: Threshold::Fixed(0),
+        then: vec![action],
+        mode: Mode::Enforce,
+    }
 }
 
 /// Keeps nothing.
