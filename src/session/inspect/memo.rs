@@ -84,11 +84,6 @@ impl Memo {
         self.next = (self.next + 1) % KEPT;
     }
 
-    /// Forgets all, for a session that becomes idle.
-    pub(super) fn release(&mut self) {
-        *self = Self::default();
-    }
-
     /// Judges a command that was found, by what is known of it where nothing has changed since.
     pub(super) fn judge(
         &mut self,

@@ -173,7 +173,11 @@ impl Inspector {
     /// Gives back what an idle session does not need.
     pub(in crate::session) fn release(&mut self) {
         self.counters.sweep(self.now_ms);
-        self.memo.release();
+    }
+
+    /// Forgets what is remembered of commands.
+    pub(in crate::session) fn forget(&mut self) {
+        self.memo = Memo::default();
     }
 
     /// Finds a complete command that was read before, but for its tag and the message that it is about.

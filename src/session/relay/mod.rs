@@ -348,14 +348,24 @@ impl Relay {
         }
     }
 
-    /// Gives back what an idle session does not need.
+    /// Gives back what is not needed while nothing moves; what is remembered of commands stays until the client is in IDLE.
     pub fn release(&mut self) {
+        if self.is_idling() {
+            self.forget();
+        }
         self.collector.release();
         if let Some(inspector) = &mut self.inspector {
             inspector.release();
         }
         if self.in_flight.is_empty() {
             self.in_flight = VecDeque::new();
+        }
+    }
+
+    /// Forgets what is remembered of commands: they are read and judged from the beginning again.
+    pub fn forget(&mut self) {
+        if let Some(inspector) = &mut self.inspector {
+            inspector.forget();
         }
     }
 

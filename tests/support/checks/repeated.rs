@@ -124,7 +124,7 @@ struct Scene {
     rules: Rules,
     counters: Arc<Counters>,
     is_first_sync: Arc<AtomicBool>,
-    /// The session is idle before each step, and remembers nothing.
+    /// Nothing is remembered from one step to the next.
     forgets: bool,
     commands: usize,
     now_ms: u64,
@@ -154,7 +154,7 @@ impl Scene {
     /// What the client was told, and what was decided.
     fn take(&mut self, step: Step) -> (Vec<u8>, Vec<String>) {
         if self.forgets {
-            self.relay.release();
+            self.relay.forget();
         }
         self.relay.tell_time(self.now_ms);
         let tag = format!("a{:03}", self.commands % 1_000);
