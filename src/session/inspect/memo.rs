@@ -40,7 +40,8 @@ struct Known {
     parties: u32,
     is_first_sync: bool,
     said: Said,
-    prepared: Prepared,
+    /// `None` at the first such moment: what does not come again is not worth the work.
+    prepared: Option<Prepared>,
 }
 
 /// How many messages a command means, whether these are all, and its length.
@@ -127,17 +128,21 @@ fn judge_by(
         known.place.as_ref().map(Arc::as_ptr) == place.map(Arc::as_ptr)
             && (known.parties, known.is_first_sync) == (parties, is_first_sync)
             && known.said == said
-            && rules.has_prepared(&known.prepared)
+            && known
+                .prepared
+                .as_ref()
+                .is_none_or(|prepared| rules.has_prepared(prepared))
     };
-    if !known.as_ref().is_some_and(still) {
-        *known = None;
-    }
-    let known = known.get_or_insert_with(|| Known {
-        place: place.cloned(),
-        parties,
-        is_first_sync,
-        said,
-        prepared: rules.prepare(facts),
-    });
-    rules.judge_prepared(&known.prepared, facts, counters, now_ms)
+    let Some(known) = known.as_mut().filter(|known| still(known)) else {
+        *known = Some(Known {
+            place: place.cloned(),
+            parties,
+            is_first_sync,
+            said,
+            prepared: None,
+        });
+        return rules.judge(facts, counters, now_ms);
+    };
+    let prepared = known.prepared.get_or_insert_with(|| rules.prepare(facts));
+    rules.judge_prepared(prepared, facts, counters, now_ms)
 }
