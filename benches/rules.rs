@@ -98,7 +98,7 @@ fn judge(bencher: Bencher<'_, '_>, case: &Case) {
     facts.user = Some(&user);
     facts.session = Some(&session);
     facts.command = Some(&case.1);
-    let mut counters = SessionCounters::new(SessionId::new(1));
+    let mut counters = SessionCounters::new(SessionId::new(1)).for_session();
     let mut now_ms = 0;
     bencher.bench_local(|| {
         now_ms += 100;

@@ -6,18 +6,18 @@
 //! because the thing to count by is not known, is not counted and decides nothing.
 
 mod prepared;
+mod session;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use crate::policy::counters::Addition;
 use crate::policy::counters::Amount;
 use crate::policy::counters::Counters;
-use crate::policy::counters::Own;
 use crate::policy::counters::Terms;
 use crate::policy::decision::Decision;
-use crate::policy::decision::DecisionId;
 use crate::policy::decision::Decisions;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fact;
@@ -36,45 +36,12 @@ use crate::policy::sets::NetworkSets;
 use crate::policy::shared::Shared;
 use crate::policy::shared::SharedRules;
 use crate::policy::window::Scale;
-use crate::types::SessionId;
 
 pub use prepared::Prepared;
+pub use session::SessionCounters;
 
 /// How many engines this process has had.
 static ENGINES: AtomicU64 = AtomicU64::new(0);
-
-/// What one connection or session has counted. It knows no rules: it may be judged by one engine after another.
-#[derive(Debug, Clone)]
-pub struct SessionCounters {
-    session: SessionId,
-    decisions: u32,
-    own: Own,
-}
-
-impl SessionCounters {
-    /// Nothing counted yet.
-    #[must_use]
-    pub fn new(session: SessionId) -> Self {
-        Self {
-            session,
-            decisions: 0,
-            own: Own::default(),
-        }
-    }
-
-    /// Gives back what no longer counts; for a session that becomes idle.
-    pub fn sweep(&mut self, now_ms: u64) {
-        self.own.sweep(now_ms);
-    }
-
-    fn next_id(&mut self) -> DecisionId {
-        self.decisions = self.decisions.wrapping_add(1);
-        DecisionId {
-            session: self.session,
-            number: self.decisions,
-        }
-    }
-}
 
 /// A set of rules in force.
 #[derive(Debug)]
@@ -207,11 +174,17 @@ impl Engine {
         };
         let amount = amount(ready, facts)?;
         let threshold = threshold(rule, facts);
+        let addition = Addition {
+            terms,
+            amount,
+            threshold,
+            now_ms,
+        };
         let counted = if ready.own {
-            session.own.count(ready.key, terms, amount, threshold, now_ms)
+            session.own.count(ready.key, addition)
         } else {
             let key = key.or_else(|| ready.keyed.of_groups(&rule.per, facts))?;
-            self.counters.count(key, terms, amount, threshold, now_ms)
+            self.counters.count(session.held.as_mut(), key, addition)
         };
         let above = counted.above?;
         if !above.is_new && !rule.then.iter().any(|action| action.holds()) {
@@ -396,6 +369,7 @@ mod tests {
     use crate::policy::index::Candidate;
     use crate::policy::rules::Action;
     use crate::policy::rules::tests::rule;
+    use crate::types::SessionId;
 
     fn engine(rules: Vec<Rule>) -> Engine {
         with_counters(rules, Arc::new(Counters::new(1_000, 7)))

@@ -4,6 +4,7 @@
 //! Pure: no clock, no store, no network. Whoever asks brings the facts and the time.
 
 pub mod access;
+pub mod accounts;
 mod counters;
 pub mod decision;
 pub mod engine;

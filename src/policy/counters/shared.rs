@@ -2,33 +2,32 @@
 //!
 //! Both hold one shard's lock at a time, for a few counters.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::policy::counters::Amount;
 use crate::policy::counters::Counter;
 use crate::policy::counters::Counters;
 use crate::policy::counters::Shard;
-use crate::policy::counters::Tally;
 use crate::policy::counters::Terms;
+use crate::policy::counters::lock;
 use crate::policy::shared::Heard;
 use crate::policy::shared::SharedRules;
 use crate::policy::shared::Told;
 use crate::policy::window::Report;
-use crate::policy::window::Scale;
-use crate::policy::window::Sum;
 
 /// Counters of a shard that may wait to be told; more are told when they are next counted by.
 const UNTOLD: usize = 512;
 
 impl Counters {
-    /// Notes that others are to be told of a counter.
-    pub(super) fn to_be_told(&self, shard: &mut Shard, key: u64, terms: Terms) {
-        if shard.untold.len() < UNTOLD || shard.untold.contains_key(&key) {
+    /// Notes that others are to be told of a counter; says whether there was room to.
+    pub(super) fn to_be_told(&self, shard: &mut Shard, key: u64, terms: Terms) -> bool {
+        let has_room = shard.untold.len() < UNTOLD || shard.untold.contains_key(&key);
+        if has_room {
             shard.untold.insert(key, terms);
         } else {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+        has_room
     }
 
     /// Takes what was counted since it was last told: so many counters at most, and hardly more bytes.
@@ -38,7 +37,7 @@ impl Counters {
         let begin = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, after) = self.shards.split_at(begin % self.shards.len().max(1));
         for shard in after.iter().chain(before) {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = lock(shard);
             let room = most.saturating_sub(told.len());
             let waiting: Vec<u64> = shard.untold.keys().copied().take(room).collect();
             for key in waiting {
@@ -62,8 +61,7 @@ impl Counters {
     /// Takes back what could not be told.
     pub fn untell(&self, told: &[Told]) {
         for report in told {
-            if let Some(shard) = self.shard(report.key) {
-                let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(mut shard) = self.shard(report.key) {
                 self.to_be_told(&mut shard, report.key, report.terms);
             }
         }
@@ -75,14 +73,16 @@ impl Counters {
         let mut used = 0_usize;
         for reports in heard.chunk_by(|one, other| one.key == other.key && one.rule == other.rule) {
             let Some(first) = reports.first() else { continue };
-            let (Some(terms), Some(shard)) = (rules.terms(first.rule), self.shard(first.key)) else {
+            let Some(terms) = rules.terms(first.rule) else {
                 continue;
             };
             let reports: Vec<Report<'_>> = reports
                 .iter()
                 .filter_map(|heard| Report::read(&heard.state, heard.age_ms))
                 .collect();
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mut shard) = self.shard(first.key) else {
+                continue;
+            };
             shard.hear(first.key, terms, self.half, &reports, now_ms);
             used = used.saturating_add(reports.len());
         }
@@ -100,8 +100,8 @@ impl Shard {
     fn take(&mut self, key: u64, now_ms: u64) -> Option<Told> {
         let terms = self.untold.remove(&key)?;
         let young = self.young.counters.get(&key);
-        let counter = young.or_else(|| self.old.counters.get(&key))?;
-        counter.told(key, terms, now_ms)
+        let cell = young.or_else(|| self.old.counters.get(&key))?;
+        cell.tell(key, terms, now_ms)
     }
 
     /// What was forgotten because its time was over need not be told.
@@ -117,48 +117,9 @@ impl Shard {
         } else {
             Amount::Value(0)
         };
-        self.make_young(key, half, || Counter::new(terms, nothing, now_ms));
-        if let Some(counter) = self.young.counters.get_mut(&key) {
-            let before = counter.room();
-            counter.hear(terms.scale, reports, now_ms);
-            let others = self.young.distinct.saturating_sub(before);
-            self.young.distinct = others.saturating_add(counter.room());
-        }
-    }
-}
-
-impl Counter {
-    fn told(&self, key: u64, terms: Terms, now_ms: u64) -> Option<Told> {
-        let shared = terms.shared?;
-        let state = match &self.tally {
-            Tally::Sum(sum) => sum.report(terms.scale, now_ms),
-            Tally::Distinct(distinct) => distinct.report(terms.scale, now_ms),
-        };
-        Some(Told {
-            rule: shared.rule,
-            key,
-            state,
-            lasts_ms: terms.scale.span_ms(),
-            terms,
-        })
-    }
-
-    fn hear(&mut self, scale: Scale, reports: &[Report<'_>], now_ms: u64) {
-        self.lasts_from(scale, now_ms);
-        match &mut self.tally {
-            Tally::Sum(_) => {
-                let mut sum = Sum::new(scale, now_ms);
-                for report in reports {
-                    sum.hear(scale, report, now_ms);
-                }
-                self.elsewhere = (sum.value(scale, now_ms) > 0).then(|| Box::new(sum));
-            }
-            Tally::Distinct(distinct) => {
-                for report in reports {
-                    distinct.hear(scale, report, now_ms);
-                }
-            }
-        }
+        let cell = self.young(key, half, || Counter::new(terms, nothing, now_ms));
+        cell.hear(terms, reports, now_ms);
+        self.measure(key, &cell);
     }
 }
 
@@ -167,7 +128,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::policy::counters::Addition;
+    use crate::policy::counters::Counted;
+    use crate::policy::counters::Held;
     use crate::policy::shared::Shared;
+    use crate::policy::window::Scale;
 
     const RULE: u64 = 77;
 
@@ -179,8 +144,18 @@ mod tests {
         }
     }
 
+    fn add(counters: &Counters, key: u64, terms: Terms, amount: Amount, now_ms: u64) -> Counted {
+        let addition = Addition {
+            terms,
+            amount,
+            threshold: 10,
+            now_ms,
+        };
+        counters.count(None, key, addition)
+    }
+
     fn count(counters: &Counters, key: u64, amount: Amount) -> u64 {
-        counters.count(key, terms(10, 0), amount, 10, 0).value
+        add(counters, key, terms(10, 0), amount, 0).value
     }
 
     fn rules() -> SharedRules {
@@ -230,22 +205,22 @@ mod tests {
         let (here, there) = (Counters::new(1_000, 1), Counters::new(1_000, 1));
         count(&there, 5, Amount::Of(10));
         here.hear(&rules(), &heard(&all(&there)), 0);
-        let counted = here.count(5, terms(10, 0), Amount::Of(1), 10, 4_000);
+        let counted = add(&here, 5, terms(10, 0), Amount::Of(1), 4_000);
         let above = counted.above.unwrap();
         assert!(above.is_new && above.until_ms == 64_000, "{above:?}");
-        let later = here.count(5, terms(10, 0), Amount::Of(0), 10, 64_000);
+        let later = add(&here, 5, terms(10, 0), Amount::Of(0), 64_000);
         assert_eq!((later.value, later.above), (1, None));
     }
 
     #[test]
     fn a_count_is_told_once_until_it_moves_and_from_where_it_is_worth_it() {
         let counters = Counters::new(1_000, 1);
-        let add = |key| counters.count(key, terms(10, 3), Amount::Of(1), 10, 0);
+        let add_from_3 = |key| add(&counters, key, terms(10, 3), Amount::Of(1), 0);
         for _ in 0..2 {
-            add(1);
+            add_from_3(1);
         }
         assert_eq!(all(&counters), []);
-        add(1);
+        add_from_3(1);
         let told = all(&counters);
         assert_eq!(told.len(), 1);
         assert_eq!(all(&counters), []);
@@ -256,8 +231,38 @@ mod tests {
             shared: None,
             ..terms(10, 0)
         };
-        counters.count(2, alone, Amount::Of(1), 10, 0);
+        add(&counters, 2, alone, Amount::Of(1), 0);
         assert_eq!(all(&counters), []);
+    }
+
+    #[test]
+    fn what_a_session_counts_without_the_table_is_told_each_time_it_moved() {
+        let counters = Counters::new(10_000, 1);
+        let mut held = Held::default();
+        let mut add = |key| {
+            let addition = Addition {
+                terms: terms(10, 0),
+                amount: Amount::Of(1),
+                threshold: 10,
+                now_ms: 0,
+            };
+            counters.count(Some(&mut held), key, addition)
+        };
+        for _ in 0..3 {
+            add(5);
+            add(5);
+            assert_eq!(all(&counters).len(), 1);
+            assert_eq!(all(&counters), []);
+        }
+        // As many wait as may: it is told when it moves and there is room again.
+        for key in 0..u64::try_from(UNTOLD).unwrap() {
+            count(&counters, 100 + key, Amount::Of(1));
+        }
+        add(5);
+        assert_eq!(counters.lost(), 1);
+        all(&counters);
+        add(5);
+        assert_eq!(all(&counters).len(), 1);
     }
 
     #[test]
@@ -293,7 +298,7 @@ mod tests {
         let mut one = heard(&all(&there)).remove(0);
         let here = Counters::new(1_000, 1);
         let room = || {
-            let shard = here.shard(0).unwrap().lock().unwrap();
+            let shard = here.shard(0).unwrap();
             shard.young.distinct + shard.old.distinct
         };
         for key in 0..50_000 {

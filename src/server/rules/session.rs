@@ -2,13 +2,17 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::auth::app_password;
 use crate::auth::meter::Meter;
+use crate::policy::accounts::Account;
 use crate::policy::engine::SessionCounters;
+use crate::policy::moved::Filled;
+use crate::policy::noticed::Shown;
 use crate::server::clock;
 use crate::server::relay::Report;
 use crate::server::relay::Told;
@@ -36,6 +40,21 @@ struct Kept {
     user: UserName,
     account: Arc<str>,
     shared: Arc<Shared>,
+    /// What is remembered of the account, from when it is first of use on.
+    moved: OnceLock<Arc<Account<Filled>>>,
+    noticed: OnceLock<Arc<Account<Shown>>>,
+}
+
+impl Kept {
+    fn moves(&self) -> &Account<Filled> {
+        self.moved
+            .get_or_init(|| self.shared.policy.moved.of(&self.account))
+    }
+
+    fn notices(&self) -> &Account<Shown> {
+        self.noticed
+            .get_or_init(|| self.shared.policy.noticed.of(&self.account))
+    }
 }
 
 impl Ledger for Kept {
@@ -66,30 +85,27 @@ impl Ledger for Kept {
     }
 
     fn moved(&self, to: &str, messages: u64, now_ms: u64) {
-        self.shared.policy.moved.add(&self.account, to, messages, now_ms);
+        self.moves().add(to, messages, now_ms);
     }
 
     fn renamed(&self, from: &str, to: &str, now_ms: u64) {
-        self.shared.policy.moved.rename(&self.account, from, to, now_ms);
+        self.moves().rename(from, to, now_ms);
     }
 
     fn deleted(&self, mailbox: &str) {
-        self.shared.policy.moved.forget(&self.account, mailbox);
+        self.moves().forget(mailbox);
     }
 
     fn moved_into(&self, mailbox: &str, now_ms: u64) -> Option<u64> {
-        self.shared.policy.moved.of(&self.account, mailbox, now_ms)
+        self.moves().of(mailbox, now_ms)
     }
 
     fn noticed(&self, mailbox: &str, uids: &[u32], now_ms: u64) {
-        self.shared
-            .policy
-            .noticed
-            .add(&self.account, mailbox, uids, now_ms);
+        self.notices().add(mailbox, uids, now_ms);
     }
 
     fn notices_in(&self, mailbox: &str, now_ms: u64) -> Vec<u32> {
-        self.shared.policy.noticed.of(&self.account, mailbox, now_ms)
+        self.notices().of(mailbox, now_ms)
     }
 }
 
@@ -106,6 +122,8 @@ impl Watched {
             user: self.user,
             account: Arc::clone(&self.parties.user.account),
             shared: Arc::clone(shared),
+            moved: OnceLock::new(),
+            noticed: OnceLock::new(),
         });
         let now_ms = monotonic_ms(Instant::now());
         let rules = Arc::clone(&shared.policy.rules);

@@ -1,6 +1,6 @@
 //! What rules are judged on in a session, and what follows from them: commands into facts, decisions into effects.
 //!
-//! One inspector belongs to one session and shares no lock with others but those of the engine's counters. It never keeps a
+//! One inspector belongs to one session, and has no lock in common with sessions that count other things. It never keeps a
 //! search term, and nothing of a message.
 
 mod brake;
@@ -117,7 +117,7 @@ impl Inspector {
             client: None,
             parties_changed: 0,
             memo: Memo::default(),
-            counters,
+            counters: counters.for_session(),
             stats: Stats::new(now_ms),
             judged: Tally::default(),
             uid_next: None,
@@ -175,9 +175,10 @@ impl Inspector {
         self.counters.sweep(self.now_ms);
     }
 
-    /// Forgets what is remembered of commands.
+    /// Forgets what is remembered of commands, and lets go of counters that others count by as well.
     pub(in crate::session) fn forget(&mut self) {
         self.memo = Memo::default();
+        self.counters.let_go();
     }
 
     /// Finds a complete command that was read before, but for its tag and the message that it is about.
