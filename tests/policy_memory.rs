@@ -12,6 +12,7 @@ use imapwarden::policy::engine::SessionCounters;
 use imapwarden::policy::facts::Event;
 use imapwarden::policy::facts::Facts;
 use imapwarden::policy::facts::Source;
+use imapwarden::policy::facts::User;
 use imapwarden::policy::shared::Heard;
 use imapwarden::types::SessionId;
 
@@ -71,4 +72,34 @@ fn a_million_counters_take_less_than_200_mib() {
     let held = counters.len();
     assert!(held >= 250_000, "{held}");
     assert!(used < 200 << 20, "{used} bytes for {held} counters, heard of");
+    counters.sweep(u64::try_from(Duration::from_hours(2).as_millis()).unwrap());
+    count_distinct(&counters, before);
+}
+
+/// Counters of distinct values, which grow after they have come.
+fn count_distinct(counters: &Arc<Counters>, before: usize) {
+    const KEYS: u32 = 500_000;
+    assert!(counters.is_empty());
+    let mut session = SessionCounters::new(SessionId::new(1));
+    let text = "{name: b, description: B., on: login, distinct: user.name, per: source, within: 10m, over: 5, then: [log]}";
+    let engine = Engine::new(parse("x", text).unwrap().set(text), Arc::clone(counters));
+    for name in ["a", "b", "c", "d", "e"] {
+        let user = User {
+            name: name.into(),
+            ..User::default()
+        };
+        for key in 0..KEYS {
+            let source = Source::new(std::net::Ipv4Addr::from(key).into());
+            let mut facts = Facts::at(Event::Login, &source);
+            facts.user = Some(&user);
+            assert!(engine.judge(&facts, &mut session, 0).is_empty());
+        }
+        let used = resident().saturating_sub(before);
+        let held = counters.len();
+        assert!(held >= 200_000, "{held}");
+        assert!(
+            used < 200 << 20,
+            "{used} bytes for {held} counters of distinct values"
+        );
+    }
 }

@@ -1,12 +1,13 @@
 //! What rules have counted: one counter for each rule and whatever it counts by.
 //!
 //! Counters of one session lie with the session and need no lock. Those that sessions share have a lock each, held for one
-//! count, and lie in a table. A session holds on to those that it counts by, so that it comes to the table at the first time
-//! only: sessions that count different things have no lock in common.
+//! count, and lie in a table. A session holds on to those that it counts by, and comes to the table at the first time, and
+//! where the table is to know something.
 //!
 //! The table is cut into shards, each behind a lock. Memory has a bound: a shard has a young and an old half; what is touched
 //! is young, and when the young half is full the old one is forgotten and takes its place. So what is forgotten first is what
-//! was not touched for longest. What is forgotten is marked as such: a session that holds it comes to the table again.
+//! was not touched for longest. A counter knows whether it is old, and whether it is forgotten: then a session that counts
+//! by it comes to the table again.
 
 mod cell;
 mod counter;
@@ -38,7 +39,7 @@ pub(super) use crate::policy::counters::session::Own;
 /// Most counters in half a shard: what a hash table of 8,192 places holds.
 const HALF: usize = 7_168;
 /// Most distinct values in half a shard.
-const HALF_DISTINCT: usize = HALF * 4;
+const HALF_DISTINCT: usize = HALF * 2;
 
 /// How many tables this process has had.
 static TABLES: AtomicU64 = AtomicU64::new(0);
@@ -94,7 +95,7 @@ impl Hasher for Ready {
 }
 
 impl Counters {
-    /// Room for so many counters; the memory is taken as it is needed, at most some 180 bytes for each. The seed is a secret,
+    /// Room for so many counters; the memory is taken as it is needed, at most some 205 bytes for each. The seed is a secret,
     /// drawn at random or derived from a key; replicas with the same seed can count together.
     #[must_use]
     pub fn new(most: usize, seed: u128) -> Self {
@@ -147,14 +148,19 @@ impl Counters {
         let Some(outcome) = cell.count(addition) else {
             return (Counted::NOTHING, None);
         };
-        self.settle(&mut shard, (key, &cell), addition.terms, outcome);
+        if outcome.concerns_the_table() {
+            self.settle(&mut shard, (key, &cell), addition.terms, outcome);
+        }
         (outcome.counted, Some(cell))
     }
 
-    /// Notes what a count has changed for the table.
+    /// Notes what a count has changed for the table, if the counter is still in it.
     fn settle(&self, shard: &mut Shard, (key, cell): (u64, &Arc<Cell>), terms: Terms, outcome: Outcome) {
+        if !shard.make_young(key, cell, self.half) {
+            return;
+        }
         if outcome.has_grown {
-            shard.measure(key, cell);
+            shard.measure(cell);
         }
         if outcome.is_to_be_told && !self.to_be_told(shard, key, terms) {
             cell.is_not_noted();
@@ -211,48 +217,54 @@ impl Shard {
             return Arc::clone(cell);
         }
         let cell = self.old.take(key).unwrap_or_else(|| Arc::new(Cell::new(new())));
-        if self.young.is_full(half, HALF_DISTINCT) {
-            self.forget_old(half);
-        }
-        self.young.put(key, Arc::clone(&cell));
+        self.put(key, Arc::clone(&cell), half);
         cell
     }
 
-    /// Forgets the old half, and lets the young one take its place. Those of the old that sessions have counted by, without
-    /// asking the table, are young; half of the room at most, so that there is some.
-    fn forget_old(&mut self, half: usize) {
-        let young = mem::take(&mut self.young);
-        for cell in young.counters.values() {
-            cell.was_used();
+    /// A counter was counted by: it is young. False where it is no longer there.
+    fn make_young(&mut self, key: u64, cell: &Arc<Cell>, half: usize) -> bool {
+        if self.old.has(key, cell)
+            && let Some(cell) = self.old.take(key)
+        {
+            self.put(key, cell, half);
         }
-        let old = mem::replace(&mut self.old, young);
-        for (key, cell) in old.counters {
-            if cell.was_used() && !self.young.is_full(half / 2, HALF_DISTINCT / 2) {
-                self.young.put(key, cell);
-            } else {
-                cell.forget();
-            }
+        self.young.has(key, cell)
+    }
+
+    fn put(&mut self, key: u64, cell: Arc<Cell>, half: usize) {
+        if self.young.is_full(half) {
+            self.forget_old();
+        }
+        cell.is_old(false);
+        self.young.put(key, cell);
+    }
+
+    /// Looks how much room a young counter has come to take.
+    fn measure(&mut self, cell: &Cell) {
+        let others = self.young.distinct.saturating_sub(cell.measured());
+        self.young.distinct = others.saturating_add(cell.measure());
+        if self.young.distinct >= HALF_DISTINCT {
+            self.forget_old();
         }
     }
 
-    /// Looks how much room a counter takes, if it is still there.
-    fn measure(&mut self, key: u64, cell: &Arc<Cell>) {
-        for half in [&mut self.young, &mut self.old] {
-            if half
-                .counters
-                .get(&key)
-                .is_some_and(|known| Arc::ptr_eq(known, cell))
-            {
-                half.distinct = half.distinct.saturating_sub(cell.measured());
-                half.distinct = half.distinct.saturating_add(cell.measure());
-            }
-        }
+    /// Forgets the old half, and lets the young one take its place.
+    fn forget_old(&mut self) {
+        let young = mem::take(&mut self.young);
+        young.counters.values().for_each(|cell| cell.is_old(true));
+        let old = mem::replace(&mut self.old, young);
+        old.counters.values().for_each(|cell| cell.forget());
     }
 }
 
 impl Half {
-    fn is_full(&self, counters: usize, distinct: usize) -> bool {
-        self.counters.len() >= counters || self.distinct >= distinct
+    fn is_full(&self, counters: usize) -> bool {
+        self.counters.len() >= counters || self.distinct >= HALF_DISTINCT
+    }
+
+    fn has(&self, key: u64, cell: &Arc<Cell>) -> bool {
+        let known = self.counters.get(&key);
+        known.is_some_and(|known| Arc::ptr_eq(known, cell))
     }
 
     fn put(&mut self, key: u64, cell: Arc<Cell>) {
@@ -278,6 +290,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::policy::shared::Shared;
     use crate::policy::window::Scale;
 
     fn terms(within_s: u64, least: u64) -> Terms {
@@ -436,16 +449,37 @@ mod tests {
     }
 
     #[test]
-    fn where_sessions_count_by_more_than_there_is_room_for_the_rest_is_forgotten() {
+    fn all_that_is_counted_by_stays_while_it_fills_no_more_than_half() {
         let counters = Counters::new(100, 0);
-        let mut sessions: Vec<Held> = vec![Held::default(); 300];
-        for round in 0..20_u64 {
+        let mut sessions = vec![Held::default(); 40];
+        for round in 1..=200_u64 {
             for (key, held) in (0..).zip(&mut sessions) {
-                let value = by(&counters, held, key, 0).value;
-                assert!((1..=round + 1).contains(&value));
-                assert!(counters.len() <= 100);
+                assert_eq!(by(&counters, held, key, 0).value, round);
             }
+            for key in 0..10 {
+                one(&counters, 1 << 20 | round << 8 | key, 0);
+            }
+            assert!(counters.len() <= 100);
         }
+    }
+
+    #[test]
+    fn a_session_whose_counter_is_forgotten_keeps_nothing_of_it() {
+        let counters = Counters::new(100, 0);
+        let mut held = Held::default();
+        for value in 0..100 {
+            let addition = Addition {
+                terms: terms(60, 1_000),
+                amount: Amount::Value(value),
+                threshold: 1_000,
+                now_ms: 0,
+            };
+            counters.count(Some(&mut held), 1, addition);
+        }
+        let cell = Arc::clone(held.find(counters.number, 1).unwrap());
+        assert!(cell.measure() > 100);
+        counters.sweep(1_000_000);
+        assert_eq!(cell.measure(), 0);
     }
 
     #[test]
@@ -455,13 +489,12 @@ mod tests {
         for round in 1..=3 {
             for key in 0..100 {
                 assert_eq!(by(&counters, &mut held, key, 0).value, round);
+                by(&counters, &mut held, 1_000, 0);
             }
         }
-        let kept: Vec<_> = (0..100)
-            .filter_map(|key| held.find(counters.number, key))
-            .collect();
-        assert_eq!(kept.len(), 16);
-        assert!(held.find(counters.number, 99).is_some());
+        let holds = |key: &u64| held.find(counters.number, *key).is_some();
+        let kept: Vec<u64> = (0..=1_000).filter(holds).collect();
+        assert_eq!(kept, (85..100).chain([1_000]).collect::<Vec<_>>());
     }
 
     #[test]
@@ -480,6 +513,7 @@ mod tests {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
             for _ in 0..100 {
                 counters.sweep(0);
+                counters.tell(usize::MAX, usize::MAX, 0);
             }
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
@@ -503,13 +537,97 @@ mod tests {
                 assert_eq!(counters.count(Some(held), key, addition).value, value + 1);
             }
             if value == 500 {
-                lock(&counters.shards[0]).forget_old(50);
+                lock(&counters.shards[0]).forget_old();
             }
-            let shard = lock(&counters.shards[0]);
+            are_measured(&counters);
+        }
+    }
+
+    /// The table knows which memory its counters take.
+    fn are_measured(counters: &Counters) {
+        for shard in counters.shards.iter().map(lock) {
             for half in [&shard.young, &shard.old] {
-                let rooms = half.counters.values().map(|cell| cell.measure());
-                assert_eq!(half.distinct, rooms.sum::<usize>());
+                let mut all = 0;
+                for cell in half.counters.values() {
+                    let known = cell.measured();
+                    assert_eq!(known, cell.measure());
+                    all += known;
+                }
+                assert_eq!(half.distinct, all);
             }
         }
+    }
+
+    #[test]
+    fn counters_that_grow_later_are_bounded_as_well() {
+        let counters = Counters::new(HALF * 2, 0);
+        let addition = |value| Addition {
+            terms: terms(60, 100),
+            amount: Amount::Value(value),
+            threshold: 100,
+            now_ms: 0,
+        };
+        for value in 0..50 {
+            for key in 0..7_000 {
+                counters.count(None, key, addition(value));
+            }
+            let shard = lock(&counters.shards[0]);
+            assert!(shard.young.distinct + shard.old.distinct <= 2 * (HALF_DISTINCT + 101));
+        }
+        are_measured(&counters);
+    }
+
+    #[test]
+    fn threads_that_count_while_the_table_forgets_and_tells_count_nothing_twice_and_tell_all() {
+        const SHARED: Shared = Shared { rule: 7, from: 1 };
+        let counters = Counters::new(40, 0);
+        let shared = Terms {
+            shared: Some(SHARED),
+            ..terms(3_600, 1_000)
+        };
+        let counted: Vec<AtomicU64> = (0..8).map(|_| AtomicU64::new(0)).collect();
+        let count = |held: &mut Held, key: u64, amount| {
+            let addition = Addition {
+                terms: shared,
+                amount: Amount::Of(amount),
+                threshold: u64::MAX,
+                now_ms: 0,
+            };
+            counters.count(Some(held), key, addition).value
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (counted, count) = (&counted, &count);
+                scope.spawn(move || {
+                    let mut held = Held::default();
+                    for step in 0..20_000_u64 {
+                        let key = step * (thread + 3) % 8;
+                        let total = &counted[usize::try_from(key).unwrap()];
+                        total.fetch_add(1, Ordering::SeqCst);
+                        let value = count(&mut held, key, 1);
+                        assert!((1..=total.load(Ordering::SeqCst)).contains(&value), "{value}");
+                    }
+                });
+            }
+            for key in 1_000..6_000 {
+                one(&counters, key, 0);
+                if key % 16 == 0 {
+                    counters.tell(4, usize::MAX, 0);
+                }
+            }
+        });
+        assert!(counters.len() <= 40);
+        are_measured(&counters);
+        // All count by the same counters still, and what moved is told as it stands.
+        let mut sessions = [Held::default(), Held::default()];
+        let _ = counters.tell(usize::MAX, usize::MAX, 0);
+        for key in 0..8 {
+            let before = count(&mut sessions[0], key, 0);
+            assert_eq!(count(&mut sessions[1], key, 5), before + 5);
+        }
+        let told = counters.tell(usize::MAX, usize::MAX, 0);
+        let mut keys: Vec<u64> = told.iter().map(|told| told.key).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, (0..8).collect::<Vec<_>>());
     }
 }

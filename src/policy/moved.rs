@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(moved.of("alice").of("y", 2_000), None);
         assert_eq!(moved.of("alice").of("x", 1_000 + DAY), None);
         moved.sweep(1_000 + DAY);
-        assert!(moved.is_empty());
+        assert_eq!(moved.len(), 0);
         moved.of("alice").add("x", 3, 2 * DAY);
         assert_eq!(moved.of("alice").of("x", 2 * DAY), Some(3));
         moved.of("alice").forget("x");

@@ -241,9 +241,12 @@ impl Distinct {
         scale.end_of(0, now_ms)
     }
 
-    /// How many values it has room for: its memory.
+    /// Its memory, in values: those that it has room for, and what the allocator adds.
     pub(super) const fn room(&self) -> usize {
-        self.0.capacity()
+        match self.0.capacity() {
+            0 => 0,
+            capacity => capacity.saturating_add(1),
+        }
     }
 }
 

@@ -20,8 +20,8 @@ struct State {
     counter: Counter,
     /// The room that the table knows of, in distinct values.
     measured: u32,
-    /// Counted by since the table last asked.
-    was_used: bool,
+    /// It lies in the old half of its shard.
+    is_old: bool,
     /// Others wait to be told of it.
     is_untold: bool,
     /// The table has forgotten it: nobody may count by it any more.
@@ -36,12 +36,21 @@ pub(super) struct Outcome {
     pub(super) has_grown: bool,
     /// Others are to be told of it, and nobody has noted so yet.
     pub(super) is_to_be_told: bool,
+    /// It was thought to be counted by no more.
+    is_old: bool,
+}
+
+impl State {
+    fn forget(&mut self) {
+        self.is_gone = true;
+        self.counter.empty();
+    }
 }
 
 impl Outcome {
     /// True where the table is to note something.
     pub(super) const fn concerns_the_table(&self) -> bool {
-        self.has_grown || self.is_to_be_told
+        self.has_grown || self.is_to_be_told || self.is_old
     }
 }
 
@@ -50,7 +59,7 @@ impl Cell {
         Self(Mutex::new(State {
             measured: u32::try_from(counter.room()).unwrap_or(u32::MAX),
             counter,
-            was_used: false,
+            is_old: false,
             is_untold: false,
             is_gone: false,
         }))
@@ -62,7 +71,6 @@ impl Cell {
         if state.is_gone {
             return None;
         }
-        state.was_used = true;
         let before = state.counter.room();
         let counted = state.counter.count(addition);
         let has_grown = state.counter.room() != before;
@@ -74,6 +82,7 @@ impl Cell {
             counted,
             has_grown,
             is_to_be_told,
+            is_old: state.is_old,
         })
     }
 
@@ -87,7 +96,7 @@ impl Cell {
         usize::try_from(self.lock().measured).unwrap_or(usize::MAX)
     }
 
-    /// The memory it takes.
+    /// Measures the memory it takes.
     pub(super) fn measure(&self) -> usize {
         let mut state = self.lock();
         let room = state.counter.room();
@@ -107,20 +116,22 @@ impl Cell {
         self.lock().is_untold = false;
     }
 
-    /// Whether it was counted by since this was last asked.
-    pub(super) fn was_used(&self) -> bool {
-        std::mem::take(&mut self.lock().was_used)
+    /// Where in its shard it lies.
+    pub(super) fn is_old(&self, is_old: bool) {
+        self.lock().is_old = is_old;
     }
 
-    /// The table forgets it.
+    /// The table forgets it. A session that holds it, and may not come for a while, keeps nothing of what was counted.
     pub(super) fn forget(&self) {
-        self.lock().is_gone = true;
+        self.lock().forget();
     }
 
     /// The table forgets it where it no longer counts. Says whether it does.
     pub(super) fn forget_expired(&self, now_ms: u64) -> bool {
         let mut state = self.lock();
-        state.is_gone |= state.counter.is_expired(now_ms);
+        if state.counter.is_expired(now_ms) {
+            state.forget();
+        }
         state.is_gone
     }
 

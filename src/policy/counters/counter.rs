@@ -192,11 +192,19 @@ impl Counter {
         }
     }
 
-    /// Its memory, in distinct values.
+    /// What it has allocated, in distinct values.
     pub(super) fn room(&self) -> usize {
         match &self.tally {
             Tally::Sum(_) => self.elsewhere.as_ref().map_or(0, |_| ELSEWHERE),
             Tally::Distinct(distinct) => distinct.room(),
+        }
+    }
+
+    /// Forgets all, and gives the memory back.
+    pub(super) fn empty(&mut self) {
+        self.elsewhere = None;
+        if let Tally::Distinct(distinct) = &mut self.tally {
+            *distinct = Distinct::default();
         }
     }
 

@@ -42,7 +42,7 @@ impl Own {
     }
 }
 
-/// The shared counters by which a session counted lately: it finds them without the table. What the table has forgotten
+/// The shared counters by which a session counted last: it finds them without the table. What the table has forgotten
 /// meanwhile is not counted by, and is let go of when it would be: what is held beyond the table is bounded by the sessions.
 #[derive(Debug, Clone, Default)]
 pub(in crate::policy) struct Held {
@@ -52,12 +52,16 @@ pub(in crate::policy) struct Held {
 }
 
 impl Held {
-    pub(super) fn find(&self, table: u64, key: u64) -> Option<&Arc<Cell>> {
+    /// Finds one, which is the last that it counted by from now on.
+    pub(super) fn find(&mut self, table: u64, key: u64) -> Option<&Arc<Cell>> {
         if self.table != table {
             return None;
         }
-        let found = self.cells.iter().find(|(known, _)| *known == key);
-        found.map(|(_, cell)| cell)
+        let at = self.cells.iter().rposition(|(known, _)| *known == key)?;
+        if let Some(later) = self.cells.get_mut(at..) {
+            later.rotate_left(1);
+        }
+        self.cells.last().map(|(_, cell)| cell)
     }
 
     pub(super) fn keep(&mut self, table: u64, key: u64, cell: Arc<Cell>) {

@@ -119,7 +119,7 @@ impl Shard {
         };
         let cell = self.young(key, half, || Counter::new(terms, nothing, now_ms));
         cell.hear(terms, reports, now_ms);
-        self.measure(key, &cell);
+        self.measure(&cell);
     }
 }
 

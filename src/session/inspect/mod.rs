@@ -1,7 +1,7 @@
 //! What rules are judged on in a session, and what follows from them: commands into facts, decisions into effects.
 //!
-//! One inspector belongs to one session, and has no lock in common with sessions that count other things. It never keeps a
-//! search term, and nothing of a message.
+//! One inspector belongs to one session, and holds on to what it shares with others. It never keeps a search term, and nothing
+//! of a message.
 
 mod brake;
 mod command;

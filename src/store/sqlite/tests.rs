@@ -14,6 +14,7 @@ use super::*;
 use crate::policy::first_sync::Allowance;
 use crate::store::Habit;
 use crate::store::LastUse;
+use crate::store::day_of;
 use crate::types::Amounts;
 use crate::types::Measure;
 
@@ -126,6 +127,19 @@ async fn what_one_process_writes_another_sees_and_is_told_of() {
     command.add_ban(ban("192.0.2.0/24")).await.unwrap();
     soon(changes.changed()).await.unwrap();
     assert_eq!(daemon.bans(NOW).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn notes_that_are_written_are_no_notice() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let alice = user("alice");
+    assert!(store.add_user(alice.clone()).await.unwrap());
+    let before = store.notices();
+    let amounts = Amounts::of(Measure::Commands, 1);
+    store.note(Note::Did(alice.name, day_of(NOW), amounts));
+    store.flush().await.unwrap();
+    assert_eq!(store.notices(), before);
 }
 
 #[tokio::test]
@@ -446,7 +460,7 @@ async fn what_a_user_did_survives_a_restart() {
         family: Some("k9".into()),
         ended: None,
     };
-    let yesterday = crate::store::day_of(NOW) - 1;
+    let yesterday = day_of(NOW) - 1;
     let commands = Amounts::of(Measure::Commands, 3);
     store.note(Note::AllowanceOpened(1, allowance));
     store.note(Note::AllowanceSpent(1, 30, NOW));
