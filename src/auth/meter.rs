@@ -103,11 +103,11 @@ impl Meter {
         purse.lock().family.clone()
     }
 
-    /// Messages that were sent to the client. What a first sync pays for is no habit: it would make any theft look small
-    /// for a month.
-    pub fn fetched(&self, bytes: u64, messages: u64, now: UnixTime) {
+    /// Messages that were sent to the client, in a first sync or not. What a first sync pays for is no habit: it would make
+    /// any theft look small for a month.
+    pub fn fetched(&self, bytes: u64, messages: u64, is_first_sync: bool) {
         match &self.purse {
-            Some((purse, _)) if self.is_first_sync(now) => purse.take(bytes),
+            Some((purse, _)) if is_first_sync => purse.take(bytes),
             _ => {
                 self.count(Measure::FetchedBytes, bytes);
                 self.count(Measure::FetchedMessages, messages);

@@ -74,7 +74,7 @@ pub struct Recipient<'a> {
 
 impl Recipient<'_> {
     /// Bound into what is sealed: moved to another row, it does not open.
-    fn context(&self) -> Vec<u8> {
+    pub(super) fn context(&self) -> Vec<u8> {
         let mut context = self.id.to_be_bytes().to_vec();
         for name in [self.user, self.account] {
             let name = name.as_str().as_bytes();

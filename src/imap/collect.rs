@@ -232,9 +232,9 @@ impl Collector {
         self.tail.clear();
     }
 
-    /// Gives the buffer back if nothing is in it; what an idle session holds is then nothing.
-    pub fn release(&mut self) {
-        if self.buffer.is_empty() {
+    /// Gives the buffer back if nothing is in it and it takes more than so many bytes.
+    pub fn release(&mut self, least: usize) {
+        if self.buffer.is_empty() && self.buffer.capacity() > least {
             self.buffer = Vec::new();
         }
     }

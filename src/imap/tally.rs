@@ -275,12 +275,13 @@ fn announces_body(line: &[u8]) -> bool {
     let end = section
         .get(section.len().saturating_sub(SECTION)..)
         .unwrap_or(section);
-    let end = end.to_ascii_uppercase();
-    let is_item = before.ends_with(b"]") || end.ends_with(b"RFC822") || end.ends_with(b".TEXT");
-    is_item
-        && ![b"HEADER".as_slice(), b"MIME", b")"]
-            .iter()
-            .any(|header| end.ends_with(header))
+    let ends_with = |word: &[u8]| {
+        let at = end.len().checked_sub(word.len());
+        at.and_then(|at| end.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(word))
+    };
+    let is_item = before.ends_with(b"]") || ends_with(b"RFC822") || ends_with(b".TEXT");
+    is_item && ![b"HEADER".as_slice(), b"MIME", b")"].into_iter().any(ends_with)
 }
 
 fn starts_with_word(bytes: &[u8], word: &[u8]) -> bool {

@@ -63,7 +63,7 @@ impl Gate {
             check_user(user, source.ip)?;
         }
         let password = match &row.sealed {
-            Some(sealed) => BackendCredentials::Password(unseal(typed, row, sealed)?),
+            Some(sealed) => BackendCredentials::Password(self.unseal(typed, row, sealed, now)?),
             None => BackendCredentials::Master,
         };
         let factor = SecondFactor::AppPassword {
@@ -88,6 +88,23 @@ impl Gate {
             monitored: None,
             elsewhere: found.elsewhere,
             granted: None,
+        })
+    }
+
+    fn unseal(
+        &self,
+        typed: &AppPassword,
+        row: &store::AppPassword,
+        sealed: &[u8],
+        now: UnixTime,
+    ) -> Result<Secret, StoreError> {
+        let to = Recipient {
+            id: row.id,
+            user: &row.user,
+            account: &row.account,
+        };
+        self.opened.unseal(typed, to, sealed, now).map_err(|error| {
+            StoreError::Damaged(format!("app password {}: {error}", app_password::id_text(row.id)))
         })
     }
 }
@@ -154,17 +171,6 @@ fn check_app_password(
         return Err(Refusal::AppPasswordNetwork);
     }
     Ok(())
-}
-
-fn unseal(typed: &AppPassword, row: &store::AppPassword, sealed: &[u8]) -> Result<Secret, StoreError> {
-    let to = Recipient {
-        id: row.id,
-        user: &row.user,
-        account: &row.account,
-    };
-    seal::unseal(typed, to, sealed).map_err(|error| {
-        StoreError::Damaged(format!("app password {}: {error}", app_password::id_text(row.id)))
-    })
 }
 
 /// A client's name as it is kept: nothing that moves a terminal's cursor or turns text around, not longer than a line.

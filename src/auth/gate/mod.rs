@@ -15,6 +15,7 @@ mod away;
 mod by_app_password;
 mod by_password;
 mod counted;
+mod opened;
 mod recent;
 mod settle;
 
@@ -25,6 +26,7 @@ use thiserror::Error;
 
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
+use crate::auth::gate::opened::Opened;
 use crate::auth::gate::recent::Recent;
 use crate::auth::gate::settle::Open;
 use crate::auth::gate::settle::Rehash;
@@ -141,6 +143,7 @@ pub struct Gate {
     options: Options,
     policy: Policy,
     recent: Arc<Recent>,
+    opened: Arc<Opened>,
     grace: Arc<Grace>,
 }
 
@@ -176,6 +179,7 @@ impl Gate {
             options,
             policy,
             recent: Arc::default(),
+            opened: Arc::default(),
             grace: Arc::default(),
         }
     }
@@ -189,6 +193,7 @@ impl Gate {
             options,
             policy,
             recent: Arc::clone(&self.recent),
+            opened: Arc::clone(&self.opened),
             grace: Arc::clone(&self.grace),
         }
     }

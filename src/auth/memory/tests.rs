@@ -56,6 +56,11 @@ async fn kept(memory: &Memory, id: u32, now: UnixTime) -> first_sync::Allowance 
     habits.app_password.unwrap().allowance.unwrap()
 }
 
+/// Messages go to the client.
+fn fetch(meter: &Meter, bytes: u64, messages: u64, now: UnixTime) {
+    meter.fetched(bytes, messages, meter.is_first_sync(now));
+}
+
 #[tokio::test]
 async fn a_user_is_known_by_what_they_came_with_and_only_once_let_in() {
     let world = World::new();
@@ -134,11 +139,11 @@ async fn connections_of_one_new_app_password_draw_from_one_allowance() {
     let meters: Vec<_> = (0..10).map(|_| memory.begin(&device, &habits, NOW)).collect();
     for meter in &meters {
         assert!(meter.is_first_sync(NOW));
-        meter.fetched(99, 1, NOW);
+        fetch(meter, 99, 1, NOW);
     }
     assert_eq!(meters[0].left(NOW), 10);
     assert_eq!(kept(&memory, id, NOW).await.left, 10);
-    meters[3].fetched(500, 1, NOW);
+    fetch(&meters[3], 500, 1, NOW);
     assert!(meters.iter().all(|meter| !meter.is_first_sync(NOW)));
     assert_eq!(meters[0].left(NOW), 0);
     let allowance = kept(&memory, id, later(1)).await;
@@ -154,7 +159,7 @@ async fn an_allowance_survives_sessions_and_restarts() {
     let before = memory(&world);
     let habits = recall(&before, &device, NOW).await;
     let meter = before.begin(&device, &habits, NOW);
-    meter.fetched(300, 1, NOW);
+    fetch(&meter, 300, 1, NOW);
     drop(meter);
     // The next login was told what the store knew before the first.
     let meter = before.begin(&device, &habits, later(2));
@@ -200,7 +205,7 @@ async fn a_thief_with_a_new_app_password_has_no_first_sync() {
         let meter = enter(&memory, &visitor(ip, family, Some(id)), later(1)).await;
         assert_eq!(meter.is_first_sync(later(1)), wanted, "{ip} {family:?}");
         if !wanted {
-            meter.fetched(5_000, 1, later(1));
+            fetch(&meter, 5_000, 1, later(1));
         }
     }
     assert_eq!(
@@ -281,10 +286,10 @@ async fn what_sessions_do_becomes_usual_but_not_their_first_sync() {
     let id = world.app_password("alice").await.id;
     let memory = memory(&world);
     let meter = enter(&memory, &visitor(HOME, None, Some(id)), NOW).await;
-    meter.fetched(1_500, 10, NOW);
+    fetch(&meter, 1_500, 10, NOW);
     meter.count(Measure::Commands, 4);
     memory.collect(NOW);
-    meter.fetched(70, 2, NOW);
+    fetch(&meter, 70, 2, NOW);
     meter.count(Measure::AppendedBytes, 9);
     drop(meter);
     let today = recall(&memory, &visitor(HOME, None, None), NOW).await.averages;

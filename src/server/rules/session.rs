@@ -63,7 +63,7 @@ impl Ledger for Kept {
     }
 
     fn fetched(&self, bytes: u64, messages: u64) {
-        self.meter.fetched(bytes, messages, clock::unix());
+        self.meter.fetched(bytes, messages, self.is_first_sync());
     }
 
     fn client_is(&self, family: &str) {

@@ -128,6 +128,9 @@ enum InFlight {
     Answer(Vec<u8>),
 }
 
+/// Room that a session keeps from one command to the next: bytes of a command, and commands on their way.
+const KEPT: (usize, usize) = (128, 4);
+
 /// A command that the backend has yet to answer.
 #[derive(Debug)]
 struct Sent {
@@ -348,16 +351,20 @@ impl Relay {
         }
     }
 
-    /// Gives back what is not needed while nothing moves; what is remembered of commands stays until the client is in IDLE.
+    /// Gives back what is not needed while nothing moves. What is remembered of commands, and room for the next one, stays
+    /// until the client is in IDLE.
     pub fn release(&mut self) {
-        if self.is_idling() {
+        let (bytes, commands) = if self.is_idling() {
             self.forget();
-        }
-        self.collector.release();
+            (0, 0)
+        } else {
+            KEPT
+        };
+        self.collector.release(bytes);
         if let Some(inspector) = &mut self.inspector {
             inspector.release();
         }
-        if self.in_flight.is_empty() {
+        if self.in_flight.is_empty() && self.in_flight.capacity() > commands {
             self.in_flight = VecDeque::new();
         }
     }
