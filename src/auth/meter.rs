@@ -106,9 +106,9 @@ impl Meter {
     /// Messages that were sent to the client, in a first sync or not. What a first sync pays for is no habit: it would make
     /// any theft look small for a month.
     pub fn fetched(&self, bytes: u64, messages: u64, is_first_sync: bool) {
-        match &self.purse {
-            Some((purse, _)) if is_first_sync => purse.take(bytes),
-            _ => {
+        match self.drawn_from().filter(|_| is_first_sync) {
+            Some(purse) => purse.take(bytes),
+            None => {
                 self.count(Measure::FetchedBytes, bytes);
                 self.count(Measure::FetchedMessages, messages);
             }

@@ -157,7 +157,7 @@ fn public_of(private: &[u8; 32]) -> Result<[u8; 32], SealError> {
 }
 
 /// Length, password, zeros.
-fn pad(password: &Secret) -> Result<Zeroizing<Vec<u8>>, SealError> {
+pub(super) fn pad(password: &Secret) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let len = u16::try_from(password.len()).map_err(|_| SealError::TooLong)?;
     if password.len() > MAX_PASSWORD {
         return Err(SealError::TooLong);
@@ -170,7 +170,8 @@ fn pad(password: &Secret) -> Result<Zeroizing<Vec<u8>>, SealError> {
     Ok(padded)
 }
 
-fn unpad(padded: &[u8]) -> Option<Secret> {
+/// What was padded.
+pub(super) fn unpad(padded: &[u8]) -> Option<Secret> {
     let (len, rest) = padded.split_first_chunk::<2>()?;
     let password = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
     Some(Secret::from(password))

@@ -279,7 +279,11 @@ impl Half {
     }
 
     fn sweep(&mut self, now_ms: u64) {
-        self.counters.retain(|_, cell| !cell.forget_expired(now_ms));
+        // Into a table that has just the room: places that are free again would be thought taken.
+        let counters = mem::take(&mut self.counters).into_iter();
+        self.counters = counters
+            .filter(|(_, cell)| !cell.forget_expired(now_ms))
+            .collect();
         self.counters.shrink_to_fit();
         self.distinct = self.counters.values().map(|cell| cell.measured()).sum();
     }

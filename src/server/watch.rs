@@ -124,6 +124,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     take_bans(shared, (stored, waiting), now, news);
     shared.end_banned(None, now);
     let gate = &shared.settings().gate;
+    gate.forget_opened(now);
     gate.ask_about_windows(now).await?;
     end(shared, &gate.wrongly_granted(now).await?, EndReason::Revoked);
     let (sessions, leases) = shared.sessions.leases();

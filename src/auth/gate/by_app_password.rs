@@ -63,7 +63,7 @@ impl Gate {
             check_user(user, source.ip)?;
         }
         let password = match &row.sealed {
-            Some(sealed) => BackendCredentials::Password(self.unseal(typed, row, sealed, now)?),
+            Some(sealed) => BackendCredentials::Password(self.unseal(attempt, typed, row, sealed)?),
             None => BackendCredentials::Master,
         };
         let factor = SecondFactor::AppPassword {
@@ -91,21 +91,28 @@ impl Gate {
         })
     }
 
+    /// Forgets mail passwords that were opened, once their app passwords may be revoked, and after a while.
+    pub fn forget_opened(&self, now: UnixTime) {
+        self.opened.sweep(self.store.notices(), now);
+    }
+
     fn unseal(
         &self,
+        attempt: &Attempt<'_>,
         typed: &AppPassword,
         row: &store::AppPassword,
         sealed: &[u8],
-        now: UnixTime,
     ) -> Result<Secret, StoreError> {
         let to = Recipient {
             id: row.id,
             user: &row.user,
             account: &row.account,
         };
-        self.opened.unseal(typed, to, sealed, now).map_err(|error| {
-            StoreError::Damaged(format!("app password {}: {error}", app_password::id_text(row.id)))
-        })
+        self.opened
+            .unseal(typed, (to, sealed), attempt.notices, attempt.now)
+            .map_err(|error| {
+                StoreError::Damaged(format!("app password {}: {error}", app_password::id_text(row.id)))
+            })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Mail passwords that were opened a moment ago, each sealed again under a key that its app password alone yields.
 //!
 //! Opening what the store has costs two curve operations, a good tenth of a login; whoever reconnects is spared them. What is
-//! kept says nothing to whoever reads our memory and has no app password, as what the store has says nothing. It is bound to
-//! the very row that it came from: it opens for nothing else, and after a change the row is opened anew. Bounded, and it
-//! forgets what was not used within the hour.
+//! kept says nothing to whoever reads our memory and has no app password, as what the store has says nothing: it is padded in
+//! the same way. It is bound to the very row that it came from: it opens for nothing else. It is all forgotten when the store
+//! gives notice of a change, a revocation above all, for then the store itself keeps nothing; and each when it was not used
+//! within the hour. Bounded.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -29,10 +30,7 @@ use crate::types::UnixTime;
 /// How long what is not used is kept.
 const LIFE: Duration = Duration::from_hours(1);
 
-/// How often the others are looked through.
-const PAUSE: Duration = Duration::from_mins(1);
-
-/// Most that are kept: some 8 MiB.
+/// Most that are kept: some 6 MiB.
 const MOST: usize = 16_384;
 
 /// The longest mail password that is kept. Few are longer, and those are opened each time.
@@ -45,8 +43,8 @@ pub(super) struct Opened(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     boxes: HashMap<u32, Boxed>,
-    /// When they were looked through.
-    swept: Option<UnixTime>,
+    /// The store's notices when they were kept.
+    notices: u64,
 }
 
 /// A mail password under a key of its own.
@@ -58,48 +56,36 @@ struct Boxed {
 }
 
 impl Opened {
-    /// Opens what the store has: without the curve if that was done a moment ago.
+    /// Opens what the store has: without the curve if that was done a moment ago. `notices` are the store's, before it was
+    /// asked for the row.
     pub(super) fn unseal(
         &self,
         app_password: &AppPassword,
-        to: Recipient<'_>,
-        sealed: &[u8],
+        (to, sealed): (Recipient<'_>, &[u8]),
+        notices: u64,
         now: UnixTime,
     ) -> Result<Secret, SealError> {
         let key = key(app_password).map_err(|Unspecified| SealError::Crypto)?;
         let bound = [&to.context()[..], sealed].concat();
-        if let Some(password) = self.find(to.id, now).and_then(|boxed| boxed.open(&key, &bound)) {
+        let found = self.lock().find(to.id, notices, now);
+        if let Some(password) = found.and_then(|boxed| boxed.open(&key, &bound)) {
             return Ok(password);
         }
         let password = seal::unseal(app_password, to, sealed)?;
         if password.len() <= MAX_PASSWORD
-            && let Ok((nonce, sealed)) = sealed_under(&key, &bound, &password)
+            && let Ok(boxed) = Boxed::of(&key, &bound, &password, now)
         {
-            let until = now.plus(LIFE);
-            self.keep(to.id, Boxed { nonce, sealed, until }, now);
+            self.lock().keep(to.id, boxed, notices);
         }
         Ok(password)
     }
 
-    fn find(&self, id: u32, now: UnixTime) -> Option<Boxed> {
+    /// Forgets what the store has given notice of, and what was not used. For a timer.
+    pub(super) fn sweep(&self, notices: u64, now: UnixTime) {
         let mut kept = self.lock();
-        let boxed = kept.boxes.get_mut(&id).filter(|boxed| now < boxed.until)?;
-        boxed.until = now.plus(LIFE);
-        Some(boxed.clone())
-    }
-
-    fn keep(&self, id: u32, boxed: Boxed, now: UnixTime) {
-        let mut kept = self.lock();
-        let is_fresh = |swept: UnixTime| swept <= now && now < swept.plus(PAUSE);
-        if !kept.swept.is_some_and(is_fresh) {
-            kept.swept = Some(now);
-            kept.boxes.retain(|_, boxed| now < boxed.until);
-            kept.boxes.shrink_to_fit();
-        }
-        if kept.boxes.len() >= MOST && !kept.boxes.contains_key(&id) {
-            kept.boxes.clear();
-        }
-        kept.boxes.insert(id, boxed);
+        kept.renew(notices);
+        kept.boxes.retain(|_, boxed| boxed.is_fresh(now));
+        kept.boxes.shrink_to_fit();
     }
 
     /// A panic elsewhere leaves the map whole.
@@ -108,26 +94,64 @@ impl Opened {
     }
 }
 
+impl Kept {
+    fn renew(&mut self, notices: u64) {
+        if notices > self.notices {
+            self.notices = notices;
+            self.boxes.clear();
+        }
+    }
+
+    fn find(&mut self, id: u32, notices: u64, now: UnixTime) -> Option<Boxed> {
+        self.renew(notices);
+        let boxed = self.boxes.get_mut(&id).filter(|boxed| boxed.is_fresh(now))?;
+        boxed.until = now.plus(LIFE);
+        Some(boxed.clone())
+    }
+
+    /// Keeps what was opened, if nothing has changed since the store was asked for it.
+    fn keep(&mut self, id: u32, boxed: Boxed, notices: u64) {
+        if notices != self.notices {
+            return;
+        }
+        if self.boxes.len() >= MOST && !self.boxes.contains_key(&id) {
+            self.boxes.clear();
+        }
+        self.boxes.insert(id, boxed);
+    }
+}
+
 impl Boxed {
+    fn of(
+        key: &RandomizedNonceKey,
+        bound: &[u8],
+        password: &Secret,
+        now: UnixTime,
+    ) -> Result<Self, SealError> {
+        let padded = seal::pad(password)?;
+        // Room for the tag: nothing in clear stays behind in a buffer that was too small.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(padded.len() + AES_256_GCM.tag_len()));
+        bytes.extend_from_slice(&padded);
+        let nonce = key.seal_in_place_append_tag(Aad::from(bound), &mut *bytes)?;
+        Ok(Self {
+            nonce: *nonce.as_ref(),
+            sealed: bytes.as_slice().into(),
+            until: now.plus(LIFE),
+        })
+    }
+
     /// `None` where it was sealed by another app password, or for another row.
     fn open(self, key: &RandomizedNonceKey, bound: &[u8]) -> Option<Secret> {
         let mut bytes = Zeroizing::new(self.sealed.into_vec());
         let nonce = Nonce::assume_unique_for_key(self.nonce);
-        let password = key.open_in_place(nonce, Aad::from(bound), &mut bytes).ok()?;
-        Some(Secret::from(&*password))
+        let padded = key.open_in_place(nonce, Aad::from(bound), &mut bytes).ok()?;
+        seal::unpad(padded)
     }
-}
 
-fn sealed_under(
-    key: &RandomizedNonceKey,
-    bound: &[u8],
-    password: &Secret,
-) -> Result<([u8; 12], Box<[u8]>), Unspecified> {
-    // Room for the tag: nothing in clear stays behind in a buffer that was too small.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(password.len() + AES_256_GCM.tag_len()));
-    bytes.extend_from_slice(password.expose());
-    let nonce = key.seal_in_place_append_tag(Aad::from(bound), &mut *bytes)?;
-    Ok((*nonce.as_ref(), bytes.as_slice().into()))
+    /// A clock that was set back makes nothing last longer.
+    fn is_fresh(&self, now: UnixTime) -> bool {
+        now < self.until && self.until <= now.plus(LIFE)
+    }
 }
 
 /// The key of an app password, which is for nothing else.
@@ -180,7 +204,7 @@ mod tests {
         }
 
         fn open(&self, opened: &Opened, now: UnixTime) -> Result<Secret, SealError> {
-            opened.unseal(&self.typed, self.to(), &self.sealed, now)
+            opened.unseal(&self.typed, (self.to(), &self.sealed), 0, now)
         }
     }
 
@@ -198,11 +222,11 @@ mod tests {
         }
         let boxed = kept(&opened, &row).unwrap();
         assert_eq!(boxed.until, UnixTime(NOW.0 + 2 + 3_600));
-        assert_eq!(boxed.sealed.len(), 7 + 16);
+        assert_eq!(boxed.sealed.len(), 64 + 16, "its length does not show");
         assert!(!boxed.sealed.windows(7).any(|window| window == b"hunter2"));
         // It was found, and not opened anew.
         let nonce = boxed.nonce;
-        row.open(&opened, NOW).unwrap();
+        row.open(&opened, UnixTime(NOW.0 + 2)).unwrap();
         assert_eq!(kept(&opened, &row).unwrap().nonce, nonce);
     }
 
@@ -219,11 +243,11 @@ mod tests {
             user: &bob,
             ..row.to()
         };
-        let moved = opened.unseal(&row.typed, to, &row.sealed, NOW);
+        let moved = opened.unseal(&row.typed, (to, &row.sealed), 0, NOW);
         assert_eq!(moved, Err(SealError::Broken));
         let mut changed = row.sealed.clone();
         changed[40] ^= 1;
-        let changed = opened.unseal(&row.typed, row.to(), &changed, NOW);
+        let changed = opened.unseal(&row.typed, (row.to(), &changed), 0, NOW);
         assert_eq!(changed, Err(SealError::Broken));
         // Another app password with the same id.
         let other = Row::new("x");
@@ -239,10 +263,37 @@ mod tests {
         let long = Row::new(&"x".repeat(MAX_PASSWORD + 1));
         assert_eq!(long.open(&opened, NOW).unwrap().len(), MAX_PASSWORD + 1);
         assert!(kept(&opened, &long).is_none());
+        opened.sweep(0, UnixTime(NOW.0 + 3_599));
+        assert!(kept(&opened, &row).is_some());
         let later = UnixTime(NOW.0 + 3_600);
-        assert!(opened.find(row.typed.id(), later).is_none());
-        Row::new("other").open(&opened, later).unwrap();
+        assert!(opened.lock().find(row.typed.id(), 0, later).is_none());
+        opened.sweep(0, later);
         assert!(kept(&opened, &row).is_none());
+        // The clock was ahead, and is set back.
+        row.open(&opened, later).unwrap();
+        assert!(opened.lock().find(row.typed.id(), 0, NOW).is_none());
+    }
+
+    #[test]
+    fn a_notice_of_the_store_ends_all_and_what_was_asked_for_before_it_is_not_kept() {
+        let (opened, row) = (Opened::default(), Row::new("hunter2"));
+        let open = |notices| {
+            let sealed = (row.to(), &row.sealed[..]);
+            opened.unseal(&row.typed, sealed, notices, NOW).unwrap()
+        };
+        open(3);
+        assert!(kept(&opened, &row).is_some());
+        opened.sweep(4, NOW);
+        assert!(kept(&opened, &row).is_none());
+        // A login that has its row from before the notice.
+        assert_eq!(open(3), Secret::from("hunter2"));
+        assert!(kept(&opened, &row).is_none());
+        open(4);
+        assert!(kept(&opened, &row).is_some());
+        open(5);
+        let nonce = kept(&opened, &row).unwrap().nonce;
+        open(5);
+        assert_eq!(kept(&opened, &row).unwrap().nonce, nonce);
     }
 
     #[test]
@@ -254,7 +305,7 @@ mod tests {
             until: NOW.plus(LIFE),
         };
         for id in 0..=u32::try_from(MOST).unwrap() {
-            opened.keep(id, boxed.clone(), NOW);
+            opened.lock().keep(id, boxed.clone(), 0);
         }
         assert_eq!(opened.lock().boxes.len(), 1);
     }

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
-use std::task::Waker;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -58,8 +57,6 @@ pub(super) struct Driver<C, B> {
     pub(super) wrote_client: Instant,
     pub(super) wrote_backend: Instant,
     pub(super) timer: Pin<Box<Sleep>>,
-    /// Whom the timer wakes, since it was last set.
-    pub(super) timer_wakes: Option<Waker>,
     pub(super) from_client: u64,
     pub(super) sent_client: u64,
     pub(super) heard_from_backend: u64,
@@ -102,7 +99,6 @@ where
             wrote_client: now,
             wrote_backend: now,
             timer: Box::pin(sleep_until(now + deadlines.idle.min(deadlines.stall))),
-            timer_wakes: None,
             from_client: 0,
             sent_client: 0,
             heard_from_backend: 0,

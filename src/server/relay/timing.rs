@@ -32,14 +32,8 @@ where
             let wake = resume_at.map_or(deadline, |resume_at| resume_at.min(deadline));
             if self.timer.deadline() > wake || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(wake);
-                self.timer_wakes = None;
-            }
-            let wakes = self.timer_wakes.as_ref();
-            if now < self.timer.deadline() && wakes.is_some_and(|waker| waker.will_wake(cx.waker())) {
-                return Poll::Pending;
             }
             if self.timer.as_mut().poll(cx).is_pending() {
-                self.timer_wakes = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             if resume_at.is_some() {
