@@ -1,6 +1,7 @@
 //! The story of one connection, top to bottom: who it is, TLS, login, relay, and the one reason for which it ended.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -11,7 +12,9 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::backend::Slot;
 use crate::limits::connections::ConnectionPermit;
+use crate::limits::sessions::SessionPermit;
 use crate::net::proxy_header;
 use crate::net::stream::Stream;
 use crate::net::tls::HandshakeError;
@@ -22,6 +25,7 @@ use crate::server::listener::Listener;
 use crate::server::login;
 use crate::server::login::Session;
 use crate::server::relay;
+use crate::server::sessions::Place;
 use crate::server::shared::Shared;
 use crate::session::preauth::Channel;
 use crate::telemetry::event::BackendCall;
@@ -43,7 +47,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(super) struct Conversation {
     pub(super) shared: Arc<Shared>,
     pub(super) listener: Arc<Listener>,
-    pub(super) facts: Connection,
+    pub(super) facts: Arc<Connection>,
     /// Our own address on the client's connection.
     pub(super) local: SocketAddr,
     pub(super) open: Open,
@@ -73,7 +77,7 @@ pub(super) async fn serve(
         generation: shared.generation(),
         shared,
         listener,
-        facts,
+        facts: Arc::new(facts),
         local: tcp.local_addr().unwrap_or(peer),
         open,
         began: Instant::now(),
@@ -93,8 +97,10 @@ impl Conversation {
     /// From the first byte to a session that is logged in on both sides.
     async fn greet(&mut self, tcp: TcpStream) -> Result<(Box<Session>, ConnectionPermit), EndReason> {
         let mut tcp = tcp;
-        self.facts.addr = self.client_of(&mut tcp).await?;
-        self.facts.origin = self.shared.geo.origin_of(self.facts.addr.ip());
+        let addr = self.client_of(&mut tcp).await?;
+        let origin = self.shared.geo.origin_of(addr.ip());
+        let facts = Arc::make_mut(&mut self.facts);
+        (facts.addr, facts.origin) = (addr, origin);
         let seat = self.shared.admit(&self.listener, &self.facts.addr)?;
         let (stream, channel) = if self.listener.starts_plain {
             (Stream::from(tcp), Channel::PlainBeforeStartTls)
@@ -133,7 +139,7 @@ impl Conversation {
             Ok((stream, info)) => {
                 let connections = &self.shared.metrics.connections;
                 connections.tls_succeeded(info.version, info.resumed, began.elapsed());
-                self.facts.tls = Some(tls_facts(&info));
+                Arc::make_mut(&mut self.facts).tls = Some(tls_facts(&info));
                 Ok(stream)
             }
             Err(error) => {
@@ -153,31 +159,12 @@ impl Conversation {
             .metrics
             .connections
             .moved(&mut self.open, Phase::Relay);
-        let Session {
-            client,
-            pipelined,
-            welcome,
-            backend,
-            slot,
-            early,
-            relay,
-            report,
-            place,
-            orders,
-            permit,
-        } = *session;
         seat.logged_in();
         let began = Instant::now();
         let deadlines = self.shared.settings().timing.relay;
-        let relaying = relay::run(
-            (client, pipelined),
-            (backend, early),
-            (relay, welcome, report),
-            orders,
-            deadlines,
-        );
-        let (outcome, client) = Box::pin(relaying).await;
-        drop((place, permit, slot));
+        let (relaying, places) = begin(session, deadlines);
+        let (outcome, client) = relaying.await;
+        drop(places);
         self.ended(&outcome, began.elapsed());
         Box::pin(client.close(GOODBYE)).await;
         drop(seat);
@@ -254,6 +241,26 @@ impl Conversation {
             _ => event,
         }
     }
+}
+
+/// The places that a session takes up, until they are dropped.
+type Places = (Place, SessionPermit, Slot);
+
+/// Begins to relay; also returns the places that the session takes up elsewhere. No part of the future that waits for its
+/// end, so that the box is given back.
+fn begin(
+    session: Box<Session>,
+    deadlines: relay::Deadlines,
+) -> (Pin<Box<impl Future<Output = (relay::Outcome, Stream)>>>, Places) {
+    let session = *session;
+    let relaying = relay::run(
+        (session.client, session.pipelined),
+        (session.backend, session.early),
+        (session.relay, session.welcome, session.report),
+        session.orders,
+        deadlines,
+    );
+    (Box::pin(relaying), (session.place, session.permit, session.slot))
 }
 
 fn tls_facts(info: &TlsInfo) -> Tls {

@@ -71,8 +71,9 @@ pub(super) fn enter(
     let handover = preauth.accepted()?;
     client.unbound_records();
     let shared = Arc::clone(&conversation.shared);
-    conversation.facts.user = Some(user.clone());
-    conversation.facts.account = Some(account.clone());
+    let facts = Arc::make_mut(&mut conversation.facts);
+    facts.user = Some(user.clone());
+    facts.account = Some(account.clone());
     let factor = logged_in.factor().clone();
     let known = watched.as_ref().and_then(|watched| watched.known.as_ref());
     let event = succeeded(conversation, known, granted.as_ref());
@@ -180,7 +181,7 @@ fn watch(
         None => relay,
     };
     let subject = Subject {
-        connection: conversation.facts.clone(),
+        connection: Arc::clone(&conversation.facts),
         app_password,
     };
     (relay, report_to(shared, subject))

@@ -92,7 +92,7 @@ async fn talk(
                     preauth = preauth.tls_started();
                 }
                 Step::Verify(credentials) => {
-                    conversation.facts.user_agent = preauth.client_id().map(user_agent);
+                    Arc::make_mut(&mut conversation.facts).user_agent = preauth.client_id().map(user_agent);
                     let attempt = Attempt::new(conversation, preauth.client_id());
                     match Box::pin(attempt.judge(credentials)).await {
                         Ok(entry) => {

@@ -273,12 +273,12 @@ impl Shared {
 
     /// Bans a network that guessed too often, where that is configured. In memory only, where there is no other replica: it is a
     /// brake on a running attack, and a write for each attacker would be an attack of its own.
-    pub(super) fn ban_guesser(&self, network: IpNet, failures: u32, facts: &Connection) {
+    pub(super) fn ban_guesser(&self, network: IpNet, failures: u32, facts: &Arc<Connection>) {
         let now = clock::unix();
         let until = now.plus(BAN);
         let reason = format!("{failures} failed logins");
         if self.replica.among_others().is_some() {
-            self.share_ban(network, until, reason, facts.clone());
+            self.share_ban(network, until, reason, Arc::clone(facts));
             return;
         }
         let ban = Ban {

@@ -21,15 +21,15 @@ use crate::types::Prefix;
 /// Whom consequences are for.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Subject {
-    pub(in crate::server) connection: Connection,
+    pub(in crate::server) connection: Arc<Connection>,
     pub(in crate::server) app_password: Option<u32>,
 }
 
 impl Subject {
     /// A connection, before anybody has logged in on it.
-    pub(in crate::server) fn of(connection: &Connection) -> Self {
+    pub(in crate::server) fn of(connection: &Arc<Connection>) -> Self {
         Self {
-            connection: connection.clone(),
+            connection: Arc::clone(connection),
             app_password: None,
         }
     }
@@ -51,7 +51,7 @@ impl Shared {
             rule: decisions
                 .cause()
                 .map_or_else(|| "".into(), |cause| Arc::clone(&cause.rule.name)),
-            connection: subject.connection.clone(),
+            connection: Arc::clone(&subject.connection),
         };
         if let Some(time) = verdict.ban {
             self.ban_for_rule(subject.connection.addr.ip(), time, cause.clone());

@@ -66,7 +66,7 @@ pub(super) enum Duty {
 #[derive(Clone)]
 pub(super) struct Cause {
     pub(super) rule: Arc<str>,
-    pub(super) connection: Connection,
+    pub(super) connection: Arc<Connection>,
 }
 
 #[derive(Clone)]
@@ -197,7 +197,7 @@ impl Shared {
         network: IpNet,
         until: UnixTime,
         reason: String,
-        connection: Connection,
+        connection: Arc<Connection>,
     ) {
         let rule = BY_LIMITS.into();
         self.owe_ban_by(BY_LIMITS, (network, until, reason), Cause { rule, connection });
@@ -378,7 +378,7 @@ mod tests {
         let addr = ClientAddr::direct("192.0.2.1:1".parse().unwrap());
         Cause {
             rule: "a-rule".into(),
-            connection: Connection::new(SessionId::new(1), addr, "x".into()),
+            connection: Arc::new(Connection::new(SessionId::new(1), addr, "x".into())),
         }
     }
 

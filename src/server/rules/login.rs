@@ -86,7 +86,7 @@ impl Shared {
     /// Judges a connection once its TLS is up, or before STARTTLS.
     pub(in crate::server) fn judge_connection(
         self: &Arc<Self>,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         counters: &mut SessionCounters,
     ) -> Result<(), EndReason> {
         let source = self.policy.source(connection);
@@ -119,7 +119,7 @@ impl Shared {
     /// in is not treated as a stranger.
     pub(in crate::server) async fn judge_failure(
         self: &Arc<Self>,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         id: Option<&ClientId>,
         (credentials, presented, refusal): (&Credentials, &Presented, Refusal),
         counters: &mut SessionCounters,
@@ -159,7 +159,7 @@ impl Shared {
         self.emit(event.facts(self.policy.known(&facts).as_ref()));
         let decisions = self.policy.judge(&facts, counters, monotonic_ms(Instant::now()));
         let mut subject = Subject::of(connection);
-        subject.connection.user = Some(credentials.user.clone());
+        Arc::make_mut(&mut subject.connection).user = Some(credentials.user.clone());
         self.carry_out(&decisions, &subject);
     }
 
@@ -169,7 +169,7 @@ impl Shared {
     /// The store does not answer: nobody knows what the user usually does, so nobody can be judged.
     pub(in crate::server) async fn judge_login(
         self: &Arc<Self>,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         id: Option<&ClientId>,
         won: Won<'_>,
         presented: &Presented,
@@ -209,15 +209,15 @@ impl Shared {
             baselines: Some(Box::new(Usual(habits.averages.clone()))),
         };
         let (decisions, known) = self.decide_login(&rules, &parties, &won, (presented, counters));
-        let subject = Subject {
-            connection: Connection {
-                user: Some(won.user.clone()),
-                account: Some(won.account.clone()),
-                ..connection.clone()
-            },
-            app_password: visitor.app_password,
-        };
-        self.carry_out(&decisions, &subject);
+        if !decisions.is_empty() {
+            let mut subject = Subject {
+                app_password: visitor.app_password,
+                ..Subject::of(connection)
+            };
+            let of = Arc::make_mut(&mut subject.connection);
+            (of.user, of.account) = (Some(won.user.clone()), Some(won.account.clone()));
+            self.carry_out(&decisions, &subject);
+        }
         if decisions.verdict().effect >= Effect::Deny {
             if let Some(known) = known {
                 // Nobody else sets it: there is one verdict.

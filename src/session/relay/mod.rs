@@ -356,6 +356,7 @@ impl Relay {
     pub fn release(&mut self) {
         let (bytes, commands) = if self.is_idling() {
             self.forget();
+            self.in_flight.shrink_to_fit();
             (0, 0)
         } else {
             KEPT

@@ -196,11 +196,17 @@ pub(super) fn came(db: &Connection, user: &UserName, habit: &Habit, at: UnixTime
         "INSERT INTO habits (user, kind, value, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)",
     )?
     .execute(params![user, kind, value, at.0])?;
-    db.prepare_cached(
-        "DELETE FROM habits WHERE user = ?1 AND kind = ?2 AND value NOT IN
-         (SELECT value FROM habits WHERE user = ?1 AND kind = ?2 ORDER BY last_seen DESC LIMIT ?3)",
-    )?
-    .execute(params![user, kind, bounds::HABITS_PER_KIND])?;
+    // Most have few, and finding out which is the oldest costs more than the rest of this.
+    let has: i64 = db
+        .prepare_cached("SELECT count(*) FROM habits WHERE user = ?1 AND kind = ?2")?
+        .query_row(params![user, kind], |row| row.get(0))?;
+    if has > bounds::HABITS_PER_KIND {
+        db.prepare_cached(
+            "DELETE FROM habits WHERE user = ?1 AND kind = ?2 AND value NOT IN
+             (SELECT value FROM habits WHERE user = ?1 AND kind = ?2 ORDER BY last_seen DESC LIMIT ?3)",
+        )?
+        .execute(params![user, kind, bounds::HABITS_PER_KIND])?;
+    }
     Ok(())
 }
 

@@ -33,9 +33,15 @@ pub(super) struct Queue {
     takes: fn(&Event) -> bool,
 }
 
+/// How long the writer waits for more once something is there: events come in twos and threes, and each time it is woken costs
+/// more than writing one. What waits is still written at once when the sink is closed.
+pub(super) const GATHER: Duration = Duration::from_millis(5);
+
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Numbered>,
+    /// How many are enough for the writer, while it waits for more.
+    enough: Option<usize>,
     sequence: u64,
     /// Lost and not yet reported.
     dropped: u64,
@@ -87,8 +93,9 @@ impl Queue {
         let was_idle = state.waiting.is_empty();
         state.waiting.push_back(Numbered { number, event });
         self.metrics.waiting(state.waiting.len());
+        let is_enough = state.enough == Some(state.waiting.len());
         drop(state);
-        if was_idle {
+        if was_idle || is_enough {
             self.wake.notify_one();
         }
     }
@@ -114,13 +121,21 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Waits for something to do, of which it takes `most` events along.
-    pub(super) fn next(&self, most: usize) -> Batch {
-        let idle = |state: &mut State| state.waiting.is_empty() && !state.reopen && !state.closing;
+    /// Waits for something to do, of which it takes `most` events along; and `gather` for more of them.
+    pub(super) fn next(&self, most: usize, gather: Duration) -> Batch {
+        let few = |state: &State, enough| state.waiting.len() < enough && !state.reopen && !state.closing;
         let mut state = self
             .wake
-            .wait_while(self.lock(), idle)
+            .wait_while(self.lock(), |state| few(state, 1))
             .unwrap_or_else(PoisonError::into_inner);
+        // No event is to be lost because we wait.
+        let enough = most.min(self.capacity.div_ceil(4));
+        state.enough = Some(enough);
+        let gathered = self
+            .wake
+            .wait_timeout_while(state, gather, |state| few(state, enough));
+        let mut state = gathered.unwrap_or_else(PoisonError::into_inner).0;
+        state.enough = None;
         let size = state.waiting.len().min(most);
         let mut events: Vec<_> = state.waiting.drain(..size).collect();
         self.metrics.waiting(state.waiting.len());
@@ -178,5 +193,64 @@ impl Queue {
     /// The lock is held for a few moves only, never while writing; a panic elsewhere leaves the state whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+
+    /// Longer than any test takes: who waits for so long waits in vain.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn queue(capacity: usize) -> Queue {
+        let metrics = Metrics::new().unwrap();
+        Queue::new(capacity, metrics.sinks.named("test").unwrap(), |_| true)
+    }
+
+    fn push(queue: &Queue) {
+        let event = Event::new(Kind::Started, SystemTime::UNIX_EPOCH);
+        queue.push(Arc::new(event));
+    }
+
+    /// What a writer gets that waits for as many as it may take.
+    fn gathered(queue: &Queue, most: usize, then: impl FnOnce()) -> usize {
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| queue.next(most, LONG));
+            then();
+            writer.join().unwrap().events.len()
+        })
+    }
+
+    #[test]
+    fn the_writer_waits_for_more_until_it_has_what_it_takes() {
+        let queue = queue(1000);
+        let all = gathered(&queue, 3, || (0..3).for_each(|_| push(&queue)));
+        assert_eq!(all, 3);
+    }
+
+    #[test]
+    fn what_fills_the_queue_and_the_end_are_not_waited_out() {
+        let small = queue(8);
+        let two = gathered(&small, 64, || (0..2).for_each(|_| push(&small)));
+        assert_eq!(two, 2, "a quarter of the room");
+        let large = queue(1000);
+        let rest = gathered(&large, 64, || {
+            push(&large);
+            large.close();
+        });
+        assert_eq!(rest, 1);
+    }
+
+    #[test]
+    fn more_than_enough_is_not_waited_for() {
+        let queue = queue(1000);
+        (0..5).for_each(|_| push(&queue));
+        assert_eq!(queue.next(4, LONG).events.len(), 4);
+        assert_eq!(queue.next(4, Duration::ZERO).events.len(), 1);
     }
 }

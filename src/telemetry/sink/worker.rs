@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::telemetry::sink::Renewal;
 use crate::telemetry::sink::queue::Batch;
+use crate::telemetry::sink::queue::GATHER;
 use crate::telemetry::sink::queue::Numbered;
 use crate::telemetry::sink::queue::Queue;
 
@@ -86,7 +87,7 @@ pub(super) fn run(name: &str, queue: &Queue, output: &mut dyn Output) {
     let _watch = Watch { name, queue };
     let mut broken = false;
     loop {
-        let batch = queue.next(output.batch());
+        let batch = queue.next(output.batch(), GATHER);
         if batch.reopen {
             output.reopen();
         }
