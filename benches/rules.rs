@@ -4,8 +4,12 @@
 #[path = "support/judged.rs"]
 mod judged;
 
+use std::cell::RefCell;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::LazyLock;
 
+use arc_swap::ArcSwap;
 use divan::Bencher;
 use imapwarden::policy::engine::SessionCounters;
 use imapwarden::policy::facts::Command;
@@ -14,7 +18,9 @@ use imapwarden::policy::facts::Facts;
 use imapwarden::policy::facts::Session;
 use imapwarden::policy::facts::Source;
 use imapwarden::policy::facts::User;
+use imapwarden::session::inspect::Rules;
 use imapwarden::session::relay::Output;
+use imapwarden::session::relay::Relay;
 use imapwarden::types::SessionId;
 
 fn main() {
@@ -128,5 +134,28 @@ fn messages(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         number += 1;
         judged::message(&mut relay, &mut output, number);
+    });
+}
+
+/// What all sessions of a process share.
+static SHARED: LazyLock<Rules> = LazyLock::new(|| Arc::new(ArcSwap::from_pointee(judged::engine())));
+
+thread_local! {
+    /// A session of somebody else in each thread, and how many commands it has had.
+    static SESSION: RefCell<(Relay, Output, u64)> = RefCell::new({
+        let user = format!("{:?}@example.org", std::thread::current().id());
+        (judged::relay_of(&user, &SHARED), Output::default(), 0)
+    });
+}
+
+/// Commands of two people's sessions, by the same rules and with one table of counters, on one core and on two: where nobody waits
+/// for anybody, a command takes on two what it takes on one.
+#[divan::bench(threads = [1, 2])]
+fn side_by_side(bencher: Bencher<'_, '_>) {
+    bencher.bench(|| {
+        SESSION.with_borrow_mut(|(relay, output, number)| {
+            *number += 1;
+            judged::command(relay, output, *number);
+        });
     });
 }

@@ -219,6 +219,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<bool>(), 1..4_u32, 0..4_usize, 0..2_usize)
             .prop_map(|(uid, number, items, answers)| Step::Fetch(uid, number, items, answers)),
         2 => (0..3_usize, 0..4_u32).prop_map(|(mailbox, exists)| Step::Select(mailbox, exists)),
+        4 => prop::bool::weighted(0.2).prop_map(Step::Again),
         1 => (0..12_u32).prop_map(Step::Exists),
         1 => any::<bool>().prop_map(Step::FirstSync),
         2 => (0..4_000_u16).prop_map(Step::Wait),

@@ -6,12 +6,13 @@ mod watched;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use imapwarden::config::policy::Rules;
+use imapwarden::config::policy;
 use imapwarden::config::rules::load_configured;
 use imapwarden::policy::Counters;
 use imapwarden::policy::engine::Engine;
 use imapwarden::policy::facts::User;
 use imapwarden::session::inspect::Inspector;
+use imapwarden::session::inspect::Rules;
 use imapwarden::session::relay::Options;
 use imapwarden::session::relay::Output;
 use imapwarden::session::relay::Relay;
@@ -19,19 +20,23 @@ use watched::inspector;
 
 /// The rules that are in force where nobody says otherwise.
 pub(crate) fn engine() -> Engine {
-    let loaded = load_configured(&Rules::default()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let loaded = load_configured(&policy::Rules::default()).unwrap_or_else(|problems| panic!("{problems:?}"));
     Engine::new(loaded.set, Arc::new(Counters::new(100_000, 7)))
 }
 
 /// A relay of a session with a mailbox open.
 pub(crate) fn relay() -> Relay {
+    relay_of("alice@example.org", &Arc::new(ArcSwap::from_pointee(engine())))
+}
+
+/// The same of somebody, by rules that others share.
+pub(crate) fn relay_of(user: &str, rules: &Rules) -> Relay {
     let user = User {
-        name: "alice@example.org".into(),
-        account: "alice@example.org".into(),
+        name: user.into(),
+        account: user.into(),
         ..User::default()
     };
-    let rules = Arc::new(ArcSwap::from_pointee(engine()));
-    let inspector = inspector(&rules, user, Arc::default());
+    let inspector = inspector(rules, user, Arc::default());
     let mut relay = Relay::new(Arc::new(Options::default())).inspected(inspector);
     let mut output = Output::default();
     ask(&mut relay, &mut output, b"s SELECT INBOX\r\n");

@@ -1,7 +1,7 @@
 //! Commands that differ from one that was read before in their tag and in one number only: what was read then is true of them.
 //!
-//! Mail clients fetch message by message, in the same words. All other bytes must be the same, so that nothing can mean
-//! anything else.
+//! Mail clients fetch message by message, in the same words, and say NOOP over and over. All other bytes must be the same, so
+//! that nothing can mean anything else.
 
 use crate::imap::command::Command;
 use crate::imap::command::tag_of;
@@ -15,13 +15,14 @@ use crate::imap::verb::Verb;
 /// Longer commands are read each time.
 const MAX_LENGTH: usize = 256;
 
-/// A FETCH of one message, but for its tag and the message.
+/// A FETCH of one message, but for its tag and the message; or NOOP or CHECK, but for its tag.
 #[derive(Debug)]
 pub struct Form {
     verb: Verb,
-    fetch: Fetch,
+    /// `None` for what is no FETCH, and has no number.
+    fetch: Option<Fetch>,
     deepest: usize,
-    /// What stands between tag and number.
+    /// What stands between tag and number; all behind the tag, where there is no number.
     head: Box<[u8]>,
     /// What stands behind the number.
     tail: Box<[u8]>,
@@ -35,12 +36,27 @@ pub struct Fitting<'a> {
 }
 
 impl Form {
-    /// The form of a complete command; `None` for what is no FETCH of one message, and for one with literals.
+    /// The form of a complete command; `None` for what has none.
     #[must_use]
-    pub fn of(command: &Command<'_>, bytes: &[u8], fetch: Fetch) -> Option<Self> {
-        if !matches!(command.verb, Verb::Fetch | Verb::UidFetch) || bytes.len() > MAX_LENGTH {
+    pub fn of(command: &Command<'_>, bytes: &[u8], fetch: Option<Fetch>) -> Option<Self> {
+        if bytes.len() > MAX_LENGTH {
             return None;
         }
+        match command.verb {
+            Verb::Fetch | Verb::UidFetch => Self::of_fetch(command, bytes, fetch?),
+            Verb::Noop | Verb::Check if command.arguments().is_empty() => Some(Self {
+                verb: command.verb,
+                fetch: None,
+                deepest: command.deepest,
+                head: bytes.get(command.tag.len()..)?.into(),
+                tail: Box::default(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// The form of a FETCH of one message, without literals.
+    fn of_fetch(command: &Command<'_>, bytes: &[u8], fetch: Fetch) -> Option<Self> {
         let plain = |token: &Token<'_>| !matches!(token, Token::Literal(_) | Token::Announced(_));
         let [Token::Word(number), rest @ ..] = command.arguments() else {
             return None;
@@ -54,7 +70,7 @@ impl Form {
         let tail = bytes.get(start..)?.strip_prefix(*number)?;
         Some(Self {
             verb: command.verb,
-            fetch,
+            fetch: Some(fetch),
             deepest: command.deepest,
             head: bytes.get(command.tag.len()..start)?.into(),
             tail: tail.into(),
@@ -67,7 +83,11 @@ impl Form {
         let rest = bytes.strip_suffix(&*self.tail)?;
         let tag = tag_of(bytes).filter(|tag| !tag.eq_ignore_ascii_case(b"DONE"))?;
         let number = rest.get(tag.len()..)?.strip_prefix(&*self.head)?;
-        is_number(number).then_some(Fitting { tag, number })
+        let fits = match self.fetch {
+            Some(_) => is_number(number),
+            None => number.is_empty(),
+        };
+        fits.then_some(Fitting { tag, number })
     }
 
     /// What `Command::read` says of it, but for its tokens.
@@ -84,8 +104,8 @@ impl Form {
             _ => Numbers::Sequence,
         };
         Facts {
-            set: Some(Set::new(fitting.number, numbers)),
-            fetch: Some(self.fetch),
+            set: self.fetch.map(|_| Set::new(fitting.number, numbers)),
+            fetch: self.fetch,
             depth: self.deepest,
             ..Facts::default()
         }
@@ -108,16 +128,22 @@ mod tests {
     fn form(line: &str) -> Option<Form> {
         let command = Command::read(line.as_bytes(), &[]).unwrap();
         let facts = Facts::read(command.verb, command.arguments(), command.deepest);
-        Form::of(&command, line.as_bytes(), facts.fetch.unwrap_or_default())
+        Form::of(&command, line.as_bytes(), facts.fetch)
     }
 
     #[test]
-    fn only_a_fetch_of_one_message_without_literals_has_a_form() {
-        for line in ["a FETCH 1 FLAGS\r\n", "a9  uid  fetch 4294967295 (BODY[1])\r\n"] {
+    fn only_a_fetch_of_one_message_without_literals_and_noop_have_a_form() {
+        for line in [
+            "a FETCH 1 FLAGS\r\n",
+            "a9  uid  fetch 4294967295 (BODY[1])\r\n",
+            "a NOOP\r\n",
+            "a  check \r\n",
+        ] {
             assert!(form(line).is_some(), "{line}");
         }
         for line in [
-            "a NOOP\r\n",
+            "a EXPUNGE\r\n",
+            "a IDLE\r\n",
             "a STORE 1 FLAGS ()\r\n",
             "a FETCH 1:2 FLAGS\r\n",
             "a FETCH 1,2 FLAGS\r\n",
@@ -161,6 +187,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn noop_fits_by_every_byte_but_its_tag() {
+        let noop = form("a1 NOOP\r\n").unwrap();
+        assert!(noop.fits(b"b2 NOOP\r\n").is_some());
+        for other in [
+            "",
+            "b2 NOOP",
+            "b2 NOOP \r\n",
+            "b2 NOOP 1\r\n",
+            "b2 noop\r\n",
+            "NOOP\r\n",
+            "done NOOP\r\n",
+        ] {
+            assert!(noop.fits(other.as_bytes()).is_none(), "{other:?}");
+        }
+    }
+
     fn line() -> impl Strategy<Value = String> {
         let number = prop_oneof![
             "[0-9:,*]{0,11}",
@@ -177,8 +220,15 @@ mod tests {
             "7 FLAGS",
             "",
         ]);
-        (tag, verb, number, items)
-            .prop_map(|(tag, verb, number, items)| format!("{tag} {verb} {number} {items}\r\n"))
+        let other = (
+            tag,
+            prop::sample::select(vec!["NOOP", "noop", "CHECK", "CHECK ", "NOOP 1", "IDLE"]),
+        );
+        prop_oneof![
+            3 => (tag, verb, number, items)
+                .prop_map(|(tag, verb, number, items)| format!("{tag} {verb} {number} {items}\r\n")),
+            1 => other.prop_map(|(tag, verb)| format!("{tag} {verb}\r\n")),
+        ]
     }
 
     proptest! {

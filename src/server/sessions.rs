@@ -60,7 +60,8 @@ pub(super) struct Sessions {
 
 #[derive(Default)]
 struct List {
-    open: HashMap<SessionId, Open>,
+    /// In boxes: the table has room for many that are not there.
+    open: HashMap<SessionId, Box<Open>>,
     /// Set once the process drains: sessions that begin now end at once.
     draining: Option<Instant>,
 }
@@ -91,7 +92,7 @@ impl Sessions {
                 None
             }
         };
-        list.open.insert(session, Open { facts, lease, order });
+        list.open.insert(session, Box::new(Open { facts, lease, order }));
         drop(list);
         let place = Place {
             sessions: Arc::clone(self),

@@ -30,6 +30,9 @@ pub use crate::telemetry::about::Tls;
 pub use crate::telemetry::about::Traffic;
 pub use crate::telemetry::about::UserAgent;
 
+/// As many fields as events of a login and of a session have, or nearly so.
+const FIELDS: usize = 28;
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 #[must_use = "an event that nobody emits is lost"]
@@ -73,6 +76,9 @@ impl Event {
     /// All that is known of the connection.
     pub fn connection(mut self, of: &Connection) -> Self {
         self.times.connection = of.began;
+        if of.user.is_some() {
+            self.fields.reserve(FIELDS);
+        }
         let mut event = self
             .session(of.session)
             .source(&of.addr)

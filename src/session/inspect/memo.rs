@@ -15,8 +15,8 @@ use crate::policy::facts;
 use crate::policy::facts::Fetched;
 use crate::session::inspect::role::Place;
 
-/// Most commands that are remembered.
-const KEPT: usize = 4;
+/// Most commands that are remembered: four ways to fetch, and NOOP.
+const KEPT: usize = 5;
 
 /// The last commands that may come again.
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Memo {
 
     /// Remembers a command that was read, if it is one that may come again.
     pub(super) fn keep(&mut self, command: &Command<'_>, bytes: &[u8], facts: &Facts<'_>) {
-        let Some(form) = facts.fetch.and_then(|fetch| Form::of(command, bytes, fetch)) else {
+        let Some(form) = Form::of(command, bytes, facts.fetch) else {
             return;
         };
         let kept = Kept { form, known: None };

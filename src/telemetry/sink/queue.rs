@@ -205,7 +205,7 @@ mod tests {
     use crate::telemetry::metrics::Metrics;
 
     /// Longer than any test takes: who waits for so long waits in vain.
-    const LONG: Duration = Duration::from_secs(3600);
+    const LONG: Duration = Duration::from_secs(20);
 
     fn queue(capacity: usize) -> Queue {
         let metrics = Metrics::new().unwrap();
@@ -219,11 +219,14 @@ mod tests {
 
     /// What a writer gets that waits for as many as it may take.
     fn gathered(queue: &Queue, most: usize, then: impl FnOnce()) -> usize {
-        thread::scope(|scope| {
+        let began = Instant::now();
+        let events = thread::scope(|scope| {
             let writer = scope.spawn(|| queue.next(most, LONG));
             then();
-            writer.join().unwrap().events.len()
-        })
+            writer.join().unwrap().events
+        });
+        assert!(began.elapsed() < LONG, "nobody woke it");
+        events.len()
     }
 
     #[test]

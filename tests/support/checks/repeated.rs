@@ -90,6 +90,8 @@ const FETCHED: [(&str, Action); 8] = [
 pub enum Step {
     /// The client fetches a message: by UID or not, which, and what of it; so many come.
     Fetch(bool, u32, usize, usize),
+    /// It says NOOP, or CHECK.
+    Again(bool),
     /// It opens a mailbox with so many messages.
     Select(usize, u32),
     /// So many messages are in the mailbox by now.
@@ -170,6 +172,7 @@ impl Scene {
                 let command = format!("{uid}FETCH {number} {items}");
                 told = self.command(&tag, &command, &data.repeat(answers));
             }
+            Step::Again(check) => told = self.command(&tag, if check { "CHECK" } else { "NOOP" }, ""),
             Step::Select(mailbox, exists) => {
                 let mailbox = MAILBOXES[mailbox % MAILBOXES.len()];
                 told = self.command(
