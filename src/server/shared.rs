@@ -204,7 +204,7 @@ impl Shared {
     pub(super) fn store_failed(&self, error: &StoreError) {
         self.metrics.store_error();
         if !self.store_is_away.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, "the store cannot be used; nobody can log in");
+            tracing::error!(%error, "the store cannot be used; logins that need it fail");
             self.emit(Event::new(Kind::StoreUnavailable, clock::wall()).error(error));
             // Whoever watches it asks every second from now on.
             self.recheck.notify_one();

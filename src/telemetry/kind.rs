@@ -168,7 +168,7 @@ kinds! {
     BackendRecovered = "IW6002" "backend_recovered" Info Success ["network"] ["info"]
         "A backend can be used again.";
     StoreUnavailable = "IW6003" "store_unavailable" Error Failure ["database"] ["error"]
-        "The store cannot be used; nobody can log in.";
+        "The store cannot be used; logins that need it fail.";
     StoreRecovered = "IW6004" "store_recovered" Info Success ["database"] ["info"]
         "The store can be used again.";
 }
