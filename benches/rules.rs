@@ -150,7 +150,7 @@ thread_local! {
 
 /// Commands of two people's sessions, by the same rules and with one table of counters, on one core and on two: where nobody waits
 /// for anybody, a command takes on two what it takes on one.
-#[divan::bench(threads = [1, 2])]
+#[divan::bench(threads = [1, 2], sample_size = 20_000)]
 fn side_by_side(bencher: Bencher<'_, '_>) {
     bencher.bench(|| {
         SESSION.with_borrow_mut(|(relay, output, number)| {
