@@ -85,7 +85,7 @@ def test_on_a_full_disk_app_passwords_work_codes_do_not_and_nothing_can_be_chang
         assert attempt(proxy, "dave", f"{PASSWORD};{next_code(dave)}")[0].startswith(AWAY)
         # The last use of the app password waits to be written.
         proxy.until(lambda: proxy.probe("readyz") == 503)
-        assert proxy.told("store_unavailable")
+        proxy.until(lambda: proxy.told("store_unavailable"))
         full = proxy.cli("user", "add", "zoe", check=False)
         assert full.returncode == 69 and "full" in full.stderr
         filler.unlink()
@@ -151,6 +151,7 @@ def test_a_frozen_backend_costs_its_own_sessions_and_is_left_alone_until_it_thaw
             os.kill(frozen.pid, signal.SIGCONT)
             proxy.until(lambda: attempt(proxy, "alice", alice)[0].startswith("OK"))
             assert proxy.metric('imapwarden_backend_up{backend="frozen"}') == 1
+            proxy.until(lambda: proxy.told("backend_recovered"))
             assert [event["imapwarden"]["backend"]["name"] for event in proxy.told("backend_recovered")] == ["frozen"]
             # Who was in a session has waited, and goes on.
             assert session.command("NOOP").startswith("OK")

@@ -33,8 +33,8 @@ pub(super) struct Queue {
     takes: fn(&Event) -> bool,
 }
 
-/// How long the writer waits for more once something is there: events come in twos and threes, and each time it is woken costs
-/// more than writing one. What waits is still written at once when the sink is closed.
+/// How long after a write the next one follows at the soonest: where many events come, each time that the writer is woken costs
+/// more than writing one. What comes alone is written at once, and everything is when the sink is closed.
 pub(super) const GATHER: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Default)]
@@ -121,8 +121,8 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Waits for something to do, of which it takes `most` events along; and `gather` for more of them.
-    pub(super) fn next(&self, most: usize, gather: Duration) -> Batch {
+    /// Waits for something to do, of which it takes `most` events along; for more of them it waits until `until`.
+    pub(super) fn next(&self, most: usize, until: Instant) -> Batch {
         let few = |state: &State, enough| state.waiting.len() < enough && !state.reopen && !state.closing;
         let mut state = self
             .wake
@@ -131,9 +131,10 @@ impl Queue {
         // No event is to be lost because we wait.
         let enough = most.min(self.capacity.div_ceil(4));
         state.enough = Some(enough);
+        let left = until.saturating_duration_since(Instant::now());
         let gathered = self
             .wake
-            .wait_timeout_while(state, gather, |state| few(state, enough));
+            .wait_timeout_while(state, left, |state| few(state, enough));
         let mut state = gathered.unwrap_or_else(PoisonError::into_inner).0;
         state.enough = None;
         let size = state.waiting.len().min(most);
@@ -221,7 +222,7 @@ mod tests {
     fn gathered(queue: &Queue, most: usize, then: impl FnOnce()) -> usize {
         let began = Instant::now();
         let events = thread::scope(|scope| {
-            let writer = scope.spawn(|| queue.next(most, LONG));
+            let writer = scope.spawn(|| queue.next(most, began + LONG));
             then();
             writer.join().unwrap().events
         });
@@ -253,7 +254,13 @@ mod tests {
     fn more_than_enough_is_not_waited_for() {
         let queue = queue(1000);
         (0..5).for_each(|_| push(&queue));
-        assert_eq!(queue.next(4, LONG).events.len(), 4);
-        assert_eq!(queue.next(4, Duration::ZERO).events.len(), 1);
+        assert_eq!(queue.next(4, Instant::now() + LONG).events.len(), 4);
+    }
+
+    #[test]
+    fn what_comes_after_that_time_is_not_held_up() {
+        let queue = queue(1000);
+        push(&queue);
+        assert_eq!(queue.next(4, Instant::now()).events.len(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use aws_lc_rs::rand;
 use thiserror::Error;
@@ -86,8 +87,9 @@ impl Failure {
 pub(super) fn run(name: &str, queue: &Queue, output: &mut dyn Output) {
     let _watch = Watch { name, queue };
     let mut broken = false;
+    let mut until = Instant::now();
     loop {
-        let batch = queue.next(output.batch(), GATHER);
+        let batch = queue.next(output.batch(), until);
         if batch.reopen {
             output.reopen();
         }
@@ -96,6 +98,7 @@ pub(super) fn run(name: &str, queue: &Queue, output: &mut dyn Output) {
             output.finish();
             return;
         }
+        until = Instant::now() + GATHER;
     }
 }
 
