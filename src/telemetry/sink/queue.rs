@@ -15,6 +15,10 @@ use crate::telemetry::kind::Kind;
 use crate::telemetry::metrics::Sink;
 use crate::telemetry::sink::Renewal;
 
+/// How long after a write the next one follows at the soonest: where many events come, each time that the writer is woken costs
+/// more than writing one. What comes alone is written at once, and everything is when the sink is closed.
+pub(super) const GATHER: Duration = Duration::from_millis(5);
+
 /// An event with its number among those of its sink.
 #[derive(Debug, Clone)]
 pub(super) struct Numbered {
@@ -32,10 +36,6 @@ pub(super) struct Queue {
     /// Which events are of use to it.
     takes: fn(&Event) -> bool,
 }
-
-/// How long after a write the next one follows at the soonest: where many events come, each time that the writer is woken costs
-/// more than writing one. What comes alone is written at once, and everything is when the sink is closed.
-pub(super) const GATHER: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Default)]
 struct State {
