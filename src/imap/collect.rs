@@ -197,6 +197,7 @@ impl Collector {
     pub fn substitute(&mut self, range: Range<usize>, with: &[u8]) {
         if self.expect == Expect::Done && range.start <= range.end && range.end <= self.buffer.len() {
             self.buffer.splice(range, with.iter().copied());
+            self.buffer.spare_capacity_mut().zeroize();
         }
     }
 
@@ -218,9 +219,10 @@ impl Collector {
         self.buffer.capacity() + self.tail.capacity()
     }
 
-    /// Forgets the command, wiping it, and is ready for the next one.
+    /// Forgets the command, wiping it, and is ready for the next one. What is behind the command was wiped with an earlier one.
     pub fn reset(&mut self) {
-        self.buffer.zeroize();
+        self.buffer.as_mut_slice().zeroize();
+        self.buffer.clear();
         if self.buffer.capacity() > KEPT_CAPACITY {
             self.buffer = Vec::new();
         }

@@ -96,15 +96,27 @@ impl Form {
         Command::without_tokens(fitting.tag, self.verb, self.deepest)
     }
 
-    /// What `Facts::read` says of it.
+    /// What it asks for, where it is a FETCH.
     #[must_use]
-    pub fn facts<'a>(&self, fitting: Fitting<'a>) -> Facts<'a> {
+    pub fn fetch(&self) -> Option<Fetch> {
+        self.fetch
+    }
+
+    /// The message that it names, where it is a FETCH.
+    #[must_use]
+    pub fn set<'a>(&self, fitting: Fitting<'a>) -> Option<Set<'a>> {
         let numbers = match self.verb {
             Verb::UidFetch => Numbers::Uid,
             _ => Numbers::Sequence,
         };
+        self.fetch.map(|_| Set::new(fitting.number, numbers))
+    }
+
+    /// What `Facts::read` says of it.
+    #[must_use]
+    pub fn facts<'a>(&self, fitting: Fitting<'a>) -> Facts<'a> {
         Facts {
-            set: self.fetch.map(|_| Set::new(fitting.number, numbers)),
+            set: self.set(fitting),
             fetch: self.fetch,
             depth: self.deepest,
             ..Facts::default()

@@ -301,6 +301,7 @@ mod tests {
         Terms {
             scale: Scale::new(Duration::from_secs(within_s), least, false),
             actions: 0,
+            goes_on: true,
             shared: None,
         }
     }

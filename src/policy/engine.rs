@@ -103,6 +103,17 @@ impl Engine {
         Self { sets, ..self }
     }
 
+    /// The same, which also says at which moments a rule that only reports would have gone on.
+    #[must_use]
+    pub fn noting_all(mut self) -> Self {
+        for ready in &mut self.rules {
+            if let Some(terms) = &mut ready.terms {
+                terms.goes_on = goes_on(&ready.rule);
+            }
+        }
+        self
+    }
+
     /// The names of the sets that an address is in.
     pub fn networks_of(&self, ip: IpAddr) -> Vec<Arc<str>> {
         self.sets.of(ip)
@@ -187,9 +198,6 @@ impl Engine {
             self.counters.count(session.held.as_mut(), key, addition)
         };
         let above = counted.above?;
-        if !above.is_new && !rule.then.iter().any(|action| action.holds()) {
-            return None;
-        }
         Some(Found {
             is_new: above.is_new,
             value: counted.value,
@@ -287,6 +295,7 @@ impl Ready {
         let terms = rule.within.map(|within| Terms {
             scale: Scale::new(within, rule.over.least(), is_coarse(&rule)),
             actions: u16::try_from(actions & 0xffff).unwrap_or_default(),
+            goes_on: mode == Mode::Enforce && goes_on(&rule),
             shared: rule
                 .shared
                 .then(|| Shared::new(hash_of(seed, &("shared", key)), &rule)),
@@ -316,6 +325,11 @@ impl Ready {
             .then(|| self.keyed.of_groups(&self.rule.per, facts))
             .flatten()
     }
+}
+
+/// What a rule does goes on as long as its count is above the threshold.
+fn goes_on(rule: &Rule) -> bool {
+    rule.then.iter().any(|action| action.holds())
 }
 
 /// Bytes above a threshold that depends on the user may be far more than its floor.

@@ -84,18 +84,23 @@ impl Sum {
         }
     }
 
-    /// Adds an amount.
-    pub(super) fn add(&mut self, scale: Scale, amount: u64, now_ms: u64) {
+    /// Adds an amount; returns the sum.
+    pub(super) fn add(&mut self, scale: Scale, amount: u64, now_ms: u64) -> u64 {
         self.advance(scale, now_ms);
         let amount = amount.saturating_add(u64::from(self.rest));
         let units = u32::try_from(amount / scale.unit).unwrap_or(u32::MAX);
         self.rest = u32::try_from(amount % scale.unit).unwrap_or(u32::MAX);
         self.add_units(0, units);
+        self.total(scale)
     }
 
     /// The sum at a time.
     pub(super) fn value(&mut self, scale: Scale, now_ms: u64) -> u64 {
         self.advance(scale, now_ms);
+        self.total(scale)
+    }
+
+    fn total(&self, scale: Scale) -> u64 {
         let units: u64 = self.slots.iter().map(|units| u64::from(*units)).sum();
         units
             .saturating_mul(scale.unit)

@@ -91,7 +91,7 @@ impl Replay {
             missing.entry(rule.on).or_default().extend(rule.facts());
         }
         Self {
-            engine: Engine::new(set, Arc::new(Counters::new(MAX_COUNTERS, 0))),
+            engine: Engine::new(set, Arc::new(Counters::new(MAX_COUNTERS, 0))).noting_all(),
             sets,
             sessions: Sessions::default(),
             now_ms: 0,

@@ -13,6 +13,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::ConnectionState;
 use rustls::unbuffered::EncodeError;
 use rustls::unbuffered::EncodeTlsData;
+use rustls::unbuffered::ReadTraffic;
 use rustls::unbuffered::UnbufferedConnectionCommon;
 use rustls::unbuffered::UnbufferedStatus;
 
@@ -106,26 +107,24 @@ fn take<Data>(
         closed: false,
         failure: None,
     };
+    let all = input.len();
+    let mut spoke = false;
     loop {
+        let mut was_data = false;
         let rest = input.get_mut(taken.used..).unwrap_or_default();
         let UnbufferedStatus { mut discard, state } = process(engine, rest);
         let goes_on = match state {
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    match record {
-                        Ok(record) => {
-                            discard = discard.saturating_add(record.discard);
-                            plain(record.payload);
-                        }
-                        Err(error) => {
-                            taken.failure = Some(error);
-                            break;
-                        }
-                    }
-                }
+            Ok(ConnectionState::ReadTraffic(traffic)) => {
+                was_data = true;
+                let (used, failure) = hand_out(traffic, plain);
+                discard = discard.saturating_add(used);
+                taken.failure = failure;
                 taken.failure.is_none()
             }
-            Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, reply),
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                spoke = true;
+                encode(&mut data, reply)
+            }
             Ok(ConnectionState::TransmitTlsData(data)) => {
                 // It is in the reply, which is sent in order.
                 data.done();
@@ -151,7 +150,9 @@ fn take<Data>(
             }
         };
         taken.used = taken.used.saturating_add(discard);
-        if !goes_on {
+        // Data in its last bytes, and nothing to answer: asked again, the engine could only say that it waits.
+        let is_over = was_data && taken.used >= all && !spoke && !engine.wants_write();
+        if !goes_on || is_over {
             let rest = input.get_mut(taken.used..).unwrap_or_default();
             if taken.failure.is_some() {
                 say_last_words(engine, process, rest, reply);
@@ -159,6 +160,24 @@ fn take<Data>(
             return taken;
         }
     }
+}
+
+/// Hands out what records of data say; how many more bytes are done with, and what is wrong behind them.
+fn hand_out<Data>(
+    mut traffic: ReadTraffic<'_, '_, Data>,
+    plain: &mut dyn FnMut(&[u8]),
+) -> (usize, Option<rustls::Error>) {
+    let mut used: usize = 0;
+    while let Some(record) = traffic.next_record() {
+        match record {
+            Ok(record) => {
+                used = used.saturating_add(record.discard);
+                plain(record.payload);
+            }
+            Err(error) => return (used, Some(error)),
+        }
+    }
+    (used, None)
 }
 
 /// The engine says its alert when it is asked again after its failure. Where it has nothing to say it would look at the bytes

@@ -342,9 +342,11 @@ impl AsyncRead for Session {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let session = self.get_mut();
         let before = buf.filled().len();
-        let now = session.plain.len().min(buf.remaining());
-        buf.put_slice(session.plain.rest().get(..now).unwrap_or_default());
-        session.plain.advance(now);
+        if !session.plain.is_empty() {
+            let now = session.plain.len().min(buf.remaining());
+            buf.put_slice(session.plain.rest().get(..now).unwrap_or_default());
+            session.plain.advance(now);
+        }
         while buf.filled().len() == before && buf.remaining() > 0 {
             if let Some(error) = session.failed.take() {
                 return Poll::Ready(Err(error));

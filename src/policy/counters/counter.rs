@@ -32,7 +32,7 @@ pub(in crate::policy) struct Addition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::policy) struct Counted {
     pub(in crate::policy) value: u64,
-    /// What it means, where it is above the threshold.
+    /// What it means, where it is above the threshold and something follows.
     pub(in crate::policy) above: Option<Above>,
 }
 
@@ -75,6 +75,8 @@ pub(in crate::policy) struct Terms {
     pub(in crate::policy) scale: Scale,
     /// What tells the rule's actions and mode from others: a rule that changes from shadow to enforce acts at once.
     pub(in crate::policy) actions: u16,
+    /// Something follows as long as the count is above the threshold, and not only when that is reported.
+    pub(in crate::policy) goes_on: bool,
     /// Where other replicas count with us.
     pub(in crate::policy) shared: Option<Shared>,
 }
@@ -114,12 +116,6 @@ impl Counter {
             self.reported = None;
             return Counted { value, above: None };
         }
-        let until_ms = match &mut self.tally {
-            Tally::Sum(sum) => sum
-                .with(self.elsewhere.as_deref(), terms.scale, now_ms)
-                .above_until(terms.scale, threshold, now_ms),
-            Tally::Distinct(distinct) => distinct.above_until(terms.scale, threshold, now_ms),
-        };
         let is_new = self
             .reported
             .is_none_or(|last| last.actions != terms.actions || is_past(last.until, now_ms));
@@ -129,6 +125,15 @@ impl Counter {
                 actions: terms.actions,
             });
         }
+        if !is_new && !terms.goes_on {
+            return Counted { value, above: None };
+        }
+        let until_ms = match &mut self.tally {
+            Tally::Sum(sum) => sum
+                .with(self.elsewhere.as_deref(), terms.scale, now_ms)
+                .above_until(terms.scale, threshold, now_ms),
+            Tally::Distinct(distinct) => distinct.above_until(terms.scale, threshold, now_ms),
+        };
         Counted {
             value,
             above: Some(Above { is_new, until_ms }),
@@ -142,9 +147,9 @@ impl Counter {
     fn add(&mut self, scale: Scale, amount: Amount, now_ms: u64) -> u64 {
         match (&mut self.tally, amount) {
             (Tally::Sum(sum), Amount::Of(amount)) => {
-                sum.add(scale, amount, now_ms);
+                let value = sum.add(scale, amount, now_ms);
                 match &self.elsewhere {
-                    None => sum.value(scale, now_ms),
+                    None => value,
                     others => sum.with(others.as_deref(), scale, now_ms).value(scale, now_ms),
                 }
             }

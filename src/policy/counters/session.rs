@@ -10,6 +10,9 @@ use crate::policy::counters::counter::Counter;
 /// Most shared counters that a session holds.
 const MOST_HELD: usize = 16;
 
+/// So many of them are known to be the latest, in any order.
+const LATEST: usize = 8;
+
 /// The counters of one session, kept by the session.
 #[derive(Debug, Clone, Default)]
 pub(in crate::policy) struct Own(Vec<(u64, Counter)>);
@@ -52,16 +55,19 @@ pub(in crate::policy) struct Held {
 }
 
 impl Held {
-    /// Finds one, which is the last that it counted by from now on.
+    /// Finds one, which is among the latest from now on.
     pub(super) fn find(&mut self, table: u64, key: u64) -> Option<&Arc<Cell>> {
         if self.table != table {
             return None;
         }
-        let at = self.cells.iter().rposition(|(known, _)| *known == key)?;
-        if let Some(later) = self.cells.get_mut(at..) {
+        let mut at = self.cells.iter().rposition(|(known, _)| *known == key)?;
+        if at + LATEST < self.cells.len()
+            && let Some(later) = self.cells.get_mut(at..)
+        {
             later.rotate_left(1);
+            at = self.cells.len() - 1;
         }
-        self.cells.last().map(|(_, cell)| cell)
+        self.cells.get(at).map(|(_, cell)| cell)
     }
 
     pub(super) fn keep(&mut self, table: u64, key: u64, cell: Arc<Cell>) {

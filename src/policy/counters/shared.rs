@@ -140,6 +140,7 @@ mod tests {
         Terms {
             scale: Scale::new(Duration::from_secs(60), least, false),
             actions: 0,
+            goes_on: true,
             shared: Some(Shared { rule: RULE, from }),
         }
     }

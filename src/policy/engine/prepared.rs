@@ -4,7 +4,10 @@ use crate::policy::decision::Decisions;
 use crate::policy::engine::Engine;
 use crate::policy::engine::SessionCounters;
 use crate::policy::expression::Expression;
+use crate::policy::facts::Fact;
 use crate::policy::facts::Lookup;
+use crate::policy::rules::Count;
+use crate::policy::rules::Group;
 
 /// What rules say of a moment, for moments that have the same steady facts: the same parties of the session, the same mailbox,
 /// the same command but for its tag and its message.
@@ -12,6 +15,14 @@ use crate::policy::facts::Lookup;
 pub struct Prepared {
     engine: u64,
     left: Box<[Left]>,
+    asks_of_event: bool,
+}
+
+impl Prepared {
+    /// True where rules still ask for what only this event has, as against what any event of a session has.
+    pub fn asks_of_event(&self) -> bool {
+        self.asks_of_event
+    }
 }
 
 /// A rule that may match.
@@ -34,10 +45,27 @@ impl Engine {
             when,
             key: self.rules.get(at).and_then(|ready| ready.steady_key(facts)),
         });
+        let left: Box<[Left]> = left.collect();
         Prepared {
             engine: self.number,
-            left: left.collect(),
+            asks_of_event: left.iter().any(|left| self.asks_of_event(left)),
+            left,
         }
+    }
+
+    fn asks_of_event(&self, left: &Left) -> bool {
+        let when = left.when.as_ref().map(Expression::facts).unwrap_or_default();
+        let ready = self.rules.get(left.at).filter(|ready| ready.terms.is_some());
+        let counts = ready.is_some_and(|ready| {
+            let by_event = |group: &Group| matches!(group, Group::Fact(fact) if fact.is_of_one_event());
+            let counted = match ready.rule.count {
+                Count::Events => false,
+                Count::Distinct(fact) => fact.is_of_one_event(),
+                Count::Bytes | Count::Messages => true,
+            };
+            counted || (left.key.is_none() && ready.rule.per.iter().any(by_event))
+        });
+        counts || when.into_iter().any(Fact::is_of_one_event)
     }
 
     /// True where this engine has prepared it.

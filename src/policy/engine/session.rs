@@ -5,11 +5,16 @@ use crate::policy::counters::Own;
 use crate::policy::decision::DecisionId;
 use crate::types::SessionId;
 
+/// How often a session looks for counters of its own that are over, at most.
+const SWEEP_MS: u64 = 1000;
+
 /// What one connection or session has counted. It knows no rules: it may be judged by one engine after another.
 #[derive(Debug, Clone)]
 pub struct SessionCounters {
     session: SessionId,
     decisions: u32,
+    /// When it is time to look at its own counters again, in milliseconds.
+    sweeps_at: u64,
     pub(super) own: Own,
     /// The counters it shares with other sessions, where it counts often enough to hold on to them.
     pub(super) held: Option<Held>,
@@ -22,6 +27,7 @@ impl SessionCounters {
         Self {
             session,
             decisions: 0,
+            sweeps_at: 0,
             own: Own::default(),
             held: None,
         }
@@ -42,9 +48,13 @@ impl SessionCounters {
         self.held = self.held.as_ref().map(|_| Held::default());
     }
 
-    /// Gives back what no longer counts; for a session that becomes idle.
+    /// Gives back what no longer counts; for a session that becomes idle. A window is a second long at least: what did not
+    /// expire now is not looked at before that.
     pub fn sweep(&mut self, now_ms: u64) {
-        self.own.sweep(now_ms);
+        if now_ms >= self.sweeps_at {
+            self.sweeps_at = now_ms.saturating_add(SWEEP_MS);
+            self.own.sweep(now_ms);
+        }
     }
 
     pub(super) fn next_id(&mut self) -> DecisionId {

@@ -164,6 +164,12 @@ impl Fact {
         Self::ALL.iter().copied().find(|fact| fact.name() == name)
     }
 
+    /// True where it is known at one kind of event only, as what a command says is.
+    pub(in crate::policy) fn is_of_one_event(self) -> bool {
+        let known = |event: &&Event| self.events().contains(**event);
+        Event::ALL.iter().filter(known).count() == 1
+    }
+
     /// True for what can only be another thing at the next moment of a session where its parties are, or the mailbox that is
     /// open, or what the command says, or whether bodies are fetched: see [`crate::policy::engine::Prepared`].
     pub(in crate::policy) const fn is_steady(self) -> bool {

@@ -40,6 +40,8 @@ pub(super) struct Driver<C, B> {
     pub(super) ruled: Ruled,
     pub(super) orders: oneshot::Receiver<Order>,
     pub(super) ordered: bool,
+    /// Whoever gives an order wakes the task.
+    pub(super) hears_orders: bool,
     /// Nothing was at hand when this side was asked in the current poll, and the task is woken when there is.
     pub(super) client_is_dry: bool,
     pub(super) backend_is_dry: bool,
@@ -57,6 +59,8 @@ pub(super) struct Driver<C, B> {
     pub(super) wrote_client: Instant,
     pub(super) wrote_backend: Instant,
     pub(super) timer: Pin<Box<Sleep>>,
+    /// When the timer goes off, which has been polled since it was set.
+    pub(super) set_for: Option<Instant>,
     pub(super) from_client: u64,
     pub(super) sent_client: u64,
     pub(super) heard_from_backend: u64,
@@ -85,6 +89,7 @@ where
             deadlines,
             orders,
             ordered: false,
+            hears_orders: false,
             client_is_dry: false,
             backend_is_dry: false,
             drain: None,
@@ -99,6 +104,7 @@ where
             wrote_client: now,
             wrote_backend: now,
             timer: Box::pin(sleep_until(now + deadlines.idle.min(deadlines.stall))),
+            set_for: None,
             from_client: 0,
             sent_client: 0,
             heard_from_backend: 0,
@@ -151,8 +157,7 @@ where
         loop {
             let mut moved = self.write_client(cx, now);
             if let Some((reason, deadline)) = self.ending {
-                let said = self.to_client.len() == 0 && !self.to_client.needs_flush;
-                if said || now >= deadline {
+                if self.to_client.is_done() || now >= deadline {
                     return Poll::Ready(reason);
                 }
                 if !moved {
@@ -172,6 +177,9 @@ where
     }
 
     fn write_client(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.to_client.is_done() {
+            return false;
+        }
         match write(&mut self.client, &mut self.to_client, cx) {
             Ok(0) => false,
             Ok(_) => {
@@ -187,6 +195,9 @@ where
     }
 
     fn write_backend(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.to_backend.is_done() {
+            return false;
+        }
         match write(&mut self.backend, &mut self.to_backend, cx) {
             Ok(0) => false,
             Ok(_) => {
@@ -202,8 +213,7 @@ where
     }
 
     fn read_backend(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let is_stuck = self.to_client.len() > 0 || self.to_client.needs_flush;
-        if is_stuck || self.backend_is_dry || self.ending.is_some() {
+        if !self.to_client.is_done() || self.backend_is_dry || self.ending.is_some() {
             return false;
         }
         let allowed = self.allowed(CHUNK);

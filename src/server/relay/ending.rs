@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::Instant;
 
 use super::Order;
@@ -28,9 +29,11 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     pub(super) fn take_order(&mut self, cx: &mut Context<'_>, now: Instant) {
-        if self.ordered {
+        if self.ordered || (self.hears_orders && self.orders.is_empty()) {
             return;
         }
+        // Without budget the channel would not keep the waker, only have the task polled again.
+        self.hears_orders = has_budget_remaining();
         if let Poll::Ready(order) = Pin::new(&mut self.orders).poll(cx) {
             self.ordered = true;
             match order {

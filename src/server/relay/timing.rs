@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::Instant;
 
 use super::driver::Driver;
@@ -18,6 +19,9 @@ where
 {
     /// Nothing moves: find what has taken too long, and sleep until something else would have.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<EndReason> {
+        if self.sleeps_on(now) {
+            return Poll::Pending;
+        }
         loop {
             let (deadline, reason) = self.next_deadline();
             if now >= deadline {
@@ -33,15 +37,35 @@ where
             if self.timer.deadline() > wake || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(wake);
             }
+            // Without budget the timer would not keep the waker, only have the task polled again.
+            let keeps_waker = has_budget_remaining();
             if self.timer.as_mut().poll(cx).is_pending() {
+                self.set_for = keeps_waker.then(|| self.timer.deadline());
                 return Poll::Pending;
             }
+            self.set_for = None;
             if resume_at.is_some() {
                 // A slowed session may read again.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
+    }
+
+    /// True where the timer is set and has not gone off, and nothing is due before that: with no bytes stuck, nothing slowed and
+    /// nobody leaving, only a client that says nothing is waited for, and while answers are owed to it even longer.
+    ///
+    /// A timer that has been polled keeps the task's waker until it goes off, which is never before its time.
+    fn sleeps_on(&self, now: Instant) -> bool {
+        let only_waits = self.to_client.is_done()
+            && self.to_backend.is_done()
+            && self.client_closed.is_none()
+            && self.drain.is_none()
+            && self.ending.is_none()
+            && self.ruled.resume_at.is_none();
+        let idle_until = self.heard_client + self.deadlines.idle;
+        let is_set = |set_for: Instant| now < set_for && set_for <= idle_until;
+        only_waits && self.set_for.is_some_and(is_set)
     }
 
     fn next_deadline(&self) -> (Instant, EndReason) {
@@ -55,7 +79,7 @@ where
             (self.heard_client + self.deadlines.idle, EndReason::IdleTimeout)
         };
         let others = [
-            (self.to_client.len() > 0 || self.to_client.needs_flush).then(|| {
+            (!self.to_client.is_done()).then(|| {
                 (
                     self.wrote_client.max(self.heard_backend) + self.deadlines.stall,
                     EndReason::ClientStalled,

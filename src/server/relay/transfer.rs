@@ -29,6 +29,11 @@ impl Pending {
         self.bytes.len() - self.written
     }
 
+    /// True where all is written and flushed.
+    pub(super) fn is_done(&self) -> bool {
+        self.bytes.is_empty() && !self.needs_flush
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -85,8 +90,31 @@ pub(super) fn send<S: AsyncWrite + Unpin>(
     input: &[u8],
     cx: &mut Context<'_>,
 ) -> usize {
-    let mut total = 0;
     let mut slices = flow.slices(input).filter(|slice| !slice.is_empty());
+    let Some(first) = slices.next() else {
+        return 0;
+    };
+    let total = match slices.next() {
+        None => {
+            send_pieces(side, pending, &mut [IoSlice::new(first)], cx);
+            first.len()
+        }
+        Some(second) => send_several(side, pending, [first, second].into_iter().chain(slices), cx),
+    };
+    if pending.bytes.is_empty() && pending.needs_flush {
+        // An error shows again at the next write or read.
+        pending.needs_flush = !matches!(Pin::new(side).poll_flush(cx), Poll::Ready(Ok(())));
+    }
+    total
+}
+
+fn send_several<'a, S: AsyncWrite + Unpin>(
+    side: &mut S,
+    pending: &mut Pending,
+    mut slices: impl Iterator<Item = &'a [u8]>,
+    cx: &mut Context<'_>,
+) -> usize {
+    let mut total = 0;
     loop {
         let mut pieces = [IoSlice::new(&[]); PIECES];
         let mut count = 0;
@@ -96,30 +124,33 @@ pub(super) fn send<S: AsyncWrite + Unpin>(
             total += slice.len();
         }
         if count == 0 {
-            break;
+            return total;
         }
-        let mut rest = pieces.get_mut(..count).unwrap_or_default();
-        while pending.len() == 0 && !rest.is_empty() {
-            let written = match rest {
-                [piece] => Pin::new(&mut *side).poll_write(cx, piece),
-                _ => Pin::new(&mut *side).poll_write_vectored(cx, rest),
-            };
-            match written {
-                Poll::Ready(Ok(written)) if written > 0 => {
-                    pending.needs_flush = true;
-                    IoSlice::advance_slices(&mut rest, written);
-                }
-                // An error shows again when what is kept is written.
-                _ => break,
+        send_pieces(side, pending, pieces.get_mut(..count).unwrap_or_default(), cx);
+    }
+}
+
+fn send_pieces<S: AsyncWrite + Unpin>(
+    side: &mut S,
+    pending: &mut Pending,
+    mut rest: &mut [IoSlice<'_>],
+    cx: &mut Context<'_>,
+) {
+    while pending.bytes.is_empty() && !rest.is_empty() {
+        let written = match rest {
+            [piece] => Pin::new(&mut *side).poll_write(cx, piece),
+            _ => Pin::new(&mut *side).poll_write_vectored(cx, rest),
+        };
+        match written {
+            Poll::Ready(Ok(written)) if written > 0 => {
+                pending.needs_flush = true;
+                IoSlice::advance_slices(&mut rest, written);
             }
+            // An error shows again when what is kept is written.
+            _ => break,
         }
-        rest.iter().for_each(|piece| pending.push(piece));
     }
-    if pending.len() == 0 && pending.needs_flush {
-        // An error shows again at the next write or read.
-        pending.needs_flush = !matches!(Pin::new(side).poll_flush(cx), Poll::Ready(Ok(())));
-    }
-    total
+    rest.iter().for_each(|piece| pending.push(piece));
 }
 
 /// Writes what is kept and flushes; returns how many bytes went out, counting a finished flush as one.

@@ -7,12 +7,17 @@ use crate::imap::command::Command;
 use crate::imap::facts::Facts;
 use crate::imap::form::Fitting;
 use crate::imap::form::Form;
+use crate::imap::set::Mailbox;
+use crate::imap::tally::Tally;
 use crate::policy::decision::Decisions;
 use crate::policy::engine::Engine;
 use crate::policy::engine::Prepared;
 use crate::policy::engine::SessionCounters;
 use crate::policy::facts;
+use crate::policy::facts::Event;
 use crate::policy::facts::Fetched;
+use crate::session::inspect::Inspector;
+use crate::session::inspect::facts_of;
 use crate::session::inspect::role::Place;
 
 /// Most commands that are remembered: four ways to fetch, and NOOP.
@@ -44,8 +49,33 @@ struct Known {
     prepared: Option<Prepared>,
 }
 
+impl Known {
+    /// True where it is true of another moment.
+    fn is_still(
+        &self,
+        ((place, parties), is_first_sync, said): (Now<'_>, bool, Said),
+        rules: &Engine,
+    ) -> bool {
+        self.place.as_ref().map(Arc::as_ptr) == place.map(Arc::as_ptr)
+            && (self.parties, self.is_first_sync) == (parties, is_first_sync)
+            && self.said == said
+            && self
+                .prepared
+                .as_ref()
+                .is_none_or(|prepared| rules.has_prepared(prepared))
+    }
+}
+
 /// How many messages a command means, whether these are all, and its length.
 type Said = (Option<u64>, bool, u64);
+
+/// What there is to know of a command that was found, where rules have nothing to ask of it.
+#[derive(Clone, Copy)]
+pub(super) struct Again<'m> {
+    pub(super) prepared: &'m Prepared,
+    /// It marks messages as read.
+    pub(super) sets_seen: bool,
+}
 
 /// The mailbox that is open, and how often the session's parties had become others.
 pub(super) type Now<'a> = (Option<&'a Arc<Place>>, u32);
@@ -70,6 +100,32 @@ impl Memo {
     pub(super) fn facts<'a>(&self, recalled: Recalled<'a>) -> Option<Facts<'a>> {
         let kept = self.kept.get(recalled.place)?;
         Some(kept.form.facts(recalled.fitting))
+    }
+
+    /// What there is to know of a command of so many bytes, where nothing has changed by which rules judged one like it, and they
+    /// ask for nothing more of it; `of` is what is known of the mailbox that is open.
+    pub(super) fn again(
+        &self,
+        (recalled, size): (Recalled<'_>, usize),
+        (now, of, is_first_sync): (Now<'_>, Mailbox, bool),
+        rules: &Engine,
+    ) -> Option<Again<'_>> {
+        let kept = self.kept.get(recalled.place)?;
+        let known = kept.known.as_ref()?;
+        let prepared = known
+            .prepared
+            .as_ref()
+            .filter(|prepared| !prepared.asks_of_event())?;
+        let extent = kept.form.set(recalled.fitting).map(|set| set.extent(of));
+        let said = (
+            extent.and_then(|extent| extent.count),
+            extent.is_some_and(|extent| extent.is_all),
+            u64::try_from(size).unwrap_or(u64::MAX),
+        );
+        known.is_still((now, is_first_sync, said), rules).then(|| Again {
+            prepared,
+            sets_seen: kept.form.fetch().is_some_and(|fetch| fetch.sets_seen),
+        })
     }
 
     /// Remembers a command that was read, if it is one that may come again.
@@ -124,16 +180,8 @@ fn judge_by(
     (counters, now_ms): (&mut SessionCounters, u64),
 ) -> Decisions {
     let is_first_sync = facts.session.is_some_and(|session| session.is_first_sync);
-    let still = |known: &Known| {
-        known.place.as_ref().map(Arc::as_ptr) == place.map(Arc::as_ptr)
-            && (known.parties, known.is_first_sync) == (parties, is_first_sync)
-            && known.said == said
-            && known
-                .prepared
-                .as_ref()
-                .is_none_or(|prepared| rules.has_prepared(prepared))
-    };
-    let Some(known) = known.as_mut().filter(|known| still(known)) else {
+    let now = ((place, parties), is_first_sync, said);
+    let Some(known) = known.as_mut().filter(|known| known.is_still(now, rules)) else {
         *known = Some(Known {
             place: place.cloned(),
             parties,
@@ -145,4 +193,31 @@ fn judge_by(
     };
     let prepared = known.prepared.get_or_insert_with(|| rules.prepare(facts));
     rules.judge_prepared(prepared, facts, counters, now_ms)
+}
+
+impl Inspector {
+    /// What rules say of a command that was found, and whether it marks messages as read; `None` where all of it has to be looked
+    /// at. What has such a form does nothing that is counted, and has to do with no security notice.
+    pub(super) fn again(
+        &mut self,
+        recalled: (Recalled<'_>, usize),
+        tally: &Tally,
+    ) -> Option<(Decisions, bool)> {
+        if self.writes {
+            return None;
+        }
+        let rules = self.rules.load();
+        let rules = &**rules;
+        self.renew(rules);
+        let is_first_sync = self.ledger.is_first_sync();
+        let now = (self.stats.mailbox(), self.parties_changed);
+        let now = (now, self.mailbox(tally), is_first_sync);
+        let again = self.memo.again(recalled, now, rules)?;
+        let session = self.stats.facts(tally, is_first_sync, self.now_ms);
+        let parties = (&*self.parties, self.source.as_deref(), self.client.as_deref());
+        let mut facts = facts_of(parties, Event::Command);
+        facts.session = Some(&session);
+        let decisions = rules.judge_prepared(again.prepared, &facts, &mut self.counters, self.now_ms);
+        Some((decisions, again.sets_seen))
+    }
 }

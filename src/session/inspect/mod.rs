@@ -199,12 +199,15 @@ impl Inspector {
         bytes: &[u8],
         (tally, notices): (&Tally, Option<&Notices>),
     ) -> Result<Deed, Objection> {
+        if let Some(recalled) = recalled
+            && let Some((decisions, sets_seen)) = self.again((recalled, bytes.len()), tally)
+        {
+            self.put_in_force(decisions)?;
+            self.admit(command.verb, sets_seen)?;
+            return Ok(Deed::None);
+        }
         let mailbox = self.stats.mailbox().map(Arc::clone);
-        let of = Mailbox {
-            exists: mailbox.as_ref().and(tally.exists),
-            uid_next: self.uid_next,
-            arrived: tally.arrived,
-        };
+        let of = self.mailbox(tally);
         let recalled = recalled.and_then(|recalled| Some((recalled, self.memo.facts(recalled)?)));
         let (recalled, known) = recalled.unzip();
         let selected = mailbox.as_deref().map(Place::named);
@@ -220,21 +223,36 @@ impl Inspector {
         if recalled.is_none() {
             self.memo.keep(command, bytes, read.arguments());
         }
-        let marks = read.sets_seen() && !self.stats.is_examined();
-        if self.is_read_only() && (marks || !profile::includes(&Commands::Reader, command.verb)) {
-            let text = "[NOPERM] The session is read-only".to_owned();
-            return Err(Objection::Deny(CommandRefusal::ReadOnly, text));
-        }
+        self.admit(command.verb, read.sets_seen())?;
         if command.verb == Verb::Id {
             self.identify(command, bytes);
         }
         self.follow(command, &read);
-        self.stats.command(self.now_ms);
-        self.ledger.count(Measure::Commands, 1);
-        self.stats.seen_set |= read.sets_seen();
         self.stats.searched(read.categories());
         self.stats.searches += u64::from(matches!(facts.verb, "SEARCH" | "SORT" | "THREAD" | "ESEARCH"));
         Ok(read.deed())
+    }
+
+    /// A command to which no rule objects goes to the backend, if the session may do what it does.
+    fn admit(&mut self, verb: Verb, sets_seen: bool) -> Result<(), Objection> {
+        let marks = sets_seen && !self.stats.is_examined();
+        if self.is_read_only() && (marks || !profile::includes(&Commands::Reader, verb)) {
+            let text = "[NOPERM] The session is read-only".to_owned();
+            return Err(Objection::Deny(CommandRefusal::ReadOnly, text));
+        }
+        self.stats.command(self.now_ms);
+        self.ledger.count(Measure::Commands, 1);
+        self.stats.seen_set |= sets_seen;
+        Ok(())
+    }
+
+    /// What is known of the mailbox that is open.
+    fn mailbox(&self, tally: &Tally) -> Mailbox {
+        Mailbox {
+            exists: self.stats.mailbox().and(tally.exists),
+            uid_next: self.uid_next,
+            arrived: tally.arrived,
+        }
     }
 
     /// A command was answered BAD by us.
@@ -293,6 +311,10 @@ impl Inspector {
     /// Judges a moment, and puts in force what follows.
     fn judge(&mut self, moment: &Moment<'_>, tally: &Tally) -> Result<(), Objection> {
         let decisions = self.decide(moment, tally);
+        self.put_in_force(decisions)
+    }
+
+    fn put_in_force(&mut self, decisions: Decisions) -> Result<(), Objection> {
         if decisions.is_empty() {
             return Ok(());
         }
@@ -308,9 +330,8 @@ impl Inspector {
             return Decisions::default();
         }
         let mut session = self.stats.facts(tally, self.ledger.is_first_sync(), self.now_ms);
-        let mut facts = self.parties.facts(event);
-        facts.source = self.source.as_deref().unwrap_or(facts.source);
-        facts.client = self.client.as_deref().or(facts.client);
+        let parties = (&*self.parties, self.source.as_deref(), self.client.as_deref());
+        let mut facts = facts_of(parties, event);
         match moment {
             Moment::Command(command) | Moment::Again(command, ..) => facts.command = Some(command),
             Moment::Fetched(fetched) => facts.fetched = Some(fetched),
@@ -365,4 +386,15 @@ impl Inspector {
             Effect::Pass | Effect::Throttle | Effect::ReadOnly => Ok(()),
         }
     }
+}
+
+/// The facts of a moment, but for the session and what happens; source and client may have become others since the login.
+fn facts_of<'a>(
+    (parties, source, client): (&'a Parties, Option<&'a Source>, Option<&'a Client>),
+    event: Event,
+) -> facts::Facts<'a> {
+    let mut facts = parties.facts(event);
+    facts.source = source.unwrap_or(facts.source);
+    facts.client = client.or(facts.client);
+    facts
 }
