@@ -38,6 +38,10 @@ pub struct Acceptor {
     permits: Arc<Semaphore>,
     options: Options,
     trouble: Trouble,
+    /// The listener has the options, and what it accepts has them from the beginning.
+    hands_on: bool,
+    /// Nothing waits that came before that.
+    is_drained: bool,
     /// The system does not know an option; said once.
     untuned: bool,
 }
@@ -46,7 +50,11 @@ impl Acceptor {
     /// Takes over a listener.
     #[must_use]
     pub fn new(listener: TcpListener, permits: Arc<Semaphore>, options: Options) -> Self {
+        // Elsewhere each connection is asked; and what is wrong here is found there again, and told.
+        let tuned = socket::tune(&listener, &options);
         Self {
+            hands_on: cfg!(target_os = "linux") && tuned.is_ok(),
+            is_drained: false,
             listener,
             permits,
             options,
@@ -72,8 +80,15 @@ impl Acceptor {
             return pending().await;
         };
         let listener = &self.listener;
-        let (stream, peer) = next(&mut self.trouble, |cx| listener.poll_accept(cx)).await;
-        if let Err(error) = socket::tune(&stream, &self.options)
+        let is_drained = &mut self.is_drained;
+        let accept = |cx: &mut Context<'_>| {
+            let accepted = listener.poll_accept(cx);
+            *is_drained |= accepted.is_pending();
+            accepted
+        };
+        let (stream, peer) = next(&mut self.trouble, accept).await;
+        if !(self.hands_on && self.is_drained)
+            && let Err(error) = socket::tune(&stream, &self.options)
             && !self.untuned
         {
             self.untuned = true;
@@ -161,6 +176,7 @@ impl Trouble {
 mod tests {
     use std::collections::VecDeque;
 
+    use socket2::SockRef;
     use tokio::time::timeout;
 
     use super::*;
@@ -226,6 +242,43 @@ mod tests {
         }
         next(&mut trouble, |_| Poll::Ready(Ok(()))).await;
         assert!(start.elapsed() >= FIRST_PAUSE);
+    }
+
+    /// Those that wait already when we take the listener over, and those that come later.
+    #[tokio::test]
+    async fn every_connection_is_tuned() {
+        let permits = Arc::new(Semaphore::new(9));
+        let options = Options::default();
+        let listener = socket::listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _early = [
+            TcpStream::connect(addr).await.unwrap(),
+            TcpStream::connect(addr).await.unwrap(),
+        ];
+        let mut acceptor = Acceptor::new(listener, permits, options.clone());
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            seen.push(acceptor.accept().await);
+        }
+        for _ in 0..2 {
+            let (accepted, late) = tokio::join!(acceptor.accept(), async {
+                tokio::task::yield_now().await;
+                TcpStream::connect(addr).await.unwrap()
+            });
+            seen.push(accepted);
+            drop(late);
+        }
+        assert!(acceptor.is_drained);
+        for (stream, ..) in seen {
+            let socket = SockRef::from(&stream);
+            assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+            let probes = options.keep_alive.as_ref().unwrap();
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), probes.idle);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), probes.interval);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), probes.count);
+            #[cfg(target_os = "linux")]
+            assert_eq!(socket.tcp_user_timeout().unwrap(), options.user_timeout);
+        }
     }
 
     #[tokio::test]

@@ -16,7 +16,6 @@ use socket2::TcpKeepalive;
 use socket2::Type;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
 
 /// How sockets are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,14 +135,14 @@ fn prefer_the_second(listener: &net::TcpListener) -> io::Result<()> {
     setsockopt(listener, AttachReusePortCbpf, &program).map_err(io::Error::from)
 }
 
-/// Sets the options on an accepted or dialled connection.
+/// Sets the options on an accepted or dialled connection; or on a listener, whose connections begin with its own (Linux).
 ///
 /// # Errors
 /// The system refuses an option; mostly because the connection is gone already.
-pub fn tune(stream: &TcpStream, options: &Options) -> io::Result<()> {
+pub fn tune<'s>(socket: impl Into<SockRef<'s>>, options: &Options) -> io::Result<()> {
+    let socket = socket.into();
     // With Nagle's algorithm each hand-shake and each command pays a delayed acknowledgement, 40 ms.
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
     if let Some(probes) = &options.keep_alive {
         let probes = TcpKeepalive::new()
             .with_time(probes.idle)
@@ -160,6 +159,8 @@ pub fn tune(stream: &TcpStream, options: &Options) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[tokio::test]

@@ -108,6 +108,14 @@ impl Stream {
         }
     }
 
+    /// What is written from here on goes out with the goodbye, where there is one and it is little: call
+    /// [`close`](Self::close) next.
+    pub fn hold_back(&mut self) {
+        if let Self::Server(session) | Self::Client(session) = self {
+            session.hold_back();
+        }
+    }
+
     /// Says goodbye in an orderly way within the time given: sends what is left, closes our side, and reads on until the peer
     /// closes too. Closing with unread bytes would make the kernel send a reset, and a reset can overtake our last words.
     pub async fn close(mut self, within: Duration) {

@@ -10,6 +10,13 @@ macro_rules! fields {
             /// All of them, for the docs and their test.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
+            /// Its place in `ALL`.
+            #[must_use]
+            #[expect(clippy::as_conversions, reason = "an enum's own number")]
+            pub const fn number(self) -> usize {
+                self as usize
+            }
+
             /// Where it stands in the JSON object: names of nested objects, joined by dots.
             #[must_use]
             pub const fn path(self) -> &'static str {

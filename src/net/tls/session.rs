@@ -47,6 +47,8 @@ pub struct Session {
     peer_closed: bool,
     /// We have said so.
     said_goodbye: bool,
+    /// What is sealed waits for our goodbye, and goes out with it.
+    holds_back: bool,
 }
 
 /// Bytes that leave at the front; it has no memory while it is empty.
@@ -91,6 +93,7 @@ impl Session {
             broken: false,
             peer_closed: false,
             said_goodbye: false,
+            holds_back: false,
         }
     }
 
@@ -101,6 +104,12 @@ impl Session {
 
     pub(in crate::net) fn tcp(&self) -> &TcpStream {
         &self.tcp
+    }
+
+    /// What is written from here on, if it is little, goes out with the goodbye: in one packet, where it would be two. It is for
+    /// whoever shuts the session down next.
+    pub(in crate::net) fn hold_back(&mut self) {
+        self.holds_back = true;
     }
 
     /// How many bytes of an unfinished record are held at most, from here on.
@@ -273,9 +282,13 @@ impl Session {
         let size = self.engine.seal(data, &mut self.incomplete, free)?;
         let size = first.len().saturating_add(size);
         let records = outgoing.get(..size).unwrap_or_default();
-        let written = match Pin::new(&mut self.tcp).poll_write(cx, records) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => 0,
+        let written = if self.holds_back && size <= LITTLE {
+            0
+        } else {
+            match Pin::new(&mut self.tcp).poll_write(cx, records) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            }
         };
         self.sealed = Queue {
             bytes: records.get(written..).unwrap_or_default().to_vec(),
@@ -378,7 +391,11 @@ impl AsyncWrite for Session {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_send(cx)
+        let session = self.get_mut();
+        if session.holds_back {
+            return Poll::Ready(Ok(()));
+        }
+        session.poll_send(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -497,6 +514,28 @@ mod tests {
         let mut got = [0; 6];
         theirs.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"* OK\r\n");
+    }
+
+    #[tokio::test]
+    async fn last_words_go_out_with_the_goodbye() {
+        let (mut ours, mut theirs) = ends().await;
+        ours.write_all(b"* OK\r\n").await.unwrap();
+        theirs.read_exact(&mut [0; 6]).await.unwrap();
+        ours.hold_back();
+        ours.write_all(b"* BYE\r\n").await.unwrap();
+        ours.flush().await.unwrap();
+        let mut bytes = [0; 1000];
+        let nothing = theirs.get_ref().0.try_read(&mut bytes).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        // What is more than a little is not held.
+        let much = vec![b'x'; 2 * LITTLE];
+        ours.write_all(&much).await.unwrap();
+        ours.write_all(b"+").await.unwrap();
+        ours.shutdown().await.unwrap();
+        assert!(ours.sealed.is_empty());
+        let mut got = Vec::new();
+        theirs.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, [b"* BYE\r\n".as_slice(), &much, b"+"].concat());
     }
 
     #[tokio::test]

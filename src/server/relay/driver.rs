@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 use tokio::time::sleep_until;
 
+use super::Client;
 use super::Deadlines;
 use super::Order;
 use super::Outcome;
@@ -69,7 +70,7 @@ pub(super) struct Driver<C, B> {
 
 impl<C, B> Driver<C, B>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
+    C: Client,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     /// A session in which nothing has moved yet.
@@ -244,6 +245,9 @@ where
             self.retry = true;
             let bytes = input.get(..filled).unwrap_or_default();
             let result = self.relay.from_backend(bytes, output);
+            if result == Err(EndReason::Logout) {
+                self.client.hears_last();
+            }
             self.deliver(output, bytes, false, cx, now);
             self.pause_after(filled, now);
             if let Err(reason) = result {

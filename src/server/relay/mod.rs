@@ -20,6 +20,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::net::stream::Stream;
 use crate::policy::facts::Record;
 use crate::session::relay::Counts;
 use crate::session::relay::Relay;
@@ -81,6 +82,18 @@ pub(in crate::server) struct Outcome {
     pub(in crate::server) to_backend: u64,
 }
 
+/// The client's side of a session.
+pub(in crate::server) trait Client: AsyncRead + AsyncWrite + Unpin {
+    /// What it is given next are its last words, and it is closed then.
+    fn hears_last(&mut self);
+}
+
+impl Client for Stream {
+    fn hears_last(&mut self) {
+        self.hold_back();
+    }
+}
+
 /// Relays until one side, an order or a limit ends it. `unread` is what the client sent behind its login, `early` what the
 /// backend sent behind its answer, `welcome` the tagged OK that the client waits for; `report` hears what rules decide.
 ///
@@ -93,7 +106,7 @@ pub(in crate::server) fn run<C, B>(
     deadlines: Deadlines,
 ) -> impl Future<Output = (Outcome, C)>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
+    C: Client,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let mut driver = Driver::new((client, unread), backend, (relay, report), orders, deadlines);

@@ -1,5 +1,7 @@
 //! App passwords, in SQL.
 
+use std::sync::LazyLock;
+
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
@@ -50,13 +52,13 @@ pub(super) fn live(db: &Connection, user: &UserName, now: UnixTime) -> rusqlite:
     .query_row(params![user.as_str(), now.0], |row| row.get(0))
 }
 
+static ONE: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM app_passwords WHERE id = ?1", rows::APP_PASSWORD));
+
 pub(super) fn one(db: &Connection, id: u32) -> rusqlite::Result<Option<AppPassword>> {
-    db.prepare_cached(&format!(
-        "SELECT {} FROM app_passwords WHERE id = ?1",
-        rows::APP_PASSWORD
-    ))?
-    .query_row([id], rows::app_password)
-    .optional()
+    db.prepare_cached(&ONE)?
+        .query_row([id], rows::app_password)
+        .optional()
 }
 
 pub(super) fn of_user(db: &Connection, user: &UserName) -> rusqlite::Result<Vec<AppPassword>> {

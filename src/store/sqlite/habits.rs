@@ -1,5 +1,7 @@
 //! How users usually come and what they usually do, in SQL.
 
+use std::sync::LazyLock;
+
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
@@ -78,71 +80,91 @@ CREATE TABLE allowances (
 /// configured, never on the user.
 pub(super) fn of_visit(db: &Connection, visit: &Visit) -> rusqlite::Result<Habits> {
     let user = &visit.user;
-    let is_new = |kind: &str, value: Option<&Habit>| is_new(db, user, kind, value, visit.since);
-    let knows_network = knows_any(db, user, &visit.network, visit.since)?;
-    let country = visit.country.clone().map(Habit::Country);
-    let family = visit.family.clone().map(Habit::Family);
-    let tls_client = visit.tls_client.clone().map(Habit::TlsClient);
-    let asn = visit.asn.map(Habit::Asn);
+    let networks = visit.network.iter().copied().map(Habit::Network);
+    let others = [
+        visit.country.clone().map(Habit::Country),
+        visit.asn.map(Habit::Asn),
+        visit.family.clone().map(Habit::Family),
+        visit.tls_client.clone().map(Habit::TlsClient),
+    ];
+    let asked: Vec<Habit> = networks.chain(others.into_iter().flatten()).collect();
+    let known = compare(db, user, &asked, visit.since)?;
+    let is_new = |kind: &str| known.iter().find(|known| known.kind == kind)?.is_new();
     Ok(Habits {
         is_known_network: is_known_network(db, &visit.anybodys_network, visit.since)?,
-        is_new_network: knows_network.map(|known| !known),
-        is_new_country: is_new("country", country.as_ref())?,
-        is_new_asn: is_new("asn", asn.as_ref())?,
-        is_new_family: is_new("family", family.as_ref())?,
-        is_new_tls_client: is_new("tls", tls_client.as_ref())?,
+        is_new_network: is_new("network"),
+        is_new_country: is_new("country"),
+        is_new_asn: is_new("asn"),
+        is_new_family: is_new("family"),
+        is_new_tls_client: is_new("tls"),
         last_login: last_login(db, user)?,
         app_password: allowances::of_app_password(db, visit.app_password)?,
         averages: averages(db, user, day_of(visit.now))?,
     })
 }
 
-/// Whether a user lacks a habit; `None` where there is nothing to ask for, or no habit of the kind to compare it with.
-fn is_new(
-    db: &Connection,
-    user: &UserName,
-    kind: &str,
-    habit: Option<&Habit>,
-    since: UnixTime,
-) -> rusqlite::Result<Option<bool>> {
-    let Some(value) = habit.map(Habit::value) else {
-        return Ok(None);
-    };
-    let (has_it, has_any): (bool, bool) = db
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM habits WHERE user = ?1 AND kind = ?2 AND value = ?3 AND last_seen >= ?4),
-                    EXISTS (SELECT 1 FROM habits WHERE user = ?1 AND kind = ?2)",
-        )?
-        .query_row(params![user.as_str(), kind, value, since.0], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    Ok(has_any.then_some(!has_it))
+/// What a user is known to have of one kind.
+struct Known {
+    kind: &'static str,
+    has_any: bool,
+    /// One of those that were asked for, lately.
+    has_it: bool,
 }
 
+impl Known {
+    /// `None` where there is nothing to compare with.
+    fn is_new(&self) -> Option<bool> {
+        self.has_any.then_some(!self.has_it)
+    }
+}
+
+/// Compares habits with all that is kept of the user's, which is bounded: one look, where each kind would be two.
+fn compare(
+    db: &Connection,
+    user: &UserName,
+    asked: &[Habit],
+    since: UnixTime,
+) -> rusqlite::Result<Vec<Known>> {
+    let mut known: Vec<Known> = Vec::new();
+    for habit in asked {
+        let kind = habit.kind();
+        if known.iter().all(|known| known.kind != kind) {
+            known.push(Known {
+                kind,
+                has_any: false,
+                has_it: false,
+            });
+        }
+    }
+    let mut statement = db.prepare_cached("SELECT kind, value, last_seen FROM habits WHERE user = ?1")?;
+    let mut found = statement.query([user.as_str()])?;
+    while let Some(row) = found.next()? {
+        let (kind, value) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_blob()?);
+        let is_recent = row.get::<_, i64>(2)? >= since.0;
+        let is_it = |habit: &Habit| habit.kind() == kind && *habit.value() == *value;
+        if let Some(known) = known.iter_mut().find(|known| known.kind == kind) {
+            known.has_any = true;
+            known.has_it |= is_recent && asked.iter().any(is_it);
+        }
+    }
+    Ok(known)
+}
+
+/// Whether the user came from a network, by any of its names. All names are asked for, whatever was found.
 pub(super) fn knows_source(
     db: &Connection,
     user: &UserName,
     source: &[[u8; 32]],
     since: UnixTime,
 ) -> rusqlite::Result<bool> {
-    Ok(knows_any(db, user, source, since)? == Some(true))
-}
-
-/// Whether the user came from a network, by any of its names; `None` where no network of theirs is remembered. All names are
-/// asked for, whatever was found.
-fn knows_any(
-    db: &Connection,
-    user: &UserName,
-    names: &[[u8; 32]],
-    since: UnixTime,
-) -> rusqlite::Result<Option<bool>> {
-    let mut known = None;
-    for name in names {
-        let network = Habit::Network(*name);
-        let is_new = is_new(db, user, network.kind(), Some(&network), since)?;
-        known = known.max(is_new.map(|is_new| !is_new));
+    let mut statement = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM habits WHERE user = ?1 AND kind = 'network' AND value = ?2 AND last_seen >= ?3)",
+    )?;
+    let mut knows = false;
+    for name in source {
+        knows |= statement.query_row(params![user.as_str(), name, since.0], |row| row.get::<_, bool>(0))?;
     }
-    Ok(known)
+    Ok(knows)
 }
 
 fn is_known_network(db: &Connection, names: &[[u8; 32]], since: UnixTime) -> rusqlite::Result<bool> {
@@ -164,12 +186,13 @@ fn last_login(db: &Connection, user: &UserName) -> rusqlite::Result<Option<UnixT
 /// Columns of `usage`, in the order of `Measure::ALL`.
 const USAGE: &str = "fetched_bytes, fetched_messages, appended_bytes, appended_messages, commands, logins";
 
+static LATELY: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT day, {USAGE} FROM usage WHERE user = ?1 AND day BETWEEN ?2 AND ?3"));
+
 fn averages(db: &Connection, user: &UserName, today: i64) -> rusqlite::Result<Averages> {
     let mut averages = Averages::default();
     let (first, last) = Averages::days_before(today);
-    let mut statement = db.prepare_cached(&format!(
-        "SELECT day, {USAGE} FROM usage WHERE user = ?1 AND day BETWEEN ?2 AND ?3"
-    ))?;
+    let mut statement = db.prepare_cached(&LATELY)?;
     let mut found = statement.query(params![user.as_str(), first, last])?;
     while let Some(row) = found.next()? {
         let mut amounts = Amounts::default();

@@ -1,5 +1,7 @@
 //! Users and their one-time secrets, in SQL.
 
+use std::sync::LazyLock;
+
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
@@ -70,8 +72,10 @@ pub(super) fn reset(db: &Connection, name: &UserName, now: UnixTime) -> rusqlite
     move_epoch(db, name)
 }
 
+static ONE: LazyLock<String> = LazyLock::new(|| format!("SELECT {} FROM users WHERE name = ?1", rows::USER));
+
 pub(super) fn one(db: &Connection, name: &UserName) -> rusqlite::Result<Option<User>> {
-    db.prepare_cached(&format!("SELECT {} FROM users WHERE name = ?1", rows::USER))?
+    db.prepare_cached(&ONE)?
         .query_row([name.as_str()], rows::user)
         .optional()
 }

@@ -13,6 +13,5 @@ pub(super) fn render(event: &Event, number: u64) -> String {
         .fields
         .iter()
         .map(|(field, value)| (*field, Said::Own(value)));
-    let all = implied::of(event, number).into_iter().chain(own);
-    nested(all.map(|(field, said)| (field.path(), said)).collect())
+    nested(implied::of(event, number).into_iter().chain(own))
 }
