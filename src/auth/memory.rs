@@ -118,7 +118,7 @@ impl Memory {
         *lock(&self.options) = options;
     }
 
-    /// What is remembered of a visitor, in one read that costs the same whoever comes.
+    /// What is remembered of a visitor, in one read that asks the same whoever comes.
     ///
     /// # Errors
     /// Where the store does not answer.

@@ -38,10 +38,8 @@ pub struct Acceptor {
     permits: Arc<Semaphore>,
     options: Options,
     trouble: Trouble,
-    /// The listener has the options, and what it accepts has them from the beginning.
-    hands_on: bool,
-    /// Nothing waits that came before that.
-    is_drained: bool,
+    /// Whether what the listener accepts has its options, once that was seen.
+    hands_on: Option<bool>,
     /// The system does not know an option; said once.
     untuned: bool,
 }
@@ -50,11 +48,10 @@ impl Acceptor {
     /// Takes over a listener.
     #[must_use]
     pub fn new(listener: TcpListener, permits: Arc<Semaphore>, options: Options) -> Self {
-        // Elsewhere each connection is asked; and what is wrong here is found there again, and told.
+        // What goes wrong here goes wrong with each connection, and is told there.
         let tuned = socket::tune(&listener, &options);
         Self {
-            hands_on: cfg!(target_os = "linux") && tuned.is_ok(),
-            is_drained: false,
+            hands_on: tuned.is_err().then_some(false),
             listener,
             permits,
             options,
@@ -80,14 +77,8 @@ impl Acceptor {
             return pending().await;
         };
         let listener = &self.listener;
-        let is_drained = &mut self.is_drained;
-        let accept = |cx: &mut Context<'_>| {
-            let accepted = listener.poll_accept(cx);
-            *is_drained |= accepted.is_pending();
-            accepted
-        };
-        let (stream, peer) = next(&mut self.trouble, accept).await;
-        if !(self.hands_on && self.is_drained)
+        let (stream, peer) = next(&mut self.trouble, |cx| listener.poll_accept(cx)).await;
+        if !self.has_begun_tuned(&stream)
             && let Err(error) = socket::tune(&stream, &self.options)
             && !self.untuned
         {
@@ -95,6 +86,18 @@ impl Acceptor {
             warn!(%error, "connections go on without a socket option that was asked for");
         }
         (stream, peer, permit)
+    }
+}
+
+impl Acceptor {
+    /// True where a connection has its options by the listener. One that came before the listener had them has none; and not
+    /// every system hands them on, or all of them.
+    fn has_begun_tuned(&mut self, stream: &TcpStream) -> bool {
+        if self.hands_on == Some(false) || !stream.nodelay().unwrap_or(false) {
+            return false;
+        }
+        let look = || socket::is_tuned(stream, &self.options).unwrap_or(false);
+        *self.hands_on.get_or_insert_with(look)
     }
 }
 
@@ -176,7 +179,6 @@ impl Trouble {
 mod tests {
     use std::collections::VecDeque;
 
-    use socket2::SockRef;
     use tokio::time::timeout;
 
     use super::*;
@@ -247,38 +249,25 @@ mod tests {
     /// Those that wait already when we take the listener over, and those that come later.
     #[tokio::test]
     async fn every_connection_is_tuned() {
-        let permits = Arc::new(Semaphore::new(9));
         let options = Options::default();
-        let listener = socket::listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let listener = socket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         let addr = listener.local_addr().unwrap();
-        let _early = [
-            TcpStream::connect(addr).await.unwrap(),
-            TcpStream::connect(addr).await.unwrap(),
-        ];
-        let mut acceptor = Acceptor::new(listener, permits, options.clone());
-        let mut seen = Vec::new();
-        for _ in 0..2 {
-            seen.push(acceptor.accept().await);
+        let early = std::net::TcpStream::connect(addr).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let mut acceptor = Acceptor::new(listener, Arc::new(Semaphore::new(9)), options.clone());
+        let late = std::net::TcpStream::connect(addr).unwrap();
+        for (peer, hands_on) in [(early, None), (late, Some(true))] {
+            let (stream, from, _) = acceptor.accept().await;
+            assert_eq!(from, peer.local_addr().unwrap());
+            assert!(socket::is_tuned(&stream, &options).unwrap());
+            assert_eq!(acceptor.hands_on, hands_on);
         }
-        for _ in 0..2 {
-            let (accepted, late) = tokio::join!(acceptor.accept(), async {
-                tokio::task::yield_now().await;
-                TcpStream::connect(addr).await.unwrap()
-            });
-            seen.push(accepted);
-            drop(late);
-        }
-        assert!(acceptor.is_drained);
-        for (stream, ..) in seen {
-            let socket = SockRef::from(&stream);
-            assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
-            let probes = options.keep_alive.as_ref().unwrap();
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), probes.idle);
-            assert_eq!(socket.tcp_keepalive_interval().unwrap(), probes.interval);
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), probes.count);
-            #[cfg(target_os = "linux")]
-            assert_eq!(socket.tcp_user_timeout().unwrap(), options.user_timeout);
-        }
+        // As where a system does not hand them on.
+        acceptor.hands_on = Some(false);
+        let _later = std::net::TcpStream::connect(addr).unwrap();
+        let (stream, ..) = acceptor.accept().await;
+        stream.set_nodelay(false).unwrap();
+        assert!(!acceptor.has_begun_tuned(&stream));
     }
 
     #[tokio::test]

@@ -135,14 +135,13 @@ fn prefer_the_second(listener: &net::TcpListener) -> io::Result<()> {
     setsockopt(listener, AttachReusePortCbpf, &program).map_err(io::Error::from)
 }
 
-/// Sets the options on an accepted or dialled connection; or on a listener, whose connections begin with its own (Linux).
+/// Sets the options on an accepted or dialled connection; or on a listener, whose connections begin with its own (Linux). That
+/// there is no delay is set last: what has it by its listener has the others.
 ///
 /// # Errors
 /// The system refuses an option; mostly because the connection is gone already.
 pub fn tune<'s>(socket: impl Into<SockRef<'s>>, options: &Options) -> io::Result<()> {
     let socket = socket.into();
-    // With Nagle's algorithm each hand-shake and each command pays a delayed acknowledgement, 40 ms.
-    socket.set_tcp_nodelay(true)?;
     if let Some(probes) = &options.keep_alive {
         let probes = TcpKeepalive::new()
             .with_time(probes.idle)
@@ -154,7 +153,30 @@ pub fn tune<'s>(socket: impl Into<SockRef<'s>>, options: &Options) -> io::Result
     if let Some(timeout) = options.user_timeout {
         socket.set_tcp_user_timeout(Some(timeout))?;
     }
-    Ok(())
+    // With Nagle's algorithm each hand-shake and each command pays a delayed acknowledgement, 40 ms.
+    socket.set_tcp_nodelay(true)
+}
+
+/// True where a connection has all of the options.
+///
+/// # Errors
+/// The system does not tell.
+pub fn is_tuned<'s>(socket: impl Into<SockRef<'s>>, options: &Options) -> io::Result<bool> {
+    let socket = socket.into();
+    let probes = match &options.keep_alive {
+        Some(probes) => {
+            socket.keepalive()?
+                && socket.tcp_keepalive_time()? == probes.idle
+                && socket.tcp_keepalive_interval()? == probes.interval
+                && socket.tcp_keepalive_retries()? == probes.count
+        }
+        None => true,
+    };
+    #[cfg(target_os = "linux")]
+    let timeout = options.user_timeout.is_none() || socket.tcp_user_timeout()? == options.user_timeout;
+    #[cfg(not(target_os = "linux"))]
+    let timeout = true;
+    Ok(probes && timeout && socket.tcp_nodelay()?)
 }
 
 #[cfg(test)]
@@ -168,17 +190,14 @@ mod tests {
         let options = Options::default();
         let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(!is_tuned(&client, &options).unwrap());
         tune(&client, &options).unwrap();
-        let socket = SockRef::from(&client);
-        assert!(client.nodelay().unwrap());
-        assert!(socket.keepalive().unwrap());
-        #[cfg(target_os = "linux")]
-        {
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(120));
-            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(30));
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 6);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(300)));
-        }
+        assert!(is_tuned(&client, &options).unwrap());
+        let other = Options {
+            user_timeout: Some(Duration::from_secs(7)),
+            ..options
+        };
+        assert!(!is_tuned(&client, &other).unwrap());
     }
 
     #[tokio::test]

@@ -211,34 +211,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::net::tls::Client;
-    use crate::net::tls::ClientOptions;
-    use crate::net::tls::Trust;
     use crate::net::tls::testing::Authority;
     use crate::net::tls::testing::Kind;
     use crate::net::tls::testing::meet;
-    use crate::net::tls::testing::now;
     use crate::net::tls::testing::pair;
+    use crate::net::tls::testing::tls_pair;
 
     const HOST: &str = "mail.example.org";
-
-    /// Our server side and our client side of one TLS connection.
-    async fn tls_pair() -> (Stream, Stream) {
-        let authority = Authority::new();
-        let server = authority.server(vec![authority.issue("mail", &[HOST], Kind::Ecdsa)]);
-        let trust = Trust::CaFiles(vec![authority.ca_file()]);
-        let client = Client::new(
-            &ClientOptions {
-                trust,
-                ..ClientOptions::default()
-            },
-            now(),
-        )
-        .unwrap();
-        let (ours, theirs) = pair().await;
-        let (accepted, connected) = tokio::join!(server.handshake(ours), client.handshake(theirs, HOST));
-        (accepted.unwrap().0, connected.unwrap().0)
-    }
 
     async fn plain_pair() -> (Stream, Stream) {
         let (ours, theirs) = pair().await;

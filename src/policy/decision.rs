@@ -41,7 +41,7 @@ pub struct Decision {
     /// Whether it acts: `Shadow` for all rules where the whole set is in shadow mode.
     pub mode: Mode,
     /// Whether it is to be reported, and its one-time actions carried out. False where the rule was reported already and
-    /// only goes on holding.
+    /// only goes on holding: that is said of rules that act, and of others where it is asked for.
     pub is_new: bool,
     /// What was counted, what happened now included.
     pub value: u64,

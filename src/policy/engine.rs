@@ -1,9 +1,9 @@
 //! Judges moments by a set of rules: looks only at the rules that may match, counts what they count, and says what follows.
 //!
 //! A rule without a window decides on each event that matches. A rule with one counts what happens, refused attempts
-//! included, and decides while the count is above its threshold: it is reported once in a window for each thing it counts
-//! by, and what goes on (throttle, read_only, deny, disconnect) holds until the count has fallen. What cannot be counted,
-//! because the thing to count by is not known, is not counted and decides nothing.
+//! included, and decides when the count comes above its threshold: it is reported once in a window for each thing it counts
+//! by. What goes on (throttle, read_only, deny, disconnect) is decided anew while the count is above, and holds until it has
+//! fallen. What cannot be counted, because the thing to count by is not known, is not counted and decides nothing.
 
 mod prepared;
 mod session;
@@ -726,5 +726,34 @@ mod tests {
         assert_eq!(candidates("NOOP"), [2]);
         let login = facts(Event::Login, &[]);
         assert_eq!(index.candidates(&login).first().map(Candidate::number), Some(3));
+    }
+
+    #[test]
+    fn a_rule_that_only_reports_does_so_once_in_a_window_and_goes_on_where_that_is_asked_for() {
+        let denying = |mode| {
+            let mut made = counting(Event::Command, Count::Events, &[Group::User], 2, &[Action::Deny]);
+            made.mode = mode;
+            made
+        };
+        let facts = facts(Event::Command, &[(Fact::UserName, "alice")]);
+        let decided = |engine: &Engine, at: u64| {
+            let mut session = session();
+            let times = (0..6).map(|number| engine.judge(&facts, &mut session, at + number * 1_000));
+            let decided = times.map(|decisions| decisions.iter().map(|decision| decision.is_new).next());
+            decided.collect::<Vec<_>>()
+        };
+        let (new, goes_on) = (Some(true), Some(false));
+        let counters = || Arc::new(Counters::new(1_000, 7));
+        let kept = counters();
+        let shadow = with_counters(vec![denying(Mode::Shadow)], Arc::clone(&kept));
+        assert_eq!(decided(&shadow, 0), [None, None, new, None, None, None]);
+        // What is enforced from now on acts at once, by the same counts.
+        let enforced = with_counters(vec![denying(Mode::Enforce)], kept);
+        assert_eq!(
+            decided(&enforced, 6_000),
+            [new, goes_on, goes_on, goes_on, goes_on, goes_on]
+        );
+        let noting = with_counters(vec![denying(Mode::Shadow)], counters()).noting_all();
+        assert_eq!(decided(&noting, 0), [None, None, new, goes_on, goes_on, goes_on]);
     }
 }

@@ -335,7 +335,8 @@ mod tests {
             let scale = Scale::new(Duration::from_millis(within), 10, false);
             let mut sum = Sum::new(scale, times[0]);
             for (at, now) in times.iter().enumerate() {
-                sum.add(scale, 1, *now);
+                let added = sum.add(scale, 1, *now);
+                prop_assert_eq!(added, sum.value(scale, *now));
                 let exact = |span: u64| times[..=at].iter().filter(|then| **then + span >= *now).count() as u64;
                 let value = sum.value(scale, *now);
                 prop_assert!(exact(within) <= value && value <= exact(within + within / 15 + 1));

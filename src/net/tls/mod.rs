@@ -154,4 +154,4 @@ fn setup(error: &dyn Error) -> TlsError {
 }
 
 #[cfg(test)]
-pub(super) mod testing;
+pub(crate) mod testing;

@@ -392,7 +392,7 @@ impl AsyncWrite for Session {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let session = self.get_mut();
-        if session.holds_back {
+        if session.holds_back && session.sealed.len() <= LITTLE {
             return Poll::Ready(Ok(()));
         }
         session.poll_send(cx)

@@ -43,10 +43,13 @@ use x509_parser::time::ASN1Time;
 use crate::net::certificate;
 use crate::net::certificate::CertificateFiles;
 use crate::net::stream::Stream;
+use crate::net::tls::Client;
+use crate::net::tls::ClientOptions;
 use crate::net::tls::HandshakeError;
 use crate::net::tls::Server;
 use crate::net::tls::ServerOptions;
 use crate::net::tls::TlsInfo;
+use crate::net::tls::Trust;
 use crate::net::tls::provider;
 use crate::types::UnixTime;
 
@@ -236,6 +239,21 @@ pub(in crate::net) async fn pair() -> (TcpStream, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     (server, client)
+}
+
+/// Our server side and our client side of one TLS connection.
+pub(crate) async fn tls_pair() -> (Stream, Stream) {
+    const HOST: &str = "mail.example.org";
+    let authority = Authority::new();
+    let server = authority.server(vec![authority.issue("mail", &[HOST], Kind::Ecdsa)]);
+    let options = ClientOptions {
+        trust: Trust::CaFiles(vec![authority.ca_file()]),
+        ..ClientOptions::default()
+    };
+    let client = Client::new(&options, now()).unwrap();
+    let (ours, theirs) = pair().await;
+    let (accepted, connected) = tokio::join!(server.handshake(ours), client.handshake(theirs, HOST));
+    (accepted.unwrap().0, connected.unwrap().0)
 }
 
 pub(in crate::net) type Accepted = Result<(Stream, TlsInfo), HandshakeError>;

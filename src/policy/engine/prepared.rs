@@ -19,7 +19,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// True where rules still ask for what only this event has, as against what any event of a session has.
+    /// True where rules still ask for what not every event of a session has.
     pub fn asks_of_event(&self) -> bool {
         self.asks_of_event
     }
@@ -57,15 +57,15 @@ impl Engine {
         let when = left.when.as_ref().map(Expression::facts).unwrap_or_default();
         let ready = self.rules.get(left.at).filter(|ready| ready.terms.is_some());
         let counts = ready.is_some_and(|ready| {
-            let by_event = |group: &Group| matches!(group, Group::Fact(fact) if fact.is_of_one_event());
+            let by_event = |group: &Group| matches!(group, Group::Fact(fact) if !fact.is_of_sessions());
             let counted = match ready.rule.count {
                 Count::Events => false,
-                Count::Distinct(fact) => fact.is_of_one_event(),
+                Count::Distinct(fact) => !fact.is_of_sessions(),
                 Count::Bytes | Count::Messages => true,
             };
             counted || (left.key.is_none() && ready.rule.per.iter().any(by_event))
         });
-        counts || when.into_iter().any(Fact::is_of_one_event)
+        counts || !when.into_iter().all(Fact::is_of_sessions)
     }
 
     /// True where this engine has prepared it.

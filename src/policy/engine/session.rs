@@ -43,13 +43,13 @@ impl SessionCounters {
         }
     }
 
-    /// Lets go of the counters that it shares; for a session that counts nothing for a while.
-    pub fn let_go(&mut self) {
+    /// Lets go of the counters that it shares, and of what no longer counts; for a session that counts nothing for a while.
+    pub fn let_go(&mut self, now_ms: u64) {
         self.held = self.held.as_ref().map(|_| Held::default());
+        self.own.sweep(now_ms);
     }
 
-    /// Gives back what no longer counts; for a session that becomes idle. A window is a second long at least: what did not
-    /// expire now is not looked at before that.
+    /// Gives back what no longer counts, once in a while; for a session that has nothing to do now.
     pub fn sweep(&mut self, now_ms: u64) {
         if now_ms >= self.sweeps_at {
             self.sweeps_at = now_ms.saturating_add(SWEEP_MS);

@@ -164,10 +164,12 @@ impl Fact {
         Self::ALL.iter().copied().find(|fact| fact.name() == name)
     }
 
-    /// True where it is known at one kind of event only, as what a command says is.
-    pub(in crate::policy) fn is_of_one_event(self) -> bool {
-        let known = |event: &&Event| self.events().contains(**event);
-        Event::ALL.iter().filter(known).count() == 1
+    /// True where it may be known at every event of a session: no command, no data and no end has it to itself.
+    pub(in crate::policy) fn is_of_sessions(self) -> bool {
+        let mut in_session = Event::ALL
+            .iter()
+            .filter(|event| Events::IN_SESSION.contains(**event));
+        in_session.all(|event| self.events().contains(*event))
     }
 
     /// True for what can only be another thing at the next moment of a session where its parties are, or the mailbox that is

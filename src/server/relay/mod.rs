@@ -97,7 +97,8 @@ impl Client for Stream {
 /// Relays until one side, an order or a limit ends it. `unread` is what the client sent behind its login, `early` what the
 /// backend sent behind its answer, `welcome` the tagged OK that the client waits for; `report` hears what rules decide.
 ///
-/// What comes in is moved into the session's state at once: the future is that state and little else.
+/// What comes in is moved into the session's state at once: the future is that state and little else. It is polled by one task:
+/// a timer that is set, and whoever gives orders, keep that task's waker.
 pub(in crate::server) fn run<C, B>(
     (client, unread): (C, Vec<u8>),
     (backend, early): (B, Vec<u8>),

@@ -1,5 +1,6 @@
 //! The driver between two in-memory pipes.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
@@ -7,9 +8,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::DuplexStream;
 use tokio::io::duplex;
 use tokio::task::JoinHandle;
+use tokio::task::coop::consume_budget;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::timeout;
 
 use super::*;
+use crate::net::tls::testing::tls_pair;
 use crate::session::relay::Options;
 
 impl Client for DuplexStream {
@@ -170,6 +174,49 @@ async fn an_order_ends_a_session_at_once() {
     assert_eq!(session.task.await.unwrap(), EndReason::Revoked);
 }
 
+/// Where its turn is used up, neither a timer nor a channel keeps the task's waker: it is polled again, and must ask them then.
+#[tokio::test(start_paused = true)]
+async fn orders_and_deadlines_reach_a_session_whose_first_turn_was_used_up() {
+    for (order, reason) in [
+        (Some(Order::End(EndReason::Killed)), EndReason::Killed),
+        (None, EndReason::IdleTimeout),
+    ] {
+        let (_client, ours) = duplex(1000);
+        let (_backend, theirs) = duplex(1000);
+        let (orders, receiver) = oneshot::channel();
+        let relay = Relay::new(Arc::new(Options::default()));
+        let session = run(
+            (ours, Vec::new()),
+            (theirs, Vec::new()),
+            (relay, Vec::new(), Box::new(|_| {})),
+            receiver,
+            Deadlines::default(),
+        );
+        let task = tokio::spawn(async move {
+            let mut session = pin!(session);
+            let mut is_first = true;
+            let turn = poll_fn(|cx| {
+                while std::mem::take(&mut is_first) && has_budget_remaining() {
+                    is_first = pin!(consume_budget()).poll(cx).is_ready();
+                }
+                session.as_mut().poll(cx)
+            });
+            turn.await.0.reason
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let kept = match order {
+            Some(order) => {
+                orders.send(order).unwrap();
+                None
+            }
+            None => Some(orders),
+        };
+        let ended = timeout(Duration::from_secs(3600), task).await;
+        assert_eq!(ended.unwrap().unwrap(), reason);
+        drop(kept);
+    }
+}
+
 #[tokio::test]
 async fn answers_still_reach_a_client_that_has_closed_its_side() {
     let mut session = start(1000, Deadlines::default());
@@ -183,6 +230,45 @@ async fn answers_still_reach_a_client_that_has_closed_its_side() {
         .unwrap();
     read(&mut session.client, "a OK\r\n* BYE\r\nb OK\r\n").await;
     assert_eq!(session.task.await.unwrap(), EndReason::Logout);
+}
+
+/// The answer to LOGOUT waits for TLS's goodbye, and nothing is lost of what came with it.
+#[tokio::test]
+async fn the_last_answers_reach_a_tls_client_with_the_goodbye() {
+    for size in [10, 3_000_000] {
+        let (ours, mut client) = tls_pair().await;
+        let (mut backend, theirs) = duplex(8_000_000);
+        let (_orders, receiver) = oneshot::channel();
+        let relay = Relay::new(Arc::new(Options::default()));
+        let session = run(
+            (ours, Vec::new()),
+            (theirs, Vec::new()),
+            (relay, Vec::new(), Box::new(|_| {})),
+            receiver,
+            Deadlines::default(),
+        );
+        let task = tokio::spawn(async move {
+            let (outcome, ours) = session.await;
+            ours.close(Duration::from_secs(60)).await;
+            outcome.reason
+        });
+        client
+            .write_all(b"a FETCH 1 BODY[]\r\nb LOGOUT\r\n")
+            .await
+            .unwrap();
+        client.flush().await.unwrap();
+        read(&mut backend, "a FETCH 1 BODY[]\r\nb LOGOUT\r\n").await;
+        let body = "x".repeat(size);
+        let answers = format!("* 1 FETCH (BODY[] {{{size}}}\r\n{body})\r\na OK\r\n* BYE\r\nb OK\r\n");
+        backend.write_all(answers.as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        // Without a goodbye this would be an error.
+        client.read_to_end(&mut heard).await.unwrap();
+        assert!(heard == answers.as_bytes(), "{} bytes", heard.len());
+        client.shutdown().await.unwrap();
+        drop(client);
+        assert_eq!(task.await.unwrap(), EndReason::Logout);
+    }
 }
 
 #[tokio::test]

@@ -65,7 +65,14 @@ where
             && self.ruled.resume_at.is_none();
         let idle_until = self.heard_client + self.deadlines.idle;
         let is_set = |set_for: Instant| now < set_for && set_for <= idle_until;
-        only_waits && self.set_for.is_some_and(is_set)
+        let sleeps_on = only_waits && self.set_for.is_some_and(is_set);
+        debug_assert!(
+            !sleeps_on
+                || self
+                    .set_for
+                    .is_some_and(|set_for| set_for <= self.next_deadline().0)
+        );
+        sleeps_on
     }
 
     fn next_deadline(&self) -> (Instant, EndReason) {

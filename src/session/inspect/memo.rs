@@ -197,7 +197,7 @@ fn judge_by(
 
 impl Inspector {
     /// What rules say of a command that was found, and whether it marks messages as read; `None` where all of it has to be looked
-    /// at. What has such a form does nothing that is counted, and has to do with no security notice.
+    /// at. What has such a form has no deed, and nothing to do with security notices.
     pub(super) fn again(
         &mut self,
         recalled: (Recalled<'_>, usize),

@@ -178,7 +178,7 @@ impl Inspector {
     /// Forgets what is remembered of commands, and lets go of counters that others count by as well.
     pub(in crate::session) fn forget(&mut self) {
         self.memo = Memo::default();
-        self.counters.let_go();
+        self.counters.let_go(self.now_ms);
     }
 
     /// Finds a complete command that was read before, but for its tag and the message that it is about.

@@ -13,6 +13,7 @@ use imapwarden::policy::facts::User;
 use imapwarden::policy::rules::Action;
 use imapwarden::policy::rules::Count;
 use imapwarden::policy::rules::Group;
+use imapwarden::policy::rules::Mode;
 use imapwarden::policy::rules::Rule;
 use imapwarden::policy::rules::RuleSet;
 use imapwarden::policy::rules::Threshold;
@@ -35,7 +36,7 @@ const ITEMS: [&str; 4] = [
 const MAILBOXES: [&str; 3] = ["INBOX", "Secret", "Trash"];
 
 /// Conditions on everything that can change between two commands, and on what cannot.
-const RULES: [(&str, Action); 14] = [
+const RULES: [(&str, Action); 15] = [
     (
         "command.mailbox == \"Secret\" && command.fetch_body",
         Action::Deny,
@@ -58,6 +59,10 @@ const RULES: [(&str, Action); 14] = [
     (
         "has(session.gap_mean_ms) || command.verb == \"NOOP\"",
         Action::Alert,
+    ),
+    (
+        "session.exists == 4 && client.name == \"mailer\"",
+        Action::ReadOnly,
     ),
 ];
 
@@ -239,15 +244,17 @@ fn engine(fewer: bool, counters: &Arc<Counters>) -> Engine {
         };
         let counted = Rule {
             name: format!("counted-{at}").into(),
-            count: if at % 3 == 0 {
-                Count::Messages
-            } else {
-                Count::Events
+            // Of a command's own numbers some ask always, and the fewer rules never.
+            count: match at % 3 {
+                0 if !fewer || on == Event::Fetched => Count::Messages,
+                1 => Count::Distinct(Fact::SessionCommands),
+                _ => Count::Events,
             },
             per,
             within: Some(std::time::Duration::from_secs(5)),
             over: Threshold::Fixed(3),
-            then: vec![Action::Alert],
+            then: vec![if at % 5 == 0 { Action::Deny } else { Action::Alert }],
+            mode: if at % 5 == 0 { Mode::Shadow } else { Mode::Enforce },
             ..plain.clone()
         };
         [plain, counted]

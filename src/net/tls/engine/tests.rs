@@ -188,6 +188,27 @@ proptest! {
     }
 }
 
+/// Where data comes last there is nothing more to ask of the engine; where a goodbye is behind it there is.
+#[test]
+fn a_goodbye_that_comes_with_the_last_data_is_heard_at_once() {
+    for version in [&TLS13, &TLS12] {
+        let (mut server, mut client) = connected(version);
+        client.say(b"a LOGOUT\r\n");
+        carry(&mut client, &mut server, || usize::MAX);
+        assert!(!server.closed);
+        server.say(b"* BYE\r\n");
+        server.say(b"a OK\r\n");
+        server.say_goodbye();
+        carry(&mut server, &mut client, || usize::MAX);
+        assert!(client.closed);
+        assert_eq!(client.heard, b"* BYE\r\na OK\r\n");
+        client.say_goodbye();
+        carry(&mut client, &mut server, || usize::MAX);
+        assert!(server.closed);
+        assert_eq!((&server.failure, &client.failure), (&None, &None));
+    }
+}
+
 #[test]
 fn a_record_that_was_changed_is_told_with_an_alert_and_what_came_before_it_is_kept() {
     let (mut server, mut client) = connected(&TLS13);
