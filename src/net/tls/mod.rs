@@ -11,6 +11,7 @@ mod info;
 mod ja4;
 mod meter;
 mod pin;
+mod queue;
 mod resolver;
 mod scratch;
 mod server;

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use crate::net::tls::engine::Engine;
 use crate::net::tls::meter::ALLOWANCE;
 use crate::net::tls::meter::Meter;
+use crate::net::tls::queue::Queue;
 use crate::net::tls::scratch::BATCH;
 use crate::net::tls::scratch::SCRATCH;
 use crate::net::tls::scratch::Scratch;
@@ -49,34 +50,6 @@ pub struct Session {
     said_goodbye: bool,
     /// What is sealed waits for our goodbye, and goes out with it.
     holds_back: bool,
-}
-
-/// Bytes that leave at the front; it has no memory while it is empty.
-#[derive(Debug, Default)]
-struct Queue {
-    bytes: Vec<u8>,
-    gone: usize,
-}
-
-impl Queue {
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.gone..).unwrap_or_default()
-    }
-
-    fn len(&self) -> usize {
-        self.bytes.len() - self.gone
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.gone = self.gone.saturating_add(count).min(self.bytes.len());
-        if self.is_empty() {
-            *self = Self::default();
-        }
-    }
 }
 
 impl Session {
@@ -290,10 +263,7 @@ impl Session {
                 Poll::Pending => 0,
             }
         };
-        self.sealed = Queue {
-            bytes: records.get(written..).unwrap_or_default().to_vec(),
-            gone: 0,
-        };
+        self.sealed = Queue::of(records.get(written..).unwrap_or_default());
         Ok(data.len())
     }
 
