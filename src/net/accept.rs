@@ -90,7 +90,7 @@ impl Acceptor {
 }
 
 impl Acceptor {
-    /// True where a connection has its options by the listener. One that came before the listener had them has none; and not
+    /// True where a connection has its options by the listener. One that came before the listener had them has none of ours; and not
     /// every system hands them on, or all of them.
     fn has_begun_tuned(&mut self, stream: &TcpStream) -> bool {
         if self.hands_on == Some(false) || !stream.nodelay().unwrap_or(false) {

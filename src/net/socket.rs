@@ -135,26 +135,30 @@ fn prefer_the_second(listener: &net::TcpListener) -> io::Result<()> {
     setsockopt(listener, AttachReusePortCbpf, &program).map_err(io::Error::from)
 }
 
-/// Sets the options on an accepted or dialled connection; or on a listener, whose connections begin with its own (Linux). That
-/// there is no delay is set last: what has it by its listener has the others.
+/// Sets the options on an accepted or dialled connection; or on a listener, whose connections begin with its own (Linux). All that
+/// can be set are, whichever cannot.
 ///
 /// # Errors
 /// The system refuses an option; mostly because the connection is gone already.
 pub fn tune<'s>(socket: impl Into<SockRef<'s>>, options: &Options) -> io::Result<()> {
     let socket = socket.into();
-    if let Some(probes) = &options.keep_alive {
-        let probes = TcpKeepalive::new()
-            .with_time(probes.idle)
-            .with_interval(probes.interval)
-            .with_retries(probes.count);
-        socket.set_tcp_keepalive(&probes)?;
-    }
+    let keep_alive = match &options.keep_alive {
+        Some(probes) => socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(probes.idle)
+                .with_interval(probes.interval)
+                .with_retries(probes.count),
+        ),
+        None => Ok(()),
+    };
     #[cfg(target_os = "linux")]
-    if let Some(timeout) = options.user_timeout {
-        socket.set_tcp_user_timeout(Some(timeout))?;
-    }
-    // With Nagle's algorithm each hand-shake and each command pays a delayed acknowledgement, 40 ms.
-    socket.set_tcp_nodelay(true)
+    let keep_alive = match options.user_timeout {
+        Some(timeout) => keep_alive.and(socket.set_tcp_user_timeout(Some(timeout))),
+        None => keep_alive,
+    };
+    // With Nagle's algorithm each hand-shake and each command pays a delayed acknowledgement, 40 ms. It is turned off last: what has
+    // begun without it by its listener has the others.
+    socket.set_tcp_nodelay(true).and(keep_alive)
 }
 
 /// True where a connection has all of the options.

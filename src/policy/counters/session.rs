@@ -10,7 +10,7 @@ use crate::policy::counters::counter::Counter;
 /// Most shared counters that a session holds.
 const MOST_HELD: usize = 16;
 
-/// So many of them are known to be the latest, in any order.
+/// So many of them stand at the end in any order: of more than these, one that is counted by again is put behind the others.
 const LATEST: usize = 8;
 
 /// The counters of one session, kept by the session.
@@ -55,7 +55,7 @@ pub(in crate::policy) struct Held {
 }
 
 impl Held {
-    /// Finds one, which is among the latest from now on.
+    /// Finds one. What is let go of first was not counted by for longest, or nearly so.
     pub(super) fn find(&mut self, table: u64, key: u64) -> Option<&Arc<Cell>> {
         if self.table != table {
             return None;
