@@ -57,6 +57,7 @@ ROWS = [
     Row("login: logins/s", "login", "operations_per_s", more_is_better=True),
     Row("login: CPU µs", "login", "cpu_us_per_operation"),
     Row("login, 64 at once: p50 µs", "login", "p50_us"),
+    Row("login, 64 at once: p99 µs", "login", "p99_us"),
     Row("login by master user: CPU µs", "login-master", "cpu_us_per_operation"),
     Row("login by sealed app password: CPU µs", "login-sealed", "cpu_us_per_operation"),
     Row("login by sealed app password, 64 at once: p50 µs", "login-sealed", "p50_us"),
