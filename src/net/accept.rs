@@ -87,9 +87,7 @@ impl Acceptor {
         }
         (stream, peer, permit)
     }
-}
 
-impl Acceptor {
     /// True where a connection has its options by the listener. One that came before the listener had them has none of ours; and not
     /// every system hands them on, or all of them.
     fn has_begun_tuned(&mut self, stream: &TcpStream) -> bool {
@@ -262,11 +260,18 @@ mod tests {
             assert!(socket::is_tuned(&stream, &options).unwrap());
             assert_eq!(acceptor.hands_on, hands_on);
         }
-        // As where a system does not hand them on.
-        acceptor.hands_on = Some(false);
         let _later = std::net::TcpStream::connect(addr).unwrap();
         let (stream, ..) = acceptor.accept().await;
+        assert!(acceptor.has_begun_tuned(&stream));
+        // As where a system hands on none of them, some of them, and where that is known.
         stream.set_nodelay(false).unwrap();
+        assert!(!acceptor.has_begun_tuned(&stream));
+        stream.set_nodelay(true).unwrap();
+        socket2::SockRef::from(&stream).set_keepalive(false).unwrap();
+        acceptor.hands_on = None;
+        assert!(!acceptor.has_begun_tuned(&stream));
+        assert_eq!(acceptor.hands_on, Some(false));
+        socket::tune(&stream, &options).unwrap();
         assert!(!acceptor.has_begun_tuned(&stream));
     }
 

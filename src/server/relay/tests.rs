@@ -27,22 +27,29 @@ struct Session {
     task: JoinHandle<EndReason>,
 }
 
+/// A session between two that are logged in, in which nothing has been said.
+fn relayed<C: Client>(
+    client: C,
+    backend: DuplexStream,
+    orders: oneshot::Receiver<Order>,
+    deadlines: Deadlines,
+) -> impl Future<Output = (Outcome, C)> {
+    let relay = Relay::new(Arc::new(Options::default()));
+    run(
+        (client, Vec::new()),
+        (backend, Vec::new()),
+        (relay, Vec::new(), Box::new(|_| {})),
+        orders,
+        deadlines,
+    )
+}
+
 fn start(buffer: usize, deadlines: Deadlines) -> Session {
     let (client, ours) = duplex(buffer);
     let (backend, theirs) = duplex(buffer);
     let (orders, receiver) = oneshot::channel();
-    let relay = Relay::new(Arc::new(Options::default()));
-    let task = tokio::spawn(async move {
-        let (outcome, _) = run(
-            (ours, Vec::new()),
-            (theirs, Vec::new()),
-            (relay, Vec::new(), Box::new(|_| {})),
-            receiver,
-            deadlines,
-        )
-        .await;
-        outcome.reason
-    });
+    let session = relayed(ours, theirs, receiver, deadlines);
+    let task = tokio::spawn(async move { session.await.0.reason });
     Session {
         client,
         backend,
@@ -184,14 +191,7 @@ async fn orders_and_deadlines_reach_a_session_whose_first_turn_was_used_up() {
         let (_client, ours) = duplex(1000);
         let (_backend, theirs) = duplex(1000);
         let (orders, receiver) = oneshot::channel();
-        let relay = Relay::new(Arc::new(Options::default()));
-        let session = run(
-            (ours, Vec::new()),
-            (theirs, Vec::new()),
-            (relay, Vec::new(), Box::new(|_| {})),
-            receiver,
-            Deadlines::default(),
-        );
+        let session = relayed(ours, theirs, receiver, Deadlines::default());
         let task = tokio::spawn(async move {
             let mut session = pin!(session);
             let mut is_first = true;
@@ -204,14 +204,15 @@ async fn orders_and_deadlines_reach_a_session_whose_first_turn_was_used_up() {
             turn.await.0.reason
         });
         tokio::time::sleep(Duration::from_secs(60)).await;
-        let kept = match order {
+        // An order ends it at once, and not when its timer happens to go off.
+        let (kept, within) = match order {
             Some(order) => {
                 orders.send(order).unwrap();
-                None
+                (None, Duration::from_secs(1))
             }
-            None => Some(orders),
+            None => (Some(orders), Duration::from_secs(31 * 60)),
         };
-        let ended = timeout(Duration::from_secs(3600), task).await;
+        let ended = timeout(within, task).await;
         assert_eq!(ended.unwrap().unwrap(), reason);
         drop(kept);
     }
@@ -239,14 +240,7 @@ async fn the_last_answers_reach_a_tls_client_with_the_goodbye() {
         let (ours, mut client) = tls_pair().await;
         let (mut backend, theirs) = duplex(8_000_000);
         let (_orders, receiver) = oneshot::channel();
-        let relay = Relay::new(Arc::new(Options::default()));
-        let session = run(
-            (ours, Vec::new()),
-            (theirs, Vec::new()),
-            (relay, Vec::new(), Box::new(|_| {})),
-            receiver,
-            Deadlines::default(),
-        );
+        let session = relayed(ours, theirs, receiver, Deadlines::default());
         let task = tokio::spawn(async move {
             let (outcome, ours) = session.await;
             ours.close(Duration::from_secs(60)).await;
