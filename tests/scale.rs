@@ -206,6 +206,33 @@ async fn two_thousand_clients_that_come_back_at_once_are_all_served_within_their
     );
 }
 
+/// Behind one address and with the limits that hold by default: nobody is told that a right password is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_office_that_comes_at_once_gets_in_on_the_first_day_and_after_a_restart() {
+    let backend = Yes::start(String::new()).await;
+    let place = Place::new(backend.addr, "");
+    let mut staff = Vec::new();
+    for number in 0..90 {
+        let name = format!("staff{number}");
+        let (_, password) = place.app_password(&name, MAIL_PASSWORD).await;
+        staff.push((name, password));
+    }
+    for _ in 0..2 {
+        let program = Arc::new(place.start().await);
+        let mut storm = JoinSet::new();
+        for (name, password) in staff.clone() {
+            let program = Arc::clone(&program);
+            storm.spawn(async move { program.logged_in(&name, &password).await });
+        }
+        let mut sessions = timeout(PATIENCE, storm.join_all()).await.unwrap();
+        assert_eq!(sessions.len(), staff.len());
+        works(&mut sessions[0]).await;
+        // Once all of them are known from here and remembered as such.
+        let (store, _) = place.open().await;
+        store.flush().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_connections_that_never_speak_cost_little_and_stop_nobody() {
     const HALF: usize = 2500;

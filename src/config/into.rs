@@ -37,6 +37,13 @@ use crate::types::Networks;
 /// An IPv6 /48 may have so many times what one network may have.
 const SITE: u32 = 4;
 
+/// How many seconds' worth of a network's connections may come at once.
+const BURST: u32 = 20;
+
+/// How many times as fast as connections logins have their turn where a network is no guesser: all that came at once, in two
+/// seconds.
+const TURNS: u32 = 10;
+
 impl Config {
     /// TLS with clients. Without certificates in the file the list is empty, and one is to be made.
     #[must_use]
@@ -136,7 +143,7 @@ impl Config {
         let each = self.limits.rate_per_network.saturating_mul(times).max(1);
         let rate = |burst| Rate::new(burst, Duration::from_secs(1) / each);
         Share {
-            rate: NonZeroU32::new(each.saturating_mul(20)).map(rate),
+            rate: NonZeroU32::new(each.saturating_mul(BURST)).map(rate),
             open: self.limits.connections_per_network.saturating_mul(times),
             waiting: self.limits.waiting_per_network.saturating_mul(times),
         }
@@ -160,6 +167,10 @@ impl Config {
         options.pair.longest_delay = self.limits.longest_delay;
         options.prefix.failures = self.limits.failures_per_network;
         options.site.failures = self.limits.failures_per_network.saturating_mul(SITE);
+        let turns = self.limits.rate_per_network.saturating_mul(TURNS).max(1);
+        let spacing = Duration::from_secs(1) / turns;
+        options.prefix.trusted_spacing = spacing;
+        options.site.trusted_spacing = spacing / SITE;
         options.ban_after = self.limits.ban_after;
         options.exempt = self.exempt();
         options
@@ -284,6 +295,23 @@ mod tests {
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
         let (ours, theirs) = (config.backend_options().unwrap(), BackendOptions::default());
         assert_eq!(format!("{:?}", ours.backends), format!("{:?}", [theirs]));
+    }
+
+    #[test]
+    fn all_who_may_connect_at_once_have_their_turn_in_time() {
+        for rate in [1, 10, 1_000] {
+            let mut config = bare();
+            config.limits.rate_per_network = rate;
+            let limits = config.attempt_limits();
+            for (source, share) in [(&limits.prefix, 1), (&limits.site, SITE)] {
+                let all = source.trusted_spacing * rate * share * BURST;
+                let patience = limits.patience / 2;
+                assert!(
+                    (patience / 2..=patience).contains(&all),
+                    "{rate}, {share}: {all:?}"
+                );
+            }
+        }
     }
 
     #[test]

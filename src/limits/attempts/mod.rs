@@ -14,6 +14,7 @@
 //! Limits of failures hold for all replicas together, as far as they have told each other (`elsewhere`); the slots of an
 //! account are shared out among them; all other slots are each replica's own.
 
+mod accounts;
 mod elsewhere;
 mod options;
 mod record;
@@ -50,7 +51,6 @@ use crate::limits::attempts::elsewhere::Elsewhere;
 use crate::limits::attempts::record::Lane;
 use crate::limits::attempts::state::Keys;
 use crate::limits::attempts::state::State;
-use crate::limits::attempts::tables::ACCOUNT_SLOTS;
 use crate::limits::attempts::tables::SHARED_SOURCES;
 use crate::limits::tick::Origin;
 use crate::types::Prefix;
@@ -253,7 +253,6 @@ impl Attempts {
             prefix,
             site: attempt.ip.to_canonical().is_ipv6().then(|| prefix.site()),
             user,
-            account_slot: stripe(user, ACCOUNT_SLOTS),
             network: self.hash_network(prefix.site()),
             shared_source: stripe(self.hasher.hash_one(prefix), SHARED_SOURCES),
             // Zero is the empty place in an entry.

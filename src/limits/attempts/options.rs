@@ -51,8 +51,9 @@ pub struct SourceOptions {
     pub window: Duration,
     /// Least time between two guesses at users who never logged in from there.
     pub spacing: Duration,
-    /// Least time between two attempts by users who did; and, apart from those, with well-formed app passwords. It lets an
-    /// office in at nine o'clock, and still bounds what somebody behind its address can try.
+    /// Least time between two attempts by users who did; and, apart from those, with well-formed app passwords. What can be
+    /// guessed is bounded by the users' own limits. This one bounds how much work a source makes, and must let all in who may
+    /// connect at once, within the patience: an office after a restart.
     pub trusted_spacing: Duration,
 }
 
@@ -95,13 +96,13 @@ impl Default for Options {
                 failures: 50,
                 window: Duration::from_secs(30 * 60),
                 spacing: Duration::from_secs(1),
-                trusted_spacing: Duration::from_millis(100),
+                trusted_spacing: Duration::from_millis(10),
             },
             site: SourceOptions {
                 failures: 200,
                 window: Duration::from_secs(30 * 60),
                 spacing: Duration::from_millis(250),
-                trusted_spacing: Duration::from_millis(25),
+                trusted_spacing: Duration::from_micros(2_500),
             },
             account_spacing: Duration::from_secs(1),
             patience: Duration::from_secs(5),

@@ -231,7 +231,7 @@ pub(super) struct Source {
     friends: [u64; FRIENDS],
     newest: u8,
     friends_until: Tick,
-    /// Attempts let through and not settled.
+    /// Guesses let through and not settled.
     outstanding: u16,
 }
 
@@ -271,17 +271,25 @@ impl Source {
         options.failures.max(1).saturating_mul(scale)
     }
 
-    /// How long until another guess of a user fits below the limit, counting those that are being looked at; `None`: now.
+    /// How long until another attempt at a user fits below the limit, which the known are not measured by; `None`: now. What is
+    /// being looked at counts for guesses: many at once must not get past the limit together. What cannot be guessed gains
+    /// nothing by that, and an office that comes at once would be shut out for it.
     pub(super) fn full_for(
         &self,
         user: u64,
+        queue: Queue,
         elsewhere: Tick,
         now: Tick,
         options: &SourceOptions,
     ) -> Option<Duration> {
+        let pending = match queue {
+            Queue::Stranger => self.outstanding,
+            Queue::AppPassword => 0,
+            Queue::Known => return None,
+        };
         let limit = self.limit(user, now, options);
         let level = self.level.or(elsewhere);
-        let used = level.count(now, options.step()) + u32::from(self.outstanding);
+        let used = level.count(now, options.step()) + u32::from(pending);
         (used >= limit).then(|| level.falls_below(limit, now, options.step()))
     }
 
@@ -304,12 +312,12 @@ impl Source {
         *next = start.plus(spacing).max(*next);
     }
 
-    /// An attempt is outstanding: it counts towards the limit until it is settled.
+    /// A guess is outstanding: it counts towards the limit until it is settled.
     pub(super) fn hold(&mut self) {
         self.outstanding = self.outstanding.saturating_add(1);
     }
 
-    /// An attempt that was outstanding is settled.
+    /// A guess that was outstanding is settled.
     pub(super) fn land(&mut self) {
         self.outstanding = self.outstanding.saturating_sub(1);
     }

@@ -31,7 +31,6 @@ pub(super) struct Keys {
     pub(super) user: u64,
     /// Keyed hash of the network, of IPv6 of the site; never zero.
     pub(super) network: u32,
-    pub(super) account_slot: usize,
     pub(super) shared_source: usize,
     /// Keyed hash of the secret, never zero.
     pub(super) secret: u64,

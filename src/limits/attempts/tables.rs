@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::limits::attempts::Refused;
 use crate::limits::attempts::RefusedBy;
+use crate::limits::attempts::accounts::Accounts;
+use crate::limits::attempts::accounts::Slot;
 use crate::limits::attempts::options::Options;
 use crate::limits::attempts::record::Lane;
 use crate::limits::attempts::record::Pair;
@@ -15,10 +17,6 @@ use crate::limits::attempts::tried::Account;
 use crate::limits::bounded::BoundedMap;
 use crate::limits::tick::Tick;
 use crate::types::Prefix;
-
-/// Accounts share this many slots by keyed hash: no flood of names can fill them or push one out, and nobody can choose
-/// whose slot to hit without naming the account.
-pub(super) const ACCOUNT_SLOTS: usize = 65_536;
 
 /// Sources that find no room share this many by keyed hash. They are spaced like any other, but their failures are not
 /// counted: a shared count would shut strangers out for each other's guesses.
@@ -33,7 +31,7 @@ pub(super) struct Tables {
     /// Who was tried, by keyed hash of the name.
     pub(super) users: BoundedMap<u64, Account>,
     shared: Box<[Source]>,
-    accounts: Box<[Tick]>,
+    accounts: Accounts,
     /// How often a prefix found no room.
     pub(super) crowded: u64,
 }
@@ -45,7 +43,7 @@ pub(super) struct Counters<'a> {
     prefix: Option<&'a mut Source>,
     /// In place of `prefix`, where that found no room.
     shared: Option<&'a mut Source>,
-    account: Option<&'a mut Tick>,
+    account: Option<&'a mut Slot>,
     pair: Option<&'a mut Pair>,
 }
 
@@ -80,8 +78,7 @@ impl Turn {
         Ok(())
     }
 
-    /// Not with this source, if it has had its share of failures, which the known are not measured by; else not before its
-    /// slot is free.
+    /// Not with this source, if it has had its share of failures; else not before its slot is free.
     fn pass(
         &mut self,
         source: &Source,
@@ -89,7 +86,7 @@ impl Turn {
         full_for: Option<Duration>,
         by: RefusedBy,
     ) -> Result<(), Refused> {
-        if let Some(wait) = full_for.filter(|_| queue != Queue::Known) {
+        if let Some(wait) = full_for {
             return refuse(by, wait);
         }
         self.wait_for(source.next(queue), by)
@@ -104,14 +101,14 @@ impl Tables {
             sites: BoundedMap::new(capacity / 2),
             users: BoundedMap::new(capacity / 2),
             shared: vec![Source::default(); SHARED_SOURCES].into(),
-            accounts: vec![Tick::default(); ACCOUNT_SLOTS].into(),
+            accounts: Accounts::new(),
             crowded: 0,
         }
     }
 
     /// The memory of all tables, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let fixed = size_of_val(&*self.shared) + size_of_val(&*self.accounts);
+        let fixed = size_of_val(&*self.shared) + self.accounts.bytes();
         self.pairs.bytes() + self.prefixes.bytes() + self.sites.bytes() + self.users.bytes() + fixed
     }
 
@@ -171,14 +168,14 @@ impl Tables {
             .filter(|_| counted)
             .and_then(|site| self.sites.entry(site, rank, now));
         if let Some(site) = &site {
-            let full_for = site.full_for(user, keys.elsewhere.site, now, &options.site);
+            let full_for = site.full_for(user, queue, keys.elsewhere.site, now, &options.site);
             turn.pass(site, queue, full_for, RefusedBy::Site)?;
         }
         let prefix = counted
             .then(|| self.prefixes.entry(keys.prefix, rank, now))
             .flatten();
         if let Some(prefix) = &prefix {
-            let full_for = prefix.full_for(user, keys.elsewhere.prefix, now, &options.prefix);
+            let full_for = prefix.full_for(user, queue, keys.elsewhere.prefix, now, &options.prefix);
             turn.pass(prefix, queue, full_for, RefusedBy::Prefix)?;
         }
         let crowded = counted && prefix.is_none();
@@ -187,12 +184,11 @@ impl Tables {
             self.crowded = self.crowded.saturating_add(1);
             turn.pass(shared, queue, None, RefusedBy::Prefix)?;
         }
-        let account = self
-            .accounts
-            .get_mut(keys.account_slot)
-            .filter(|_| queue == Queue::Stranger);
-        if let Some(next) = &account {
-            turn.wait_for(**next, RefusedBy::Account)?;
+        let account = (queue == Queue::Stranger)
+            .then(|| self.accounts.of(user))
+            .flatten();
+        if let Some(slot) = &account {
+            turn.wait_for(slot.next(), RefusedBy::Account)?;
         }
         let pair = self.pairs.entry(keys.pair(), rank, now);
         Ok(Counters {
@@ -222,7 +218,7 @@ impl Counters<'_> {
     /// Takes all slots at `start`; of the account's, those that are this replica's of so many.
     pub(super) fn take(self, options: &Options, replicas: u32, keys: &Keys, start: Tick) -> Booking {
         let queue = self.queue;
-        let held = queue != Queue::Known;
+        let held = queue == Queue::Stranger;
         let booking = Booking {
             start,
             pair: self.pair.is_some() && keys.lane == Lane::Guess,
@@ -240,8 +236,9 @@ impl Counters<'_> {
         if let Some(shared) = self.shared {
             shared.take(queue, start, &options.prefix);
         }
-        if let Some(next) = self.account {
-            *next = start.plus(options.account_spacing.saturating_mul(replicas));
+        if let Some(slot) = self.account {
+            let spacing = options.account_spacing.saturating_mul(replicas);
+            slot.take(keys.user, start.plus(spacing));
         }
         if let Some(pair) = self.pair {
             pair.take_off(keys.guess, start, keys.lane, options.pair.spacing);

@@ -136,7 +136,7 @@ fn hundreds_of_connections_with_one_password_are_no_client() {
 #[test]
 fn the_known_are_spaced_too_but_never_behind_strangers() {
     let mut world = World::new(Options::default());
-    let staff: Vec<String> = (0..200).map(|number| format!("staff{number}")).collect();
+    let staff: Vec<String> = (0..600).map(|number| format!("staff{number}")).collect();
     for number in 1..20 {
         let _ = world.check(guess(OFFICE, &format!("stranger{number}"), number));
     }
@@ -145,9 +145,9 @@ fn the_known_are_spaced_too_but_never_behind_strangers() {
         .filter_map(|(number, user)| world.check(known(OFFICE, user, number)).ok())
         .map(|ticket| ticket.delay())
         .collect();
-    assert_eq!(delays.len(), 51, "ten a second for five seconds");
+    assert_eq!(delays.len(), 501, "a hundred a second for five seconds");
     for (place, delay) in (0..).zip(&delays) {
-        assert_eq!(*delay, place * Duration::from_millis(100));
+        assert_eq!(*delay, place * Duration::from_millis(10));
     }
     world.pass(20 * SECOND);
     let wrong = (1..20).filter(|secret| {
@@ -156,6 +156,27 @@ fn the_known_are_spaced_too_but_never_behind_strangers() {
         looked_at
     });
     assert!(wrong.count() <= 8, "each known user has a limit all the same");
+}
+
+#[test]
+fn app_passwords_of_an_office_that_comes_at_once_are_looked_at_and_wrong_ones_count() {
+    let mut world = World::new(Options::default());
+    let staff: Vec<String> = (0..200).map(|number| format!("staff{number}")).collect();
+    let mut tickets: Vec<_> = (1..)
+        .zip(&staff)
+        .map(|(number, user)| world.check(app_password(OFFICE, user, number)).unwrap())
+        .collect();
+    for ticket in tickets.drain(..50) {
+        assert!(ticket.failed(world.instant()).counted);
+    }
+    let more = world.check(app_password(OFFICE, "newcomer", 1));
+    assert_eq!(more.unwrap_err(), RefusedBy::Prefix);
+    drop(tickets);
+    world.pass(40 * SECOND);
+    assert!(
+        world.check(guess(OFFICE, "newcomer", 1)).is_ok(),
+        "none is outstanding"
+    );
 }
 
 #[test]
