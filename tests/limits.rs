@@ -14,6 +14,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
+use imapwarden::server::clock;
+use imapwarden::store::User;
+use imapwarden::types::UserName;
 use support::client::Client;
 use support::client::TlsClient;
 use support::client::start_tls;
@@ -360,6 +363,34 @@ async fn connections_that_wait_have_a_limit_of_their_own_and_give_their_place_ba
     for session in &mut sessions {
         works(session).await;
     }
+}
+
+/// Four strangers are in front of Alice, a second each; what was known of her when she came is not what she is judged by.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_turn_is_judged_by_what_holds_then() {
+    let backend = backend().await;
+    let place = Place::new(backend.addr, "second_factor: {default: exempt}");
+    let (store, _) = place.open().await;
+    let mut alice = User::new(UserName::parse(b"alice").unwrap(), clock::unix());
+    assert!(store.add_user(alice.clone()).await.unwrap());
+    let program = place.start().await;
+    let mut strangers = Vec::new();
+    for number in 0..4 {
+        let mut stranger = program.connect().await;
+        let commands = format!("n NOOP\r\nl LOGIN stranger{number} wrong\r\n");
+        stranger.send(&commands).await.unwrap();
+        assert!(stranger.response().await.unwrap().starts_with("n OK"));
+        strangers.push(stranger);
+    }
+    let mut client = program.connect().await;
+    client
+        .send(&format!("l LOGIN alice {MAIL_PASSWORD}\r\n"))
+        .await
+        .unwrap();
+    alice.disabled = true;
+    assert!(store.change_user(alice).await.unwrap());
+    let answer = client.response().await.unwrap();
+    assert!(answer.starts_with("l NO [AUTHENTICATIONFAILED]"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,16 @@ pub enum Typed {
     Other,
 }
 
+impl Typed {
+    /// The id, where it may be anybody's: which row to look at.
+    pub(super) fn id(&self) -> Option<u32> {
+        match self {
+            Self::AppPassword(typed) => Some(typed.id()),
+            Self::Mistyped | Self::Other => None,
+        }
+    }
+}
+
 /// An app password as typed or drawn; not known to be anybody's.
 pub struct AppPassword {
     id: u32,

@@ -184,6 +184,7 @@ impl World {
         Self::attempt_at(&self.gate, user, secret, ip, now).await
     }
 
+    /// By what is found ahead, as an attempt that need not wait; a refusal must be the same where it has waited.
     pub(super) async fn attempt_at(
         gate: &Gate,
         user: &str,
@@ -202,7 +203,18 @@ impl World {
             client: Some("Thunder\r\nbird 153".to_owned()),
             replica: None,
         };
-        gate.verify(&credentials, &source, now).await
+        let Ok((_, Some(ahead))) = gate.hear(&credentials, &source, now).await else {
+            return gate.verify(&credentials, &source, now).await;
+        };
+        let judged = gate.verify_ahead(&credentials, &source, ahead).await;
+        if let Err(GateError::Refused(refusal)) = &judged {
+            let waited = gate.verify(&credentials, &source, now).await;
+            assert!(
+                matches!(&waited, Err(GateError::Refused(same)) if same == refusal),
+                "{refusal:?}, but after a wait {waited:?}"
+            );
+        }
+        judged
     }
 
     /// An attempt that is let through, and how the backend answers it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::auth::gate::Ahead;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Outcome;
 use crate::auth::gate::Pending;
@@ -16,6 +17,7 @@ use crate::backend::Backend;
 use crate::backend::Client;
 use crate::backend::LoginError;
 use crate::limits::attempts::Ticket;
+use crate::server::attempt::guess::Beforehand;
 use crate::server::clock;
 use crate::server::connection::Conversation;
 use crate::server::entry;
@@ -213,8 +215,8 @@ impl<'a> Attempt<'a> {
 
     /// Leave to try, and the second factor.
     async fn admitted(&self, credentials: &Credentials) -> Result<(Ticket, Verified), Failure> {
-        let (ticket, known) = self.ticket(credentials).await?;
-        match self.verify(credentials, known).await {
+        let (ticket, before) = self.ticket(credentials).await?;
+        match self.verify(credentials, before).await {
             Ok(verified) => Ok((ticket, verified)),
             Err(failure) => {
                 self.settle_ticket(ticket, &credentials.user, &failure);
@@ -282,11 +284,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// `known`: the store is away, and was not asked.
-    async fn verify(&self, credentials: &Credentials, known: Option<Verified>) -> Result<Verified, Failure> {
-        let verified = match known {
-            Some(known) => known,
-            None => self.ask_gate(credentials).await?,
+    async fn verify(&self, credentials: &Credentials, before: Beforehand) -> Result<Verified, Failure> {
+        let verified = match before {
+            Beforehand::Known(known) => *known,
+            Beforehand::Found(ahead) => self.ask_gate(credentials, Some(ahead)).await?,
+            Beforehand::Nothing => self.ask_gate(credentials, None).await?,
         };
         let won = &verified.authenticated;
         let Some(refusal) = self.conversation.shared.forbidden(won.user(), won.factor()) else {
@@ -297,9 +299,13 @@ impl<'a> Attempt<'a> {
         Err(failure)
     }
 
-    async fn ask_gate(&self, credentials: &Credentials) -> Result<Verified, Failure> {
+    async fn ask_gate(&self, credentials: &Credentials, ahead: Option<Ahead>) -> Result<Verified, Failure> {
         let (gate, source) = (&self.settings.gate, self.source());
-        let error = match gate.verify(credentials, &source, clock::unix()).await {
+        let verified = match ahead {
+            Some(ahead) => gate.verify_ahead(credentials, &source, ahead).await,
+            None => gate.verify(credentials, &source, clock::unix()).await,
+        };
+        let error = match verified {
             Ok(verified) => return Ok(verified),
             Err(GateError::Refused(refusal)) => return Err(refusal.into()),
             Err(GateError::Unavailable(error)) => return Err(self.store_failure(&error)),

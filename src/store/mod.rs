@@ -49,6 +49,7 @@ pub use keys::Rekey;
 pub use keys::Rekeyed;
 pub use records::AppPassword;
 pub use records::Ban;
+pub use records::Before;
 pub use records::Consumption;
 pub use records::Counted;
 pub use records::Found;
@@ -184,8 +185,19 @@ pub trait Store: Replicas + KeyStore {
     /// Bans in force.
     fn bans(&self, now: UnixTime) -> Answer<'_, Vec<Ban>>;
 
-    /// True where the user has logged in from this source since `since`. `source` is what it may be called: keyed hashes.
-    fn knows_source(&self, user: &UserName, source: Vec<[u8; 32]>, since: UnixTime) -> Answer<'_, bool>;
+    /// True where the user has logged in from this source since `since`, and nothing else that is found.
+    #[cfg(test)]
+    fn knows_source(&self, user: &UserName, names: Vec<[u8; 32]>, since: UnixTime) -> Answer<'_, bool> {
+        let found = self.look_up(Lookup {
+            user: user.clone(),
+            app_password: None,
+            window: None,
+            now: since,
+            counted: None,
+            before: Before::Source { names, since },
+        });
+        Box::pin(async { Ok(found.await?.heard.knows_source) })
+    }
 
     /// What is remembered of a visitor, in one read whose cost does not depend on who comes: each statement runs, and an
     /// unknown user is looked for as a known one is.

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::store::Asked;
+use crate::store::Heard;
 use crate::store::ReplicaId;
 use crate::types::Elsewhere;
 use crate::types::Groups;
@@ -214,6 +216,26 @@ pub struct Lookup {
     pub now: UnixTime,
     /// Whose sessions at other replicas are counted, where there may be others.
     pub counted: Option<Counted>,
+    /// What is asked along with it.
+    pub before: Before,
+}
+
+/// What limits have to know of an attempt before anybody may go by what else was found: asked in the same read, so that a login
+/// costs one.
+#[derive(Debug, Clone, Default)]
+pub enum Before {
+    /// Nothing: it is known.
+    #[default]
+    Nothing,
+    /// Whether the user has logged in from a source: all that one process alone has to ask.
+    Source {
+        /// What the source may be called: keyed hashes.
+        names: Vec<[u8; 32]>,
+        /// When the user was last seen there at the earliest, to be known.
+        since: UnixTime,
+    },
+    /// What all replicas know.
+    Replicas(Asked),
 }
 
 /// Which sessions are counted: those of the user who would log in.
@@ -246,6 +268,8 @@ pub struct Found {
     pub window: Option<Window>,
     /// Sessions at other replicas: of the owner of the app password, or else of the user of the login name.
     pub elsewhere: Elsewhere,
+    /// What was asked along with it.
+    pub heard: Heard,
 }
 
 /// What a live session stands on.

@@ -123,8 +123,6 @@ pub const COUNTERS: usize = 3;
 /// An attempt that is about to be made.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Who it claims to be.
-    pub user: UserName,
     /// Where it comes from: what that may be called, keyed hashes that depend on the user.
     pub source: Vec<[u8; 32]>,
     /// When the user was last seen there at the earliest, to be known.
@@ -182,9 +180,6 @@ pub trait Replicas: Send + Sync {
     fn kill(&self, replica: ReplicaId, kill: Kill) -> Answer<'_, u32>;
     /// Orders of the last hour.
     fn kills(&self) -> Answer<'_, Vec<Kill>>;
-    /// What is known of an attempt before it is looked at, in one read that costs the same whoever comes. For one process alone
-    /// there is [`Store::knows_source`](crate::store::Store::knows_source).
-    fn hear(&self, asked: Asked) -> Answer<'_, Heard>;
     /// Tells what this replica has counted for rules.
     fn tell_counts(&self, told: Counts) -> Answer<'_, ()>;
     /// What other replicas, also those that are no more, have counted for rules: of all things that have moved since a version.

@@ -83,8 +83,8 @@ impl Gate {
         let attempt = self.attempt(credentials, source, now);
         let pair = self.grace.pair(&credentials.user, Prefix::of(source.ip));
         let found = self.grace.find(
-            (attempt.window, pair),
-            (attempt.at, attempt.notices),
+            (attempt.basis.window, pair),
+            (attempt.basis.at, attempt.basis.notices),
             &self.options.windows,
         );
         let code = wire_code::split(&credentials.secret, &self.options.separators)?;
@@ -99,7 +99,7 @@ impl Gate {
         } = found?;
         check_user(&user, source.ip).ok()?;
         let granted = Granted {
-            window: attempt.window,
+            window: attempt.basis.window,
             expires: window.expires,
             remembered,
         };
@@ -127,8 +127,8 @@ impl Gate {
             user,
             opened,
             expires,
-            at: attempt.at,
-            notices: attempt.notices,
+            at: attempt.basis.at,
+            notices: attempt.basis.notices,
             by_store: true,
             remembered: None,
         }))

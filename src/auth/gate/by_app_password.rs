@@ -42,11 +42,9 @@ impl Gate {
         found: &Found,
     ) -> Result<Verified, GateError> {
         let Attempt {
-            credentials,
-            source,
-            now,
-            ..
+            credentials, source, ..
         } = *attempt;
+        let now = attempt.basis.now;
         let row = found.app_password.as_ref();
         let (right, rehash) = attempt.knows(typed, row);
         let (Some(row), Some(owner), true) = (row, &found.owner, right) else {
@@ -109,7 +107,7 @@ impl Gate {
             account: &row.account,
         };
         self.opened
-            .unseal(typed, (to, sealed), attempt.notices, attempt.now)
+            .unseal(typed, (to, sealed), attempt.basis.notices, attempt.basis.now)
             .map_err(|error| {
                 StoreError::Damaged(format!("app password {}: {error}", app_password::id_text(row.id)))
             })
@@ -124,7 +122,10 @@ impl Attempt<'_> {
         let (user, account, kept) = row.map_or((nobody, nobody, NO_HASH), |row| {
             (&row.user, &row.account, row.hash)
         });
-        let hash = self.keys.app_password(typed.id(), user, account, typed.secret());
+        let hash = self
+            .basis
+            .keys
+            .app_password(typed.id(), user, account, typed.secret());
         if bool::from(hash.ct_eq(&kept)) {
             return (row.is_some(), None);
         }
@@ -148,7 +149,7 @@ impl Attempt<'_> {
         let Ok(derived) = seal::public_key(typed) else {
             return false;
         };
-        let bound = self.keys.public_key(typed.id(), user, account, &kept);
+        let bound = self.basis.keys.public_key(typed.id(), user, account, &kept);
         row.is_some() && bool::from(derived.ct_eq(&kept) & bound.ct_eq(&mac))
     }
 }

@@ -19,9 +19,9 @@ use crate::policy::factor::Login;
 use crate::policy::factor::Requirement;
 use crate::policy::factor::Waiver;
 use crate::store;
+use crate::store::Before;
 use crate::store::Consumption;
 use crate::store::Found;
-use crate::store::Lookup;
 use crate::store::MfaSetting;
 use crate::store::StoreError;
 use crate::store::WindowState;
@@ -95,7 +95,7 @@ impl Gate {
         let admits = self
             .options
             .windows
-            .admits(window, &attempt.credentials.user, attempt.now);
+            .admits(window, &attempt.credentials.user, attempt.basis.now);
         admits.then(|| self.in_window(attempt, found, code, window))
     }
 
@@ -111,7 +111,7 @@ impl Gate {
             WindowState::Open => window.expires,
         };
         let open = Open::Window {
-            key: attempt.window,
+            key: attempt.basis.window,
             opened: window.opened,
             state: window.state,
             seen: self.seen(attempt, found, (window.opened, expires)),
@@ -135,7 +135,7 @@ impl Gate {
         code: &WireCode,
         step: i64,
     ) -> Result<Verified, GateError> {
-        let Attempt { credentials, now, .. } = *attempt;
+        let (credentials, now) = (attempt.credentials, attempt.basis.now);
         // What was read is consistent: consumed, and no window of this credential. No need to ask the writer.
         if step <= totp.last_step {
             return Err(Refusal::CodeReplayed.into());
@@ -144,11 +144,11 @@ impl Gate {
             user: credentials.user.clone(),
             sealed: totp.sealed.clone(),
             step,
-            window: self.options.windows.pending(attempt.window, now),
+            window: self.options.windows.pending(attempt.basis.window, now),
         };
         if self.store.consume_step(consumption).await? {
             let open = Open::Window {
-                key: attempt.window,
+                key: attempt.basis.window,
                 opened: now,
                 state: WindowState::Pending,
                 seen: self.seen(attempt, found, (now, now.plus(self.options.windows.total))),
@@ -156,13 +156,7 @@ impl Gate {
             let password = code.password.clone();
             return Ok(password_login(attempt, found, SecondFactor::Totp, password, open));
         }
-        let lookup = Lookup {
-            user: credentials.user.clone(),
-            app_password: None,
-            window: Some(attempt.window),
-            now,
-            counted: attempt.counted(),
-        };
+        let lookup = attempt.lookup(None, Before::Nothing);
         let again = self.store.look_up(lookup).await?;
         // The secret was sealed anew: the code is as good as before, and nobody has used it.
         if again.key != found.key {
@@ -177,14 +171,18 @@ impl Gate {
 fn step_of(attempt: &Attempt<'_>, found: &Found, code: Option<&WireCode>) -> Result<Option<i64>, StoreError> {
     let user = &attempt.credentials.user;
     let sealed = found.totp.as_ref().map(|totp| (user, totp.sealed.as_slice()));
-    let (name, sealed) = sealed.unwrap_or(attempt.keys.decoy());
-    let Some(secret) = attempt.keys.open_totp(name, sealed) else {
+    let (name, sealed) = sealed.unwrap_or(attempt.basis.keys.decoy());
+    let Some(secret) = attempt.basis.keys.open_totp(name, sealed) else {
         return Err(StoreError::Damaged(
             "a one-time secret cannot be opened".to_owned(),
         ));
     };
     let nothing = Secret::from("000000");
-    let step = totp::step_of(&secret, code.map_or(&nothing, |code| &code.code), attempt.now);
+    let step = totp::step_of(
+        &secret,
+        code.map_or(&nothing, |code| &code.code),
+        attempt.basis.now,
+    );
     Ok(step.filter(|_| found.totp.is_some() && code.is_some()))
 }
 
@@ -193,7 +191,7 @@ fn facts(attempt: &Attempt<'_>, found: &Found) -> Login {
     let user = found.user.as_ref();
     Login {
         ip: attempt.source.ip,
-        now: attempt.now,
+        now: attempt.basis.now,
         requirement: user.and_then(|user| user.mfa).map(requirement),
         deadline: user.and_then(|user| user.enrol_by),
         enrolled: found.totp.is_some() || found.has_app_passwords,

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use crate::auth::app_password;
+use crate::auth::gate::Ahead;
 use crate::auth::gate::Gate;
 use crate::auth::gate::Source;
-use crate::auth::gate::window_of;
 use crate::auth::memory;
 use crate::store::Asked;
+use crate::store::Before;
 use crate::store::Note;
 use crate::store::StoreError;
 use crate::types::Credentials;
@@ -56,9 +58,9 @@ pub enum Counter {
 }
 
 impl Gate {
-    /// What is known of an attempt, in one read at most. Where there is no other replica, limits have counted everything
-    /// themselves, and a source that was known a moment ago costs no read: refusals take equally long all the same, since the
-    /// caller makes them.
+    /// What is known of an attempt, in one read at most, and what that read has found for [`Gate::verify_ahead`]. Where there is no
+    /// other replica, limits have counted everything themselves, and a source that was known a moment ago costs no read:
+    /// refusals take equally long all the same, since the caller makes them.
     ///
     /// # Errors
     /// Where the store does not answer.
@@ -67,43 +69,57 @@ impl Gate {
         credentials: &Credentials,
         source: &Source,
         now: UnixTime,
-    ) -> Result<Heard, StoreError> {
+    ) -> Result<(Heard, Option<Ahead>), StoreError> {
         let (user, from) = (&credentials.user, Prefix::of(source.ip));
-        let Some(but_of) = source.replica else {
-            let is_known = self.knows_source_still(user, from, now).await?;
-            return Ok(Heard {
-                is_known,
+        // Read before the store is asked: what changes meanwhile must not be missed.
+        let version = *self.store.changes().borrow();
+        let is_alone = source.replica.is_none();
+        if is_alone && self.recent.knows(user, from, version, now) {
+            let heard = Heard {
+                is_known: true,
                 ..Heard::default()
-            });
+            };
+            return Ok((heard, None));
+        }
+        let attempt = self.attempt(credentials, source, now);
+        let (names, since) = (
+            self.ring.names(|keys| keys.source(user, from)),
+            now.minus(memory::LATELY),
+        );
+        let before = match source.replica {
+            None => Before::Source { names, since },
+            Some(but_of) => Before::Replicas(Asked {
+                source: names,
+                since,
+                from,
+                counters: [Counter::Pair, Counter::Prefix, Counter::Site]
+                    .map(|counter| self.name_of(counter, user, from)),
+                window: attempt.basis.window,
+                now,
+                but_of,
+            }),
         };
-        let counters = [Counter::Pair, Counter::Prefix, Counter::Site];
-        let asked = Asked {
-            user: user.clone(),
-            source: self.ring.names(|keys| keys.source(user, from)),
-            since: now.minus(memory::LATELY),
-            from,
-            counters: counters.map(|counter| self.name_of(counter, user, from)),
-            window: window_of(&self.ring.in_force(), credentials, source),
-            now,
-            but_of,
-        };
-        let heard = self.store.hear(asked).await?;
+        let typed = app_password::read(credentials.secret.expose());
+        let found = self.store.look_up(attempt.lookup(typed.id(), before)).await?;
+        let heard = found.heard;
+        if is_alone && heard.knows_source {
+            self.recent.remember(user, from, version, now);
+        }
         let [pair, prefix, site] = heard.counted_until.map(|until| left(until, now));
-        Ok(Heard {
+        let heard = Heard {
             is_known: heard.knows_source,
             is_used: heard.is_used,
             is_right: heard.has_window,
             pair,
             prefix,
             site,
-        })
+        };
+        Ok((heard, attempt.ahead(found)))
     }
 
-    /// True where the user has logged in from this network lately: such a source is let try while an attack is on.
-    ///
-    /// # Errors
-    /// Where the store does not answer.
-    pub async fn knows_source(
+    /// True where the user has logged in from this network lately.
+    #[cfg(test)]
+    pub(in crate::auth) async fn knows_source(
         &self,
         user: &UserName,
         from: Prefix,
@@ -113,25 +129,6 @@ impl Gate {
         self.store
             .knows_source(user, source, now.minus(memory::LATELY))
             .await
-    }
-
-    /// As [`Gate::knows_source`], which need not be asked again for some minutes once it has said yes.
-    async fn knows_source_still(
-        &self,
-        user: &UserName,
-        from: Prefix,
-        now: UnixTime,
-    ) -> Result<bool, StoreError> {
-        // Read before the store is asked: what changes meanwhile must not be missed.
-        let version = *self.store.changes().borrow();
-        if self.recent.knows(user, from, version, now) {
-            return Ok(true);
-        }
-        let is_known = self.knows_source(user, from, now).await?;
-        if is_known {
-            self.recent.remember(user, from, version, now);
-        }
-        Ok(is_known)
     }
 
     /// Tells of a failure: it counts for `step`, and nothing counts for longer than `most`. Nobody waits for it.

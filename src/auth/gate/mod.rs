@@ -19,6 +19,7 @@ mod opened;
 mod recent;
 mod settle;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ use crate::auth::lease::Lease;
 use crate::auth::window;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
+use crate::store::Before;
 use crate::store::Counted;
 use crate::store::Found;
 use crate::store::Lookup;
@@ -151,17 +153,58 @@ pub struct Gate {
 struct Attempt<'a> {
     credentials: &'a Credentials,
     source: &'a Source,
-    /// The key that was in force when the store was asked.
+    basis: Basis,
+}
+
+/// What an attempt goes by, from the moment in which the store was asked.
+struct Basis {
+    /// The key that was in force.
     keys: Arc<Keys>,
     window: [u8; 32],
     now: UnixTime,
     /// The same moment by the clock that nobody sets.
     at: Moment,
-    /// The store's notices before it was asked.
+    /// The store's notices before that.
     notices: u64,
 }
 
+/// What the store was asked about an attempt before anybody had leave to look at it, and what it said.
+pub struct Ahead {
+    basis: Basis,
+    found: Found,
+}
+
+/// What is found of somebody is nothing to print.
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ahead").finish_non_exhaustive()
+    }
+}
+
 impl Attempt<'_> {
+    /// What the store is asked about it.
+    fn lookup(&self, app_password: Option<u32>, before: Before) -> Lookup {
+        Lookup {
+            user: self.credentials.user.clone(),
+            app_password,
+            window: Some(self.basis.window),
+            now: self.basis.now,
+            counted: self.counted(),
+            before,
+        }
+    }
+
+    /// True where what was found was said under the key that the attempt goes by.
+    fn is_of_key(&self, found: &Found) -> bool {
+        found.key.is_none_or(|check| check == self.basis.keys.check())
+    }
+
+    /// What was found, to go on with; `None` where another key is in force than the one that it was asked with.
+    fn ahead(self, found: Found) -> Option<Ahead> {
+        let basis = self.is_of_key(&found).then_some(self.basis);
+        basis.map(|basis| Ahead { basis, found })
+    }
+
     /// Which sessions of the user's are counted, where there may be some at other replicas.
     fn counted(&self) -> Option<Counted> {
         let from = Prefix::of(self.source.ip);
@@ -212,15 +255,40 @@ impl Gate {
         now: UnixTime,
     ) -> Result<Verified, GateError> {
         let typed = app_password::read(credentials.secret.expose());
-        let app_password = match &typed {
-            Typed::AppPassword(typed) => Some(typed.id()),
-            Typed::Mistyped | Typed::Other => None,
+        let (attempt, found) = self.look_up(credentials, source, typed.id(), now).await?;
+        self.judge(&attempt, &typed, &found).await
+    }
+
+    /// The same by what was found when the attempt was heard of. That must have been just now: whoever has waited is to be
+    /// looked up again.
+    ///
+    /// # Errors
+    /// As [`Gate::verify`].
+    pub async fn verify_ahead(
+        &self,
+        credentials: &Credentials,
+        source: &Source,
+        ahead: Ahead,
+    ) -> Result<Verified, GateError> {
+        let typed = app_password::read(credentials.secret.expose());
+        let attempt = Attempt {
+            credentials,
+            source,
+            basis: ahead.basis,
         };
-        let (attempt, found) = self.look_up(credentials, source, app_password, now).await?;
+        self.judge(&attempt, &typed, &ahead.found).await
+    }
+
+    async fn judge(
+        &self,
+        attempt: &Attempt<'_>,
+        typed: &Typed,
+        found: &Found,
+    ) -> Result<Verified, GateError> {
         match typed {
             Typed::Mistyped => Err(Refusal::AppPasswordMistyped.into()),
-            Typed::AppPassword(typed) => self.by_app_password(&attempt, &typed, &found),
-            Typed::Other => self.by_password(&attempt, &found).await,
+            Typed::AppPassword(typed) => self.by_app_password(attempt, typed, found),
+            Typed::Other => self.by_password(attempt, found).await,
         }
     }
 
@@ -235,16 +303,10 @@ impl Gate {
     ) -> Result<(Attempt<'a>, Found), GateError> {
         for _ in 0..2 {
             let attempt = self.attempt(credentials, source, now);
-            let lookup = Lookup {
-                user: credentials.user.clone(),
-                app_password,
-                window: Some(attempt.window),
-                now,
-                counted: attempt.counted(),
-            };
+            let lookup = attempt.lookup(app_password, Before::Nothing);
             let found = self.store.look_up(lookup).await.map_err(unanswered)?;
             match found.key {
-                Some(check) if check != attempt.keys.check() => self.ring.follow(check).await?,
+                Some(check) if !attempt.is_of_key(&found) => self.ring.follow(check).await?,
                 _ => return Ok((attempt, found)),
             };
         }
@@ -254,14 +316,17 @@ impl Gate {
     /// An attempt that the store is about to be asked about.
     fn attempt<'a>(&self, credentials: &'a Credentials, source: &'a Source, now: UnixTime) -> Attempt<'a> {
         let keys = self.ring.in_force();
-        Attempt {
-            credentials,
-            source,
+        let basis = Basis {
             window: window_of(&keys, credentials, source),
             keys,
             now,
             at: self.grace.at(now),
             notices: self.store.notices(),
+        };
+        Attempt {
+            credentials,
+            source,
+            basis,
         }
     }
 

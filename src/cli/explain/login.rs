@@ -21,6 +21,7 @@ use crate::policy::factor::Login;
 use crate::policy::factor::Requirement;
 use crate::policy::facts::Event;
 use crate::policy::facts::Fact;
+use crate::store::Before;
 use crate::store::Found;
 use crate::store::Lookup;
 use crate::store::MfaSetting;
@@ -211,6 +212,7 @@ async fn look_up(sources: &Sources, asked: &ExplainLogin, now: UnixTime) -> Resu
         window: None,
         now,
         counted: None,
+        before: Before::Nothing,
     };
     Ok(match &sources.store {
         Some(store) => store.look_up(lookup).await?,

@@ -7,6 +7,7 @@ mod client;
 mod client_auth;
 mod engine;
 mod hello;
+mod hkdf;
 mod info;
 mod ja4;
 mod meter;
@@ -137,7 +138,7 @@ fn reason(error: &rustls::Error) -> String {
 /// The cryptography of both legs. aws-lc-rs has ML-KEM; its default suites are all AEAD with forward secrecy.
 pub(super) fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+        LazyLock::new(|| Arc::new(hkdf::with_prepared_keys(aws_lc_rs::default_provider())));
     &PROVIDER
 }
 

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
 use crate::auth::gate;
+use crate::auth::gate::Ahead;
 use crate::auth::gate::Counter;
 use crate::auth::gate::Verified;
 use crate::limits::attempts::Attempt as Guess;
@@ -22,24 +23,42 @@ use crate::types::UserName;
 /// The length of a one-time code's time step, in seconds (RFC 6238).
 const TIME_STEP: i64 = 30;
 
+/// What is known of an attempt by the time that it has leave to try.
+pub(super) enum Beforehand {
+    /// Nothing that anybody may go by.
+    Nothing,
+    /// What the store has just said.
+    Found(Ahead),
+    /// Who is known although the store is away.
+    Known(Box<Verified>),
+}
+
+impl Beforehand {
+    /// What the store has said before a wait may be true no more.
+    fn after_a_wait(self) -> Self {
+        match self {
+            Self::Found(_) => Self::Nothing,
+            Self::Nothing | Self::Known(_) => self,
+        }
+    }
+}
+
 impl Attempt<'_> {
-    /// Leave to try, or none: then the credentials are not looked at. Where the store is away, nobody has leave but who is known all
-    /// the same, and is answered beside it.
-    pub(super) async fn ticket(
-        &self,
-        credentials: &Credentials,
-    ) -> Result<(Ticket, Option<Verified>), Failure> {
+    /// Leave to try, or none: then nobody goes by what was found of the credentials. Where the store is away, nobody has leave but
+    /// who is known all the same.
+    pub(super) async fn ticket(&self, credentials: &Credentials) -> Result<(Ticket, Beforehand), Failure> {
         let shared = &self.conversation.shared;
         let now = clock::unix();
         let source = self.source();
         let gate = &self.settings.gate;
-        let (heard, known) = match gate.hear(credentials, &source, now).await {
-            Ok(heard) => (heard, None),
+        let (heard, before) = match gate.hear(credentials, &source, now).await {
+            Ok((heard, ahead)) => (heard, ahead.map_or(Beforehand::Nothing, Beforehand::Found)),
             Err(error) => {
                 let failure = self.store_failure(&error);
                 let is_away = matches!(error, StoreError::Unavailable(_));
                 let known = gate.in_grace(credentials, &source, now).filter(|_| is_away);
-                (gate::Heard::of_known(), Some(known.ok_or(failure)?))
+                let known = known.ok_or(failure)?;
+                (gate::Heard::of_known(), Beforehand::Known(Box::new(known)))
             }
         };
         let typed = app_password::read(credentials.secret.expose());
@@ -61,10 +80,11 @@ impl Attempt<'_> {
         match shared.limits.attempts.check(&guess, Instant::now().into_std()) {
             Decision::Go(ticket) => {
                 // A timer for no time at all would still wait for the clock's next millisecond.
-                if !ticket.delay().is_zero() {
-                    tokio::time::sleep(ticket.delay()).await;
+                if ticket.delay().is_zero() {
+                    return Ok((ticket, before));
                 }
-                Ok((ticket, known))
+                tokio::time::sleep(ticket.delay()).await;
+                Ok((ticket, before.after_a_wait()))
             }
             Decision::Refuse(refused) => Err(refused.refusal().into()),
         }

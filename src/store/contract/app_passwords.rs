@@ -135,6 +135,7 @@ pub(super) async fn a_look_up_finds_all_that_belongs_together(store: &Arc<dyn St
         window: Some([1; 32]),
         now: NOW,
         counted: None,
+        before: Before::Nothing,
     };
     let found = store.look_up(lookup.clone()).await.unwrap();
     assert_eq!(found.user.unwrap().name, alice);

@@ -102,6 +102,7 @@ pub(super) async fn notes_are_written_together_and_the_newest_use_wins(store: &A
         window: Some([1; 32]),
         now: NOW,
         counted: None,
+        before: Before::Nothing,
     };
     let window = store.look_up(lookup).await.unwrap().window.unwrap();
     assert_eq!(window.last_used, UnixTime(NOW.0 + 100));

@@ -16,6 +16,7 @@ use crate::policy::first_sync::Allowance;
 use crate::store::AppPassword;
 use crate::store::Asked;
 use crate::store::Ban;
+use crate::store::Before;
 use crate::store::Bound;
 use crate::store::Consumption;
 use crate::store::Counted;
@@ -251,6 +252,7 @@ async fn has_window(store: &Arc<dyn Store>, user: &UserName, key: u8) -> Option<
         window: Some([key; 32]),
         now: NOW,
         counted: None,
+        before: Before::Nothing,
     };
     store
         .look_up(lookup)

@@ -158,6 +158,7 @@ pub(super) async fn sessions_elsewhere_are_counted_by_user_and_network(store: &A
             but_of,
             from: Prefix::of("::ffff:192.0.2.1".parse().unwrap()),
         }),
+        before: Before::Nothing,
     };
     let count = |of_user, of_network| Elsewhere { of_user, of_network };
     for (lookup, expected) in [
@@ -221,9 +222,8 @@ pub(super) async fn replicas_that_live_are_counted(store: &Arc<dyn Store>) {
     assert_eq!(alive(HERE, LEASE).await, 1);
 }
 
-fn asked(user: &str, counters: [u8; 3]) -> Asked {
+fn asked(counters: [u8; 3]) -> Asked {
     Asked {
-        user: name(user),
         source: vec![[1; 32]],
         since: NOW,
         from: Prefix::of("192.0.2.1".parse().unwrap()),
@@ -234,10 +234,22 @@ fn asked(user: &str, counters: [u8; 3]) -> Asked {
     }
 }
 
+async fn hear(store: &Arc<dyn Store>, user: &str, asked: Asked) -> Heard {
+    let lookup = Lookup {
+        user: name(user),
+        app_password: None,
+        window: None,
+        now: NOW,
+        counted: None,
+        before: Before::Replicas(asked),
+    };
+    store.look_up(lookup).await.unwrap().heard
+}
+
 pub(super) async fn failures_are_counted_together_forgiven_and_forgotten(store: &Arc<dyn Store>) {
     let until = async |counters| {
         store.flush().await.unwrap();
-        store.hear(asked("alice", counters)).await.unwrap().counted_until
+        hear(store, "alice", asked(counters)).await.counted_until
     };
     let failed = |counter: u8, at: i64| Note::Failed([counter; 32], UnixTime(at), 5_000, 12_000);
     assert_eq!(until([1, 2, 3]).await, [0, 0, 0]);
@@ -261,7 +273,7 @@ pub(super) async fn failures_are_counted_together_forgiven_and_forgotten(store: 
 }
 
 pub(super) async fn what_is_known_of_a_source_is_heard_with_its_failures(store: &Arc<dyn Store>) {
-    let hear = async |user: &str| store.hear(asked(user, [1, 2, 3])).await.unwrap();
+    let hear = async |user: &str| hear(store, user, asked([1, 2, 3])).await;
     assert_eq!(hear("alice").await, Heard::default());
     store.note(Note::Came(name("alice"), Habit::Network([1; 32]), NOW));
     store.flush().await.unwrap();
@@ -281,22 +293,19 @@ pub(super) async fn what_is_known_of_a_source_is_heard_with_its_failures(store: 
 }
 
 pub(super) async fn an_open_window_of_the_credential_is_heard_of(store: &Arc<dyn Store>) {
-    let has_window = async |asked| store.hear(asked).await.unwrap().has_window;
+    let has_window = async |asked| hear(store, "carol", asked).await.has_window;
     let carol = add(store, "carol").await;
     enrol(store, &carol, 10).await;
     assert!(store.consume_step(consumption(&carol, 11, 4)).await.unwrap());
-    assert!(
-        !has_window(asked("carol", [1, 2, 3])).await,
-        "the backend has not spoken"
-    );
+    assert!(!has_window(asked([1, 2, 3])).await, "the backend has not spoken");
     assert!(
         store
             .open_window([4; 32], NOW, UnixTime(NOW.0 + 1))
             .await
             .unwrap()
     );
-    assert!(has_window(asked("carol", [1, 2, 3])).await);
-    let mut later = asked("carol", [1, 2, 3]);
+    assert!(has_window(asked([1, 2, 3])).await);
+    let mut later = asked([1, 2, 3]);
     later.now = UnixTime(NOW.0 + 1);
     assert!(!has_window(later).await);
 }

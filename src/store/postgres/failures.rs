@@ -14,6 +14,7 @@ use crate::store::postgres::pool::Writer;
 use crate::store::postgres::replicas::NOW;
 use crate::store::postgres::rows::From;
 use crate::types::UnixTime;
+use crate::types::UserName;
 
 /// The third migration. Names and addresses are in it as keyed hashes only.
 pub(super) const MIGRATION: &str = "
@@ -74,7 +75,7 @@ async fn known(db: &Writer<'_>, counters: &[&[u8]]) -> Result<HashMap<Vec<u8>, i
 }
 
 /// What is known of an attempt: one statement, whoever comes.
-pub(super) async fn hear(db: &Reader<'_>, asked: &Asked) -> Result<Heard, Trouble> {
+pub(super) async fn hear(db: &Reader<'_>, user: &UserName, asked: &Asked) -> Result<Heard, Trouble> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
         let counted =
             |number: u8| format!("coalesce((SELECT until FROM failures WHERE counter = ${number}), 0)");
@@ -95,7 +96,7 @@ pub(super) async fn hear(db: &Reader<'_>, asked: &Asked) -> Result<Heard, Troubl
         .row(
             &SQL,
             &[
-                &asked.user.as_str(),
+                &user.as_str(),
                 &habits::bytes_of(&asked.source),
                 &asked.since.0,
                 &asked.from.to_string(),

@@ -6,12 +6,16 @@ use std::sync::LazyLock;
 use tokio_postgres::types::ToSql;
 
 use crate::store::AppPassword;
+use crate::store::Before;
 use crate::store::Found;
+use crate::store::Heard;
 use crate::store::Lookup;
 use crate::store::Standing;
 use crate::store::Subject;
 use crate::store::User;
 use crate::store::postgres::error::Trouble;
+use crate::store::postgres::failures;
+use crate::store::postgres::habits;
 use crate::store::postgres::keys;
 use crate::store::postgres::pool::Reader;
 use crate::store::postgres::replicas;
@@ -50,6 +54,23 @@ static LOOK_UP: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(super) async fn look_up(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, Trouble> {
+    // Both statements are on their way at once.
+    let (found, heard) = tokio::try_join!(find(db, lookup), hear(db, lookup))?;
+    Ok(Found { heard, ..found })
+}
+
+async fn hear(db: &Reader<'_>, lookup: &Lookup) -> Result<Heard, Trouble> {
+    match &lookup.before {
+        Before::Nothing => Ok(Heard::default()),
+        Before::Source { names, since } => Ok(Heard {
+            knows_source: habits::knows_source(db, &lookup.user, names, *since).await?,
+            ..Heard::default()
+        }),
+        Before::Replicas(asked) => failures::hear(db, &lookup.user, asked).await,
+    }
+}
+
+async fn find(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, Trouble> {
     // Ids have 30 bits: the one asked for where there is none cannot exist.
     let id = i64::from(lookup.app_password.unwrap_or(u32::MAX));
     let window = lookup.window.unwrap_or_default();
@@ -91,6 +112,7 @@ pub(super) async fn look_up(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, T
             Some(_) => replicas::counted(window.behind(WINDOW.len() + 1))?,
             None => Elsewhere::default(),
         },
+        heard: Heard::default(),
     })
 }
 

@@ -329,14 +329,6 @@ impl Store for PostgresStore {
         )
     }
 
-    fn knows_source(&self, user: &UserName, source: Vec<[u8; 32]>, since: UnixTime) -> Answer<'_, bool> {
-        let user = user.clone();
-        Box::pin(
-            self.pool
-                .read(async move |db: &Reader<'_>| habits::knows_source(db, &user, &source, since).await),
-        )
-    }
-
     fn habits(&self, visit: Visit) -> Answer<'_, Habits> {
         Box::pin(
             self.pool

@@ -4,10 +4,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::store::Answer;
-use crate::store::Asked;
 use crate::store::Counts;
 use crate::store::CountsHeard;
-use crate::store::Heard;
 use crate::store::Holder;
 use crate::store::Kill;
 use crate::store::OpenSession;
@@ -21,7 +19,6 @@ use crate::store::bounds;
 use crate::store::postgres::PostgresStore;
 use crate::store::postgres::counts;
 use crate::store::postgres::error::Trouble;
-use crate::store::postgres::failures;
 use crate::store::postgres::pool::Reader;
 use crate::store::postgres::pool::Writer;
 use crate::store::postgres::rows;
@@ -116,13 +113,6 @@ impl Replicas for PostgresStore {
 
     fn kills(&self) -> Answer<'_, Vec<Kill>> {
         Box::pin(self.pool.read(async move |db: &Reader<'_>| kills(db).await))
-    }
-
-    fn hear(&self, asked: Asked) -> Answer<'_, Heard> {
-        Box::pin(
-            self.pool
-                .read(async move |db: &Reader<'_>| failures::hear(db, &asked).await),
-        )
     }
 
     fn tell_counts(&self, told: Counts) -> Answer<'_, ()> {

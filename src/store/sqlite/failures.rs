@@ -12,6 +12,7 @@ use crate::store::notes::Notes;
 use crate::store::sqlite::habits;
 use crate::store::sqlite::windows;
 use crate::types::UnixTime;
+use crate::types::UserName;
 
 /// The fifth migration. Names and addresses are in it as keyed hashes only.
 pub(super) const MIGRATION: &str = "
@@ -55,7 +56,7 @@ fn until(db: &Connection, counter: &[u8; 32]) -> rusqlite::Result<Option<i64>> {
 }
 
 /// What is known of an attempt: every statement runs, whoever comes.
-pub(super) fn hear(db: &Connection, asked: &Asked) -> rusqlite::Result<Heard> {
+pub(super) fn hear(db: &Connection, user: &UserName, asked: &Asked) -> rusqlite::Result<Heard> {
     let is_used = db
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM sessions AS s JOIN replicas AS r ON r.id = s.replica AND r.until > unixepoch()
@@ -70,7 +71,7 @@ pub(super) fn hear(db: &Connection, asked: &Asked) -> rusqlite::Result<Heard> {
         *end = until(db, counter)?.unwrap_or(0);
     }
     Ok(Heard {
-        knows_source: habits::knows_source(db, &asked.user, &asked.source, asked.since)?,
+        knows_source: habits::knows_source(db, user, &asked.source, asked.since)?,
         is_used,
         has_window: windows::one(db, &asked.window)?
             .is_some_and(|window| window.state == WindowState::Open && asked.now < window.expires),

@@ -2,11 +2,15 @@
 
 use rusqlite::Connection;
 
+use crate::store::Before;
 use crate::store::Found;
+use crate::store::Heard;
 use crate::store::Lookup;
 use crate::store::Standing;
 use crate::store::Subject;
 use crate::store::sqlite::app_passwords;
+use crate::store::sqlite::failures;
+use crate::store::sqlite::habits;
 use crate::store::sqlite::keys;
 use crate::store::sqlite::replicas;
 use crate::store::sqlite::users;
@@ -30,6 +34,14 @@ pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Foun
         Some(what) => replicas::elsewhere(db, counted, what)?,
         None => Elsewhere::default(),
     };
+    let heard = match &lookup.before {
+        Before::Nothing => Heard::default(),
+        Before::Source { names, since } => Heard {
+            knows_source: habits::knows_source(db, &lookup.user, names, *since)?,
+            ..Heard::default()
+        },
+        Before::Replicas(asked) => failures::hear(db, &lookup.user, asked)?,
+    };
     Ok(Found {
         key: keys::in_force(db)?,
         user,
@@ -40,6 +52,7 @@ pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Foun
         app_password,
         window: window.filter(|_| lookup.window.is_some()),
         elsewhere,
+        heard,
     })
 }
 

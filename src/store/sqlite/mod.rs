@@ -319,11 +319,6 @@ impl Store for SqliteStore {
         self.read(move |db| lists::bans(db, now))
     }
 
-    fn knows_source(&self, user: &UserName, source: Vec<[u8; 32]>, since: UnixTime) -> Answer<'_, bool> {
-        let user = user.clone();
-        self.read(move |db| habits::knows_source(db, &user, &source, since))
-    }
-
     fn habits(&self, visit: Visit) -> Answer<'_, Habits> {
         self.read(move |db| habits::of_visit(db, &visit))
     }

@@ -7,11 +7,9 @@ use rusqlite::Row;
 use rusqlite::params;
 
 use crate::store::Answer;
-use crate::store::Asked;
 use crate::store::Counted;
 use crate::store::Counts;
 use crate::store::CountsHeard;
-use crate::store::Heard;
 use crate::store::Holder;
 use crate::store::Kill;
 use crate::store::OpenSession;
@@ -26,7 +24,6 @@ use crate::store::replicas;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::counts;
 use crate::store::sqlite::error::unavailable;
-use crate::store::sqlite::failures;
 use crate::store::sqlite::rows;
 use crate::types::Elsewhere;
 use crate::types::SessionId;
@@ -110,10 +107,6 @@ impl Replicas for SqliteStore {
 
     fn kills(&self) -> Answer<'_, Vec<Kill>> {
         self.read(kills)
-    }
-
-    fn hear(&self, asked: Asked) -> Answer<'_, Heard> {
-        self.read(move |db| failures::hear(db, &asked))
     }
 
     fn tell_counts(&self, told: Counts) -> Answer<'_, ()> {

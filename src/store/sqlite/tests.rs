@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::policy::first_sync::Allowance;
+use crate::store::Before;
 use crate::store::Habit;
 use crate::store::LastUse;
 use crate::store::day_of;
@@ -416,6 +417,7 @@ async fn whoever_logs_in_the_same_statements_run() {
             window: what.map(|_| [1; 32]),
             now: NOW,
             counted: None,
+            before: Before::Nothing,
         };
         looked_up.push(statements(&path, |db| login::look_up(db, &lookup)));
         for (habit, runs) in [Some(what.unwrap_or("AT")), None]

@@ -399,17 +399,10 @@ async fn a_one_time_secret_moved_to_another_user_is_our_fault_and_lets_nobody_in
     assert!(matches!(answer, Err(GateError::Unavailable(_))));
 }
 
-#[tokio::test]
-async fn a_code_that_meets_a_change_of_the_key_is_not_used_up_and_counts_for_nothing() {
-    let keys = |number: u8| Keys::derive(&[number; 32]).unwrap();
-    let mut world = World::new();
-    world.hold(vec![keys(2), keys(1)]);
-    world.store.check_key(keys(1).check()).await.unwrap();
-    let secret = world.enrolled("bob").await;
-    let typed = with_code("pw", &secret, NOW);
+fn attempt_of(user: &str, typed: &str) -> (Credentials, Source) {
     let credentials = Credentials {
-        user: name("bob"),
-        secret: Secret::from(typed.as_str()),
+        user: name(user),
+        secret: Secret::from(typed),
         mechanism: Mechanism::Plain,
     };
     let source = Source {
@@ -418,6 +411,18 @@ async fn a_code_that_meets_a_change_of_the_key_is_not_used_up_and_counts_for_not
         client: None,
         replica: None,
     };
+    (credentials, source)
+}
+
+#[tokio::test]
+async fn a_code_that_meets_a_change_of_the_key_is_not_used_up_and_counts_for_nothing() {
+    let keys = |number: u8| Keys::derive(&[number; 32]).unwrap();
+    let mut world = World::new();
+    world.hold(vec![keys(2), keys(1)]);
+    world.store.check_key(keys(1).check()).await.unwrap();
+    let secret = world.enrolled("bob").await;
+    let typed = with_code("pw", &secret, NOW);
+    let (credentials, source) = attempt_of("bob", &typed);
     let asked = world.gate.look_up(&credentials, &source, None, NOW).await;
     let (attempt, found) = asked.unwrap();
     let next = Arc::clone(&world.ring.all()[0]);
@@ -433,4 +438,26 @@ async fn a_code_that_meets_a_change_of_the_key_is_not_used_up_and_counts_for_not
         world.enters("bob", &typed, NOW, Accepted).await,
         SecondFactor::Totp
     );
+}
+
+#[tokio::test]
+async fn what_was_found_under_another_key_is_nothing_to_go_by() {
+    let keys = |number: u8| Keys::derive(&[number; 32]).unwrap();
+    let mut world = World::new();
+    world.hold(vec![keys(2), keys(1)]);
+    world.store.check_key(keys(1).check()).await.unwrap();
+    let secret = world.enrolled("bob").await;
+    let (credentials, source) = attempt_of("bob", &with_code("pw", &secret, NOW));
+    let hear = async || world.gate.hear(&credentials, &source, NOW).await.unwrap().1;
+    assert!(hear().await.is_some());
+    // Another process has brought another key in force.
+    let other = world.elsewhere(vec![keys(2), keys(1)]);
+    let next = Arc::clone(&other.ring().all()[0]);
+    rotation::rotate(&*world.store, other.ring(), next, NOW)
+        .await
+        .unwrap();
+    assert!(hear().await.is_none());
+    let verified = world.gate.verify(&credentials, &source, NOW).await.unwrap();
+    assert_eq!(verified.authenticated.factor(), &SecondFactor::Totp);
+    assert!(hear().await.is_some(), "it goes by the new one now");
 }

@@ -1,0 +1,163 @@
+//! HKDF (RFC 5869) for the key schedule of TLS 1.3 (RFC 8446, section 7.1), over HMAC keys that are prepared once.
+//!
+//! The schedule derives several secrets from each of its secrets. The provider's own HKDF begins anew for each of them, and for
+//! those that were extracted repeats the extraction, too: with SHA-384 that was a twelfth of a login's time. The hash function and
+//! HMAC are the provider's all the same.
+
+use aws_lc_rs::hmac;
+use rustls::SupportedCipherSuite;
+use rustls::Tls13CipherSuite;
+use rustls::crypto::CipherSuiteCommon;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::hmac::Hmac;
+use rustls::crypto::hmac::Key;
+use rustls::crypto::hmac::Tag;
+use rustls::crypto::tls13::HkdfUsingHmac;
+
+static SHA256: HkdfUsingHmac<'_> = HkdfUsingHmac(&Prepared(hmac::HMAC_SHA256));
+static SHA384: HkdfUsingHmac<'_> = HkdfUsingHmac(&Prepared(hmac::HMAC_SHA384));
+
+/// The same provider, whose suites of TLS 1.3 derive their keys in this way. For the one that lasts as long as the program.
+pub(super) fn with_prepared_keys(provider: CryptoProvider) -> CryptoProvider {
+    let suites = provider.cipher_suites.iter().map(prepared).collect();
+    CryptoProvider {
+        cipher_suites: suites,
+        ..provider
+    }
+}
+
+fn prepared(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
+    let SupportedCipherSuite::Tls13(suite) = suite else {
+        return *suite;
+    };
+    let hash = suite.common.hash_provider;
+    let hkdf_provider = match hash.output_len() {
+        32 => &SHA256,
+        48 => &SHA384,
+        _ => return SupportedCipherSuite::Tls13(suite),
+    };
+    SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
+        common: CipherSuiteCommon { ..suite.common },
+        hkdf_provider,
+        aead_alg: suite.aead_alg,
+        quic: None,
+    })))
+}
+
+/// An HMAC whose keys are hashed when they are made, not each time that they are used.
+struct Prepared(hmac::Algorithm);
+
+impl Hmac for Prepared {
+    fn with_key(&self, key: &[u8]) -> Box<dyn Key> {
+        Box::new(PreparedKey(hmac::Key::new(self.0, key)))
+    }
+
+    fn hash_output_len(&self) -> usize {
+        self.0.tag_len()
+    }
+}
+
+struct PreparedKey(hmac::Key);
+
+impl Key for PreparedKey {
+    fn sign_concat(&self, first: &[u8], middle: &[&[u8]], last: &[u8]) -> Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(first);
+        middle.iter().for_each(|piece| context.update(piece));
+        context.update(last);
+        Tag::new(context.sign().as_ref())
+    }
+
+    fn tag_len(&self) -> usize {
+        self.0.algorithm().tag_len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rustls::crypto::aws_lc_rs;
+    use rustls::crypto::tls13::Hkdf;
+    use rustls::crypto::tls13::HkdfExpander;
+    use rustls::crypto::tls13::OkmBlock;
+
+    use super::*;
+
+    /// The suites of TLS 1.3 as the provider has them, and as we use them.
+    fn suites() -> Vec<[&'static dyn Hkdf; 2]> {
+        let hkdf = |suite: &SupportedCipherSuite| match suite {
+            SupportedCipherSuite::Tls13(suite) => Some(suite.hkdf_provider),
+            SupportedCipherSuite::Tls12(_) => None,
+        };
+        let theirs = aws_lc_rs::default_provider();
+        let ours = with_prepared_keys(theirs.clone());
+        assert_eq!(ours.cipher_suites, theirs.cipher_suites);
+        let (theirs, ours) = (theirs.cipher_suites.iter(), ours.cipher_suites.iter());
+        let both = theirs.filter_map(hkdf).zip(ours.filter_map(hkdf));
+        both.map(|(theirs, ours)| [theirs, ours]).collect()
+    }
+
+    fn expanded(expander: &dyn HkdfExpander, info: &[&[u8]], length: usize) -> (Vec<u8>, Vec<u8>, usize) {
+        let mut slice = vec![0; length];
+        expander.expand_slice(info, &mut slice).unwrap();
+        let block = expander.expand_block(info).as_ref().to_vec();
+        (slice, block, expander.hash_len())
+    }
+
+    #[test]
+    fn every_suite_of_tls_1_3_has_it_and_no_more_comes_out_than_hkdf_gives() {
+        let suites = suites();
+        assert_eq!(suites.len(), 3);
+        for hkdfs in suites {
+            for hkdf in hkdfs {
+                let expander = hkdf.extract_from_secret(None, b"secret");
+                let most = 255 * expander.hash_len();
+                assert!(expander.expand_slice(&[b"x"], &mut vec![0; most]).is_ok());
+                assert!(expander.expand_slice(&[b"x"], &mut vec![0; most + 1]).is_err());
+            }
+        }
+    }
+
+    /// RFC 5869, appendix A.1.
+    #[test]
+    fn the_vector_of_the_rfc_comes_out() {
+        let salt: Vec<u8> = (0x00..=0x0c).collect();
+        let info: Vec<u8> = (0xf0..=0xf9).collect();
+        let expander = SHA256.extract_from_secret(Some(&salt), &[0x0b; 22]);
+        let mut output = [0; 42];
+        expander.expand_slice(&[&info], &mut output).unwrap();
+        assert_eq!(
+            super::super::hex(&output),
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn it_derives_what_the_provider_derives(
+            salt in prop::option::of(prop::collection::vec(any::<u8>(), 0..64)),
+            secret in prop::collection::vec(any::<u8>(), 0..200),
+            info in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..5),
+            length in 1..150_usize,
+        ) {
+            let salt = salt.as_deref();
+            let info: Vec<&[u8]> = info.iter().map(Vec::as_slice).collect();
+            for [theirs, ours] in suites() {
+                let all = |hkdf: &dyn Hkdf| {
+                    let from_secret = hkdf.extract_from_secret(salt, &secret);
+                    let from_nothing = hkdf.extract_from_zero_ikm(salt);
+                    let block = from_secret.expand_block(&info);
+                    let from_block = hkdf.expander_for_okm(&block);
+                    let tag = hkdf.hmac_sign(&OkmBlock::new(block.as_ref()), &secret);
+                    (
+                        expanded(&*from_secret, &info, length),
+                        expanded(&*from_nothing, &info, length),
+                        expanded(&*from_block, &info, length),
+                        tag.as_ref().to_vec(),
+                    )
+                };
+                prop_assert_eq!(all(theirs), all(ours));
+            }
+        }
+    }
+}
