@@ -11,6 +11,7 @@
 mod support;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -35,10 +36,13 @@ use support::scripted::Outcome;
 use support::scripted::Scripted;
 use support::scripted::after_login;
 use support::scripted::say;
+use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
+use tokio::io::BufReader;
+use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -606,6 +610,57 @@ async fn an_unknown_user_and_every_wrong_secret_look_the_same_and_take_as_long()
         assert_eq!(text(&event, "event.reason"), reason, "{user}");
     }
     assert_eq!(backend.mail.connections(), 0);
+}
+
+/// A backend that refuses every password, after so long.
+async fn refusing(after: Duration) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                stream.write_all(b"* OK [CAPABILITY IMAP4rev1] ready\r\n").await?;
+                let mut line = String::new();
+                while stream.read_line(&mut line).await? > 0 {
+                    let tag = line.split(' ').next().unwrap_or_default();
+                    tokio::time::sleep(after).await;
+                    stream
+                        .write_all(format!("{tag} NO [AUTHENTICATIONFAILED] no\r\n").as_bytes())
+                        .await?;
+                    line.clear();
+                }
+                io::Result::Ok(())
+            });
+        }
+    });
+    addr
+}
+
+/// Also where mail passwords go to the backend, which is the only one to be asked about those who exist.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_mail_passwords_do_an_unknown_user_is_refused_as_late_as_a_wrong_password() {
+    for (after, delays) in [(0, 1), (1_300, 2)] {
+        let backend = refusing(Duration::from_millis(after)).await;
+        let more = format!("{QUICK}\nsecond_factor: {{default: exempt}}\nlimits: {{exempt: [loopback]}}");
+        let proxy = Proxy::start(backend, &more).await;
+        for user in ["alice", "bob"] {
+            proxy.add_user(user).await;
+        }
+        for user in ["alice", "nobody", "bob", "somebody"] {
+            let mut client = proxy.connect().await;
+            let began = Instant::now();
+            let said = client.command("a", &format!("LOGIN {user} wrong")).await.unwrap();
+            assert_eq!(said, [format!("a {REFUSED}")], "{user}");
+            let took = began.elapsed();
+            let seconds = Duration::from_secs;
+            assert!(
+                (seconds(delays)..seconds(delays + 1)).contains(&took),
+                "{after} ms: {user}: {took:?}"
+            );
+        }
+    }
 }
 
 /// B18: what the new Outlook sent in August 2026, and B19's empty initial response.

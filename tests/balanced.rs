@@ -21,6 +21,7 @@ use support::events::text;
 use support::memory::Server;
 use support::postgres::Cluster;
 use support::program::Program;
+use support::program::is_known_here;
 use support::program::private_file;
 use support::program::until;
 use support::replicas::Balancer;
@@ -107,14 +108,7 @@ async fn one_code_enters_once_though_fifty_connections_race_through_three_replic
     let (_, password) = place.app_password("bob", MAIL_PASSWORD).await;
     drop(world.balancer.logged_in(&format!("bob {password}")).await);
     until("it is known from here", || async {
-        let (store, keys) = place.open().await;
-        let user = imapwarden::types::UserName::parse(b"bob").unwrap();
-        let from = imapwarden::types::Prefix::of("127.0.0.1".parse().unwrap());
-        let since = imapwarden::types::UnixTime(0);
-        store
-            .knows_source(&user, vec![keys.in_force().source(&user, from)], since)
-            .await
-            .unwrap()
+        is_known_here(&place.open().await, "bob").await
     })
     .await;
     let asked = world.backend.mail.connections();

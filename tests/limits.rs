@@ -11,10 +11,12 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use imapwarden::server::clock;
+use imapwarden::store::Store;
 use imapwarden::store::User;
 use imapwarden::types::UserName;
 use support::client::Client;
@@ -365,32 +367,105 @@ async fn connections_that_wait_have_a_limit_of_their_own_and_give_their_place_ba
     }
 }
 
-/// Four strangers are in front of Alice, a second each; what was known of her when she came is not what she is judged by.
+/// A place where mail passwords do, and users of it.
+async fn place_of(backend: &Server, users: &[&str], more: &str) -> (Place, Arc<dyn Store>) {
+    let place = Place::new(
+        backend.addr,
+        &format!("second_factor: {{default: exempt}}\n{more}"),
+    );
+    let (store, _) = place.open().await;
+    for name in users {
+        let user = User::new(UserName::parse(name.as_bytes()).unwrap(), clock::unix());
+        assert!(store.add_user(user).await.unwrap());
+    }
+    (place, store)
+}
+
+/// Has a login begin on a connection of its own: what was sent before it is answered.
+async fn begin_login(program: &Program, user: &str, password: &str) -> TlsClient {
+    let mut client = program.connect().await;
+    let commands = format!("n NOOP\r\nl LOGIN {user} {password}\r\n");
+    client.send(&commands).await.unwrap();
+    assert!(client.response().await.unwrap().starts_with("n OK"));
+    client
+}
+
+/// Four strangers are in front of Alice and Bob, a second each; what was known when they came is not what they are judged by.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_a_turn_is_judged_by_what_holds_then() {
-    let backend = backend().await;
-    let place = Place::new(backend.addr, "second_factor: {default: exempt}");
-    let (store, _) = place.open().await;
-    let mut alice = User::new(UserName::parse(b"alice").unwrap(), clock::unix());
-    assert!(store.add_user(alice.clone()).await.unwrap());
+    let mail = Mail::default();
+    mail.add_sample_user("alice", MAIL_PASSWORD);
+    mail.add_sample_user("bob", MAIL_PASSWORD);
+    let backend = Server::start(mail).await.unwrap();
+    let (place, store) = place_of(&backend, &["alice", "bob"], "").await;
     let program = place.start().await;
     let mut strangers = Vec::new();
     for number in 0..4 {
-        let mut stranger = program.connect().await;
-        let commands = format!("n NOOP\r\nl LOGIN stranger{number} wrong\r\n");
-        stranger.send(&commands).await.unwrap();
-        assert!(stranger.response().await.unwrap().starts_with("n OK"));
-        strangers.push(stranger);
+        strangers.push(begin_login(&program, &format!("stranger{number}"), "wrong").await);
     }
-    let mut client = program.connect().await;
-    client
-        .send(&format!("l LOGIN alice {MAIL_PASSWORD}\r\n"))
-        .await
-        .unwrap();
-    alice.disabled = true;
-    assert!(store.change_user(alice).await.unwrap());
-    let answer = client.response().await.unwrap();
+    let mut alice = begin_login(&program, "alice", MAIL_PASSWORD).await;
+    let mut bob = begin_login(&program, "bob", MAIL_PASSWORD).await;
+    let name = UserName::parse(b"alice").unwrap();
+    let mut disabled = store.user(&name).await.unwrap().unwrap();
+    disabled.disabled = true;
+    assert!(store.change_user(disabled).await.unwrap());
+    let answer = alice.response().await.unwrap();
     assert!(answer.starts_with("l NO [AUTHENTICATIONFAILED]"), "{answer}");
+    assert!(
+        bob.response().await.unwrap().starts_with("l OK"),
+        "it was a wait, and no refusal"
+    );
+    let (mut at, mut event) = program.events.wait(0, "login_failed").await.unwrap();
+    while text(&event, "user.name") != "alice" {
+        (at, event) = program.events.wait(at + 1, "login_failed").await.unwrap();
+    }
+    assert_eq!(text(&event, "event.reason"), "user_disabled");
+}
+
+/// Refusals of the backend's that come late make those of rules late, too; a wait for a turn is no such thing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_that_had_to_wait_makes_none_after_it_wait() {
+    let backend = backend().await;
+    let users = ["u0", "u1", "u2", "u3", "u4"];
+    let (place, _) = place_of(&backend, &users, "login: {refusal_delay: 1s}").await;
+    let program = place.start().await;
+    let mut waiting = Vec::new();
+    for user in users {
+        waiting.push(begin_login(&program, user, &format!("wrong-{user}")).await);
+    }
+    for client in &mut waiting {
+        assert!(client.response().await.unwrap().starts_with("l NO"));
+    }
+    let began = Instant::now();
+    let answer = waiting[0].command("a", "LOGIN u0 another").await.unwrap();
+    assert!(answer[0].starts_with("a NO"), "{answer:?}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let reasons = program.events.all().into_iter();
+    let reasons = reasons.map(|event| text(&event, "event.reason"));
+    let wrong = reasons.filter(|reason| reason == "password_invalid");
+    assert_eq!(wrong.count(), users.len() + 1, "all were looked at");
+}
+
+/// Who waits is told that the process ends, and holds it up no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_ends_waits_for_no_turn() {
+    let backend = backend().await;
+    let users: Vec<String> = (0..15).map(|number| format!("u{number}")).collect();
+    let (place, _) = place_of(&backend, &[], "").await;
+    let mut program = place.start().await;
+    let mut waiting = Vec::new();
+    for user in &users {
+        waiting.push(begin_login(&program, user, "wrong").await);
+    }
+    let began = Instant::now();
+    program.signal("TERM");
+    let mut last = waiting.pop().unwrap();
+    let answer = last.response().await.unwrap();
+    assert!(answer.starts_with("l NO [UNAVAILABLE]"), "{answer}");
+    assert!(last.response().await.unwrap().starts_with("* BYE"));
+    drop(waiting);
+    assert!(program.wait(PATIENCE).await.success());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,7 +65,7 @@ impl Place {
 
     /// The whole check: the store is asked, the secret compared, the mail password unsealed.
     pub(crate) fn check(&self) {
-        let verified = self.gate.verify(&self.credentials, &self.source, NOW);
+        let verified = self.gate.verify(&self.credentials, &self.source, NOW, NOW);
         let verified = self.runtime.block_on(verified);
         std::hint::black_box(verified.unwrap_or_else(|error| panic!("{error}")));
     }

@@ -40,9 +40,8 @@ const SITE: u32 = 4;
 /// How many seconds' worth of a network's connections may come at once.
 const BURST: u32 = 20;
 
-/// How many times as fast as connections logins have their turn where a network is no guesser: all that came at once, in two
-/// seconds.
-const TURNS: u32 = 10;
+/// How many times as fast as connections app passwords have their turns.
+const APP_PASSWORDS: u32 = 10;
 
 impl Config {
     /// TLS with clients. Without certificates in the file the list is empty, and one is to be made.
@@ -167,10 +166,16 @@ impl Config {
         options.pair.longest_delay = self.limits.longest_delay;
         options.prefix.failures = self.limits.failures_per_network;
         options.site.failures = self.limits.failures_per_network.saturating_mul(SITE);
-        let turns = self.limits.rate_per_network.saturating_mul(TURNS).max(1);
-        let spacing = Duration::from_secs(1) / turns;
-        options.prefix.trusted_spacing = spacing;
-        options.site.trusted_spacing = spacing / SITE;
+        // Who has waited needs time to log in as well.
+        options.patience = options.patience.min(self.login.timeout / 3);
+        options.account_patience = options.patience * 5 / 4;
+        let rate = self.limits.rate_per_network.max(1);
+        let in_time = options.patience / rate.saturating_mul(BURST);
+        let spacing = in_time.min(Duration::from_secs(1) / rate);
+        for (source, times) in [(&mut options.prefix, 1), (&mut options.site, SITE)] {
+            source.known_spacing = spacing / times;
+            source.app_password_spacing = spacing / times / APP_PASSWORDS;
+        }
         options.ban_after = self.limits.ban_after;
         options.exempt = self.exempt();
         options
@@ -299,18 +304,30 @@ mod tests {
 
     #[test]
     fn all_who_may_connect_at_once_have_their_turn_in_time() {
-        for rate in [1, 10, 1_000] {
+        for (rate, seconds) in [(1, 60), (10, 60), (1_000, 300), (10, 5)] {
             let mut config = bare();
             config.limits.rate_per_network = rate;
+            config.login.timeout = Duration::from_secs(seconds);
             let limits = config.attempt_limits();
             for (source, share) in [(&limits.prefix, 1), (&limits.site, SITE)] {
-                let all = source.trusted_spacing * rate * share * BURST;
-                let patience = limits.patience / 2;
+                let all = rate * share * BURST;
+                assert!(source.known_spacing * all <= limits.patience, "{rate}, {share}");
                 assert!(
-                    (patience / 2..=patience).contains(&all),
-                    "{rate}, {share}: {all:?}"
+                    source.app_password_spacing * all <= limits.patience / 10,
+                    "{rate}, {share}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_turn_until_there_is_no_time_left_to_log_in() {
+        for seconds in [5, 9, 60, 300] {
+            let mut config = bare();
+            config.login.timeout = Duration::from_secs(seconds);
+            let limits = config.attempt_limits();
+            assert!(limits.patience < limits.account_patience, "{seconds}");
+            assert!(limits.account_patience <= config.login.timeout / 2, "{seconds}");
         }
     }
 

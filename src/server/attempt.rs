@@ -1,8 +1,10 @@
 //! One login attempt: limits, second factor, backend, and an answer that takes equally long whatever the reason.
 
 mod guess;
+mod pace;
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use tokio::time::Instant;
 
@@ -34,6 +36,7 @@ use crate::types::Authenticated;
 use crate::types::Credentials;
 use crate::types::Mechanism;
 use crate::types::Refusal;
+use crate::types::UnixTime;
 use crate::types::UserName;
 
 /// Why nobody was let in, as far as the client is told.
@@ -52,6 +55,10 @@ pub(super) struct Attempt<'a> {
     /// What it is judged by, from its first step to its last.
     settings: Arc<Settings>,
     began: Instant,
+    /// The same by the wall clock.
+    typed: UnixTime,
+    /// When its turn came, if it had to wait for that and if it has come.
+    turn: OnceLock<Instant>,
 }
 
 /// Why an attempt failed, for the event.
@@ -74,6 +81,8 @@ impl<'a> Attempt<'a> {
             id,
             settings: conversation.shared.settings(),
             began: Instant::now(),
+            typed: clock::unix(),
+            turn: OnceLock::new(),
         }
     }
 
@@ -85,9 +94,12 @@ impl<'a> Attempt<'a> {
             Ok(entry) => return Ok(entry),
             Err(failure) => failure,
         };
-        let took = self.began.elapsed();
+        let (took, looked_at) = (self.began.elapsed(), self.looked_at().elapsed());
         match failure {
             Failure::Refused(refusal) => {
+                if let Some(presented) = &presented {
+                    presented.look_back(&shared.limits.attempts, &credentials.user);
+                }
                 shared
                     .metrics
                     .logins
@@ -104,10 +116,9 @@ impl<'a> Attempt<'a> {
                     None => shared.emit(event),
                 }
                 if refusal == Refusal::PasswordInvalid {
-                    shared.backend_refused_after(took);
+                    shared.backend_refused_after(looked_at);
                 }
-                let asked = matches!(refusal, Refusal::PasswordInvalid | Refusal::PolicyDenied);
-                self.wait(asked).await;
+                self.wait().await;
                 Err(Refused::ByUs)
             }
             Failure::Unavailable(word) => {
@@ -145,7 +156,7 @@ impl<'a> Attempt<'a> {
                 .refusal(refusal)
                 .duration(took),
         );
-        self.wait(false).await;
+        self.wait().await;
     }
 
     async fn enter(
@@ -155,7 +166,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Entry, Failure> {
         let shared = &self.conversation.shared;
         let as_of = shared.store_version();
-        let (ticket, verified) = self.admitted(credentials).await?;
+        let (mut ticket, verified) = self.admitted(credentials, presented).await?;
         let Verified {
             authenticated,
             pending,
@@ -169,7 +180,7 @@ impl<'a> Attempt<'a> {
         let ip = self.conversation.facts.addr.ip();
         let permit = shared.limits.sessions.open(&user, ip, elsewhere)?;
         let backend = self.route(&account)?;
-        let judged = match self.ask_backend(&backend, authenticated).await {
+        let judged = match self.ask_backend(&backend, authenticated, &mut ticket).await {
             Ok(opened) => {
                 let won = Won {
                     user: &user,
@@ -214,8 +225,15 @@ impl<'a> Attempt<'a> {
     }
 
     /// Leave to try, and the second factor.
-    async fn admitted(&self, credentials: &Credentials) -> Result<(Ticket, Verified), Failure> {
+    async fn admitted(
+        &self,
+        credentials: &Credentials,
+        presented: Option<&Presented>,
+    ) -> Result<(Ticket, Verified), Failure> {
         let (ticket, before) = self.ticket(credentials).await?;
+        if let Some(presented) = presented {
+            presented.look_back(&self.conversation.shared.limits.attempts, &credentials.user);
+        }
         match self.verify(credentials, before).await {
             Ok(verified) => Ok((ticket, verified)),
             Err(failure) => {
@@ -230,9 +248,12 @@ impl<'a> Attempt<'a> {
         &self,
         backend: &Arc<Backend>,
         authenticated: Authenticated,
+        ticket: &mut Ticket,
     ) -> Result<backend::Session, LoginError> {
         let began = Instant::now();
+        ticket.is_asked(began.into_std());
         let answer = backend.login(authenticated, &self.client()).await;
+        ticket.is_answered();
         let outcome = match &answer {
             Ok(_) => Outcome::Accepted,
             Err(LoginError::Refused(_)) => Outcome::Refused,
@@ -287,7 +308,7 @@ impl<'a> Attempt<'a> {
     async fn verify(&self, credentials: &Credentials, before: Beforehand) -> Result<Verified, Failure> {
         let verified = match before {
             Beforehand::Known(known) => *known,
-            Beforehand::Found(ahead) => self.ask_gate(credentials, Some(ahead)).await?,
+            Beforehand::Found(ahead) => self.ask_gate(credentials, Some(*ahead)).await?,
             Beforehand::Nothing => self.ask_gate(credentials, None).await?,
         };
         let won = &verified.authenticated;
@@ -303,7 +324,7 @@ impl<'a> Attempt<'a> {
         let (gate, source) = (&self.settings.gate, self.source());
         let verified = match ahead {
             Some(ahead) => gate.verify_ahead(credentials, &source, ahead).await,
-            None => gate.verify(credentials, &source, clock::unix()).await,
+            None => gate.verify(credentials, &source, clock::unix(), self.typed).await,
         };
         let error = match verified {
             Ok(verified) => return Ok(verified),
@@ -337,23 +358,6 @@ impl<'a> Attempt<'a> {
             tls: self.conversation.facts.tls.is_some(),
             id: self.id.map(entry::id_fields).unwrap_or_default(),
         }
-    }
-
-    /// Every refusal takes a whole number of delays, so that no part of the work shows in its length. `asked`: the backend was.
-    /// Where a rule refuses a right password, that must take as long as a wrong one does, which backends answer late.
-    async fn wait(&self, asked: bool) {
-        let shared = &self.conversation.shared;
-        let delay = self.settings.timing.refusal;
-        let least = if asked && shared.policy.is_on() {
-            self.began + shared.slowest_refusal(delay)
-        } else {
-            self.began
-        };
-        let mut answer_at = self.began + delay;
-        while answer_at <= Instant::now().max(least) && !delay.is_zero() {
-            answer_at += delay;
-        }
-        tokio::time::sleep_until(answer_at).await;
     }
 
     fn event(&self, kind: Kind, user: Option<&UserName>, mechanism: Mechanism) -> Event {

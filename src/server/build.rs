@@ -50,6 +50,7 @@ use crate::server::sessions::Sessions;
 use crate::server::settings::Settings;
 use crate::server::shared::Limits;
 use crate::server::shared::Shared;
+use crate::server::slowest::Slowest;
 use crate::server::sockets;
 use crate::server::sockets::Sockets;
 use crate::server::store;
@@ -94,7 +95,7 @@ pub(super) async fn server(
         shutdown: watch::Sender::new(false),
         recheck: Notify::new(),
         store_is_away: AtomicBool::new(false),
-        slowest_refusal_ms: AtomicU64::new(0),
+        slowest_refusal: Slowest::new(tokio::time::Instant::now()),
         backends_down: Mutex::default(),
     });
     let settings = shared.settings();

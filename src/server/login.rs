@@ -128,7 +128,7 @@ async fn talk(
 }
 
 /// Waits until the process takes no new connections.
-async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
     // An error means that the process is gone: that is a stop, too.
     let _ = shutdown.wait_for(|down| *down).await;
 }

@@ -19,6 +19,7 @@ mod sessions;
 mod settings;
 mod shared;
 mod shared_counts;
+mod slowest;
 mod sockets;
 mod store;
 mod watch;

@@ -39,6 +39,7 @@ use crate::server::rules::Policy;
 use crate::server::sessions::Facts;
 use crate::server::sessions::Sessions;
 use crate::server::settings::Settings;
+use crate::server::slowest::Slowest;
 use crate::session::recorder::Recording;
 use crate::session::relay::Relay;
 use crate::store::Store;
@@ -106,8 +107,8 @@ pub(super) struct Shared {
     /// Wakes whoever checks what the sessions stand on.
     pub(super) recheck: Notify,
     pub(super) store_is_away: AtomicBool,
-    /// The longest that a backend has taken to refuse a password, in milliseconds.
-    pub(super) slowest_refusal_ms: AtomicU64,
+    /// The longest that a backend has taken to refuse a password lately.
+    pub(super) slowest_refusal: Slowest,
     /// Backends that nobody is let through to: each change is told once.
     pub(super) backends_down: Mutex<BTreeSet<Box<str>>>,
 }
@@ -165,14 +166,8 @@ impl Shared {
 
     /// A backend has refused a password after so long.
     pub(super) fn backend_refused_after(&self, took: Duration) {
-        let took = took.min(LONGEST_REFUSAL).as_millis();
-        let took = u64::try_from(took).unwrap_or(u64::MAX);
-        self.slowest_refusal_ms.fetch_max(took, Ordering::Relaxed);
-    }
-
-    /// How long a backend may take to refuse a password, as far as is known: at least the delay of ours.
-    pub(super) fn slowest_refusal(&self, delay: Duration) -> Duration {
-        Duration::from_millis(self.slowest_refusal_ms.load(Ordering::Relaxed)).max(delay)
+        self.slowest_refusal
+            .add(took.min(LONGEST_REFUSAL), tokio::time::Instant::now());
     }
 
     /// The relay of a session that begins, restricted as its credential is.

@@ -25,8 +25,11 @@ use imapwarden::auth::totp;
 use imapwarden::config::Config;
 use imapwarden::server::clock;
 use imapwarden::server::open_store;
+use imapwarden::store::Before;
+use imapwarden::store::Lookup;
 use imapwarden::store::Store;
 use imapwarden::store::User;
+use imapwarden::types::Prefix;
 use imapwarden::types::Restrictions;
 use imapwarden::types::Secret;
 use imapwarden::types::UnixTime;
@@ -392,6 +395,25 @@ pub fn private_file(dir: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf 
     fs::write(&path, bytes).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     path
+}
+
+/// True once it is remembered that a user has logged in from this machine.
+pub async fn is_known_here((store, keys): &(Arc<dyn Store>, Arc<KeyRing>), name: &str) -> bool {
+    let user = UserName::parse(name.as_bytes()).unwrap();
+    let from = Prefix::of([127, 0, 0, 1].into());
+    let before = Before::Source {
+        names: vec![keys.in_force().source(&user, from)],
+        since: UnixTime(0),
+    };
+    let lookup = Lookup {
+        user,
+        app_password: None,
+        window: None,
+        now: clock::unix(),
+        counted: None,
+        before,
+    };
+    store.look_up(lookup).await.unwrap().heard.knows_source
 }
 
 /// Asks again and again until the answer is yes, for what tells nobody when it changes: files of another process, metrics.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
-use crate::auth::gate::Attempt;
 use crate::auth::gate::Gate;
 use crate::auth::gate::Open;
 use crate::auth::gate::Pending;
 use crate::auth::gate::Source;
 use crate::auth::gate::Verified;
+use crate::auth::gate::attempt::Attempt;
 use crate::auth::gate::check_user;
 use crate::auth::grace::Known;
 use crate::auth::grace::Moment;

@@ -6,13 +6,13 @@ use subtle::ConstantTimeEq;
 
 use crate::auth::app_password;
 use crate::auth::app_password::AppPassword;
-use crate::auth::gate::Attempt;
 use crate::auth::gate::Gate;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Open;
 use crate::auth::gate::Pending;
 use crate::auth::gate::Rehash;
 use crate::auth::gate::Verified;
+use crate::auth::gate::attempt::Attempt;
 use crate::auth::gate::check_user;
 use crate::auth::lease::Lease;
 use crate::auth::seal;

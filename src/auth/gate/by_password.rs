@@ -2,12 +2,12 @@
 
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
-use crate::auth::gate::Attempt;
 use crate::auth::gate::Gate;
 use crate::auth::gate::GateError;
 use crate::auth::gate::Open;
 use crate::auth::gate::Pending;
 use crate::auth::gate::Verified;
+use crate::auth::gate::attempt::Attempt;
 use crate::auth::gate::check_user;
 use crate::auth::gate::key_moves;
 use crate::auth::lease::Lease;
@@ -181,7 +181,7 @@ fn step_of(attempt: &Attempt<'_>, found: &Found, code: Option<&WireCode>) -> Res
     let step = totp::step_of(
         &secret,
         code.map_or(&nothing, |code| &code.code),
-        attempt.basis.now,
+        attempt.basis.typed,
     );
     Ok(step.filter(|_| found.totp.is_some() && code.is_some()))
 }

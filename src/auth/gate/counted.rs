@@ -58,9 +58,8 @@ pub enum Counter {
 }
 
 impl Gate {
-    /// What is known of an attempt, in one read at most, and what that read has found for [`Gate::verify_ahead`]. Where there is no
-    /// other replica, limits have counted everything themselves, and a source that was known a moment ago costs no read:
-    /// refusals take equally long all the same, since the caller makes them.
+    /// What is known of an attempt, and what the same read of the store has found for [`Gate::verify_ahead`]. Where there is no other
+    /// replica, limits have counted everything else themselves.
     ///
     /// # Errors
     /// Where the store does not answer.
@@ -71,16 +70,6 @@ impl Gate {
         now: UnixTime,
     ) -> Result<(Heard, Option<Ahead>), StoreError> {
         let (user, from) = (&credentials.user, Prefix::of(source.ip));
-        // Read before the store is asked: what changes meanwhile must not be missed.
-        let version = *self.store.changes().borrow();
-        let is_alone = source.replica.is_none();
-        if is_alone && self.recent.knows(user, from, version, now) {
-            let heard = Heard {
-                is_known: true,
-                ..Heard::default()
-            };
-            return Ok((heard, None));
-        }
         let attempt = self.attempt(credentials, source, now);
         let (names, since) = (
             self.ring.names(|keys| keys.source(user, from)),
@@ -102,9 +91,6 @@ impl Gate {
         let typed = app_password::read(credentials.secret.expose());
         let found = self.store.look_up(attempt.lookup(typed.id(), before)).await?;
         let heard = found.heard;
-        if is_alone && heard.knows_source {
-            self.recent.remember(user, from, version, now);
-        }
         let [pair, prefix, site] = heard.counted_until.map(|until| left(until, now));
         let heard = Heard {
             is_known: heard.knows_source,

@@ -11,15 +11,14 @@
 //! Without a right second factor the backend is never asked, so a refusal says nothing about the main password. An app
 //! password never goes to the backend, whatever is asked for. A store that does not answer lets nobody in.
 
+mod attempt;
 mod away;
 mod by_app_password;
 mod by_password;
 mod counted;
 mod opened;
-mod recent;
 mod settle;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,22 +26,18 @@ use thiserror::Error;
 
 use crate::auth::app_password;
 use crate::auth::app_password::Typed;
+use crate::auth::gate::attempt::Attempt;
 use crate::auth::gate::opened::Opened;
-use crate::auth::gate::recent::Recent;
 use crate::auth::gate::settle::Open;
 use crate::auth::gate::settle::Rehash;
 use crate::auth::grace::Grace;
-use crate::auth::grace::Moment;
 use crate::auth::key_ring::KeyRing;
-use crate::auth::keys::Keys;
 use crate::auth::lease::Lease;
 use crate::auth::window;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
 use crate::store::Before;
-use crate::store::Counted;
 use crate::store::Found;
-use crate::store::Lookup;
 use crate::store::ReplicaId;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -51,10 +46,10 @@ use crate::types::Authenticated;
 use crate::types::Credentials;
 use crate::types::Elsewhere;
 use crate::types::Groups;
-use crate::types::Prefix;
 use crate::types::Refusal;
 use crate::types::UnixTime;
 
+pub use attempt::Ahead;
 pub use away::Granted;
 pub use counted::Counter;
 pub use counted::Heard;
@@ -144,72 +139,8 @@ pub struct Gate {
     ring: Arc<KeyRing>,
     options: Options,
     policy: Policy,
-    recent: Arc<Recent>,
     opened: Arc<Opened>,
     grace: Arc<Grace>,
-}
-
-/// One attempt, as the steps below see it.
-struct Attempt<'a> {
-    credentials: &'a Credentials,
-    source: &'a Source,
-    basis: Basis,
-}
-
-/// What an attempt goes by, from the moment in which the store was asked.
-struct Basis {
-    /// The key that was in force.
-    keys: Arc<Keys>,
-    window: [u8; 32],
-    now: UnixTime,
-    /// The same moment by the clock that nobody sets.
-    at: Moment,
-    /// The store's notices before that.
-    notices: u64,
-}
-
-/// What the store was asked about an attempt before anybody had leave to look at it, and what it said.
-pub struct Ahead {
-    basis: Basis,
-    found: Found,
-}
-
-/// What is found of somebody is nothing to print.
-impl fmt::Debug for Ahead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ahead").finish_non_exhaustive()
-    }
-}
-
-impl Attempt<'_> {
-    /// What the store is asked about it.
-    fn lookup(&self, app_password: Option<u32>, before: Before) -> Lookup {
-        Lookup {
-            user: self.credentials.user.clone(),
-            app_password,
-            window: Some(self.basis.window),
-            now: self.basis.now,
-            counted: self.counted(),
-            before,
-        }
-    }
-
-    /// True where what was found was said under the key that the attempt goes by.
-    fn is_of_key(&self, found: &Found) -> bool {
-        found.key.is_none_or(|check| check == self.basis.keys.check())
-    }
-
-    /// What was found, to go on with; `None` where another key is in force than the one that it was asked with.
-    fn ahead(self, found: Found) -> Option<Ahead> {
-        let basis = self.is_of_key(&found).then_some(self.basis);
-        basis.map(|basis| Ahead { basis, found })
-    }
-
-    /// Which sessions of the user's are counted, where there may be some at other replicas.
-    fn counted(&self) -> Option<Counted> {
-        let from = Prefix::of(self.source.ip);
-        self.source.replica.map(|but_of| Counted { but_of, from })
-    }
 }
 
 impl Gate {
@@ -221,7 +152,6 @@ impl Gate {
             ring,
             options,
             policy,
-            recent: Arc::default(),
             opened: Arc::default(),
             grace: Arc::default(),
         }
@@ -235,13 +165,13 @@ impl Gate {
             ring: Arc::clone(&self.ring),
             options,
             policy,
-            recent: Arc::clone(&self.recent),
             opened: Arc::clone(&self.opened),
             grace: Arc::clone(&self.grace),
         }
     }
 
-    /// Checks a name and a password in front of the backend.
+    /// Checks a name and a password in front of the backend. A one-time code must have been right when it was `typed`, whatever it
+    /// had to wait for since.
     ///
     /// The order of the checks shows in the reason of an event, never in what the client sees; the caller makes refusals
     /// equally long.
@@ -253,10 +183,12 @@ impl Gate {
         credentials: &Credentials,
         source: &Source,
         now: UnixTime,
+        typed: UnixTime,
     ) -> Result<Verified, GateError> {
-        let typed = app_password::read(credentials.secret.expose());
-        let (attempt, found) = self.look_up(credentials, source, typed.id(), now).await?;
-        self.judge(&attempt, &typed, &found).await
+        let secret = app_password::read(credentials.secret.expose());
+        let (mut attempt, found) = self.look_up(credentials, source, secret.id(), now).await?;
+        attempt.basis.typed = typed;
+        self.judge(&attempt, &secret, &found).await
     }
 
     /// The same by what was found when the attempt was heard of. That must have been just now: whoever has waited is to be
@@ -313,23 +245,6 @@ impl Gate {
         Err(key_moves().into())
     }
 
-    /// An attempt that the store is about to be asked about.
-    fn attempt<'a>(&self, credentials: &'a Credentials, source: &'a Source, now: UnixTime) -> Attempt<'a> {
-        let keys = self.ring.in_force();
-        let basis = Basis {
-            window: window_of(&keys, credentials, source),
-            keys,
-            now,
-            at: self.grace.at(now),
-            notices: self.store.notices(),
-        };
-        Attempt {
-            credentials,
-            source,
-            basis,
-        }
-    }
-
     /// Goes by the key that the store says is in force; answers what the store recognises it by.
     ///
     /// # Errors
@@ -374,12 +289,6 @@ fn unanswered(error: StoreError) -> GateError {
         StoreError::Unavailable(_) => GateError::Away(error),
         _ => GateError::Unavailable(error),
     }
-}
-
-/// The trusted window that credentials would have.
-fn window_of(keys: &Keys, credentials: &Credentials, source: &Source) -> [u8; 32] {
-    let (user, secret) = (&credentials.user, credentials.secret.expose());
-    keys.window(user, secret, Prefix::of(source.ip), &source.listener)
 }
 
 /// Another key has come in force while a login was looked at.

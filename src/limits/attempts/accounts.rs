@@ -1,12 +1,13 @@
 //! The slots of accounts: each has one at a time, whoever else is tried, in memory that no flood of names can make larger.
 
+use crate::limits::attempts::stripe;
 use crate::limits::tick::Tick;
 
 /// Accounts share this many buckets by keyed hash, so that nobody can choose whose bucket to fill without naming the account.
 const BUCKETS: usize = 4_096;
 
-/// Accounts whose slots a bucket keeps apart. More than so many at once in one bucket share its last ones: at a thousand
-/// strangers a second that is one in ten thousand million, and no flood lets an account have more than its slot.
+/// Accounts whose slots a bucket keeps apart. Where more than so many of one bucket are taken at once, some wait for others: among
+/// two thousand at once hardly ever, among twenty thousand one in ten. No flood lets an account have more than its slot.
 const PLACES: usize = 8;
 
 /// All accounts' slots.
@@ -34,8 +35,7 @@ impl Accounts {
     /// The account's slot; where it has none, the one of its bucket that is free first. That takes nothing from whoever had it:
     /// all others of the bucket are free no sooner, so that who comes back for it waits as long as before.
     pub(super) fn of(&mut self, user: u64) -> Option<&mut Slot> {
-        let bucket = usize::try_from(user).unwrap_or_default() % BUCKETS;
-        let slots = self.0.get_mut(bucket)?;
+        let slots = self.0.get_mut(stripe(user, BUCKETS))?;
         slots.iter_mut().min_by_key(|slot| (slot.user != user, slot.next))
     }
 }

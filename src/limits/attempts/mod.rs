@@ -2,7 +2,7 @@
 //!
 //! An attempt passes, in this order, its site (IPv6 /48), its prefix, the (prefix, user) pair, and the account; each has a
 //! limit of failures or a slot for one guess at a time, or both. The slots are taken when the attempt is let through, and
-//! what is let through counts towards the limits until its [`Ticket`] is settled, so parallel attempts gain nothing.
+//! a guess that is let through counts towards the limits until its [`Ticket`] is settled, so parallel guesses gain nothing.
 //!
 //! What must never happen is that guessing keeps the owner out. So:
 //! - where the user has logged in from before, only the (prefix, user) limits hold, and a spacing that strangers do not share;

@@ -51,10 +51,11 @@ pub struct SourceOptions {
     pub window: Duration,
     /// Least time between two guesses at users who never logged in from there.
     pub spacing: Duration,
-    /// Least time between two attempts by users who did; and, apart from those, with well-formed app passwords. What can be
-    /// guessed is bounded by the users' own limits. This one bounds how much work a source makes, and must let all in who may
-    /// connect at once, within the patience: an office after a restart.
-    pub trusted_spacing: Duration,
+    /// Least time between two guesses at users who did. They are bounded by each user's own limit; this one must let all in who
+    /// may connect at once, within the patience: an office after a restart.
+    pub known_spacing: Duration,
+    /// Least time between two well-formed app passwords. They cannot be guessed: it bounds the work alone.
+    pub app_password_spacing: Duration,
 }
 
 impl SourceOptions {
@@ -75,8 +76,12 @@ pub struct Options {
     pub site: SourceOptions,
     /// Least time between two guesses at one account from sources that it has never logged in from.
     pub account_spacing: Duration,
-    /// How long an attempt may be held back for its turn; where it would be longer, it is refused.
+    /// How long an attempt may be held back for its source's turn; where it would be longer, it is refused. Mail programs wait a
+    /// minute for an answer, and ask for another password once they are refused.
     pub patience: Duration,
+    /// The same for the account's turn, and for the user's from this source. Longer: who waits for the source has these slots from then
+    /// on, and must not shut out by that whoever comes meanwhile.
+    pub account_patience: Duration,
     /// How long a right secret, and who logged in from where, is remembered.
     pub memory: Duration,
     /// Suggest a ban of the prefix after so many failures without any success. Off by default: a ban hits everyone behind
@@ -96,16 +101,19 @@ impl Default for Options {
                 failures: 50,
                 window: Duration::from_secs(30 * 60),
                 spacing: Duration::from_secs(1),
-                trusted_spacing: Duration::from_millis(10),
+                known_spacing: Duration::from_millis(100),
+                app_password_spacing: Duration::from_millis(10),
             },
             site: SourceOptions {
                 failures: 200,
                 window: Duration::from_secs(30 * 60),
                 spacing: Duration::from_millis(250),
-                trusted_spacing: Duration::from_micros(2_500),
+                known_spacing: Duration::from_millis(25),
+                app_password_spacing: Duration::from_micros(2_500),
             },
             account_spacing: Duration::from_secs(1),
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(20),
+            account_patience: Duration::from_secs(25),
             memory: Duration::from_secs(30 * 60),
             ban_after: None,
             exempt: Networks::default(),

@@ -19,6 +19,9 @@ const RIGHT: usize = 4;
 /// the same guess are no client, and would all reach the backend of a user without a second factor.
 const FOLLOWERS: u8 = 15;
 
+/// How many guesses of a pair may be let through at once.
+const AHEAD: u16 = 5;
+
 /// How many users who logged in from a source are remembered.
 const FRIENDS: usize = 4;
 
@@ -168,12 +171,16 @@ impl Pair {
         lane == Lane::Guess
     }
 
-    /// How long until another guess fits below the limit, counting those that are being looked at; `None`: now.
+    /// How long until another guess fits below the limit, counting those that are being looked at; `None`: now. Few may wait, however
+    /// high the limit: those know nothing of the delay that the ones before them will have earned.
     pub(super) fn full_for(&self, elsewhere: Tick, now: Tick, options: &PairOptions) -> Option<Duration> {
         let limit = options.failures.max(1);
         let level = self.level.or(elsewhere);
         let used = level.count(now, options.step()) + u32::from(self.outstanding);
-        (used >= limit).then(|| level.falls_below(limit, now, options.step()))
+        if used >= limit {
+            return Some(level.falls_below(limit, now, options.step()));
+        }
+        (self.outstanding >= AHEAD).then_some(options.spacing)
     }
 }
 
@@ -213,9 +220,9 @@ fn remember<const N: usize>(ring: &mut [u64; N], newest: &mut u8, hash: u64) {
 pub(super) enum Queue {
     /// Guesses at users who never logged in from here.
     Stranger,
-    /// Well-formed app passwords of such users.
+    /// Well-formed app passwords, whoever's.
     AppPassword,
-    /// Users who did log in from here.
+    /// Guesses at users who did log in from here.
     Known,
 }
 
@@ -271,9 +278,9 @@ impl Source {
         options.failures.max(1).saturating_mul(scale)
     }
 
-    /// How long until another attempt at a user fits below the limit, which the known are not measured by; `None`: now. What is
-    /// being looked at counts for guesses: many at once must not get past the limit together. What cannot be guessed gains
-    /// nothing by that, and an office that comes at once would be shut out for it.
+    /// How long until another attempt at a user fits below the limit; `None`: now. What is being looked at counts for strangers'
+    /// guesses: many at once must not get past the limit together. What cannot be guessed gains nothing by that, and an office that
+    /// comes at once would be shut out for it.
     pub(super) fn full_for(
         &self,
         user: u64,
@@ -284,13 +291,18 @@ impl Source {
     ) -> Option<Duration> {
         let pending = match queue {
             Queue::Stranger => self.outstanding,
-            Queue::AppPassword => 0,
-            Queue::Known => return None,
+            Queue::AppPassword | Queue::Known => 0,
         };
         let limit = self.limit(user, now, options);
         let level = self.level.or(elsewhere);
         let used = level.count(now, options.step()) + u32::from(pending);
         (used >= limit).then(|| level.falls_below(limit, now, options.step()))
+    }
+
+    /// True where failures alone have used the limit up.
+    pub(super) fn is_full(&self, user: u64, elsewhere: Tick, now: Tick, options: &SourceOptions) -> bool {
+        self.full_for(user, Queue::AppPassword, elsewhere, now, options)
+            .is_some()
     }
 
     /// When the next slot of the queue is free.
@@ -306,8 +318,8 @@ impl Source {
     pub(super) fn take(&mut self, queue: Queue, start: Tick, options: &SourceOptions) {
         let (next, spacing) = match queue {
             Queue::Stranger => (&mut self.next_stranger, options.spacing),
-            Queue::AppPassword => (&mut self.next_app_password, options.trusted_spacing),
-            Queue::Known => (&mut self.next_known, options.trusted_spacing),
+            Queue::AppPassword => (&mut self.next_app_password, options.app_password_spacing),
+            Queue::Known => (&mut self.next_known, options.known_spacing),
         };
         *next = start.plus(spacing).max(*next);
     }

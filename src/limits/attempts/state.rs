@@ -94,7 +94,7 @@ impl State {
                 ..Booking::default()
             });
         }
-        let mut turn = Turn::new(now, self.options.patience);
+        let mut turn = Turn::new(now);
         let counters = self.tables.counters(&self.options, keys, now, &mut turn)?;
         Ok(counters.take(&self.options, self.replicas, keys, turn.start()))
     }
@@ -143,16 +143,23 @@ impl State {
         if keys.exempt {
             return failure;
         }
+        // Those that cannot be guessed may be many at once: they fill the limit, and owe nothing beyond it.
+        let unguessable = keys.lane == Lane::AppPassword;
         let site = keys
             .site
             .and_then(|site| tables.sites.entry(site, keys.rank(), now));
-        if let Some(site) = site {
+        if let Some(site) = site
+            && !(unguessable && site.is_full(keys.user, keys.elsewhere.site, now, &options.site))
+        {
             site.penalise(now, &options.site);
             failure.told.site = Some(Count::of_source(&options.site));
         }
         let Some(prefix) = tables.prefixes.entry(keys.prefix, keys.rank(), now) else {
             return failure;
         };
+        if unguessable && prefix.is_full(keys.user, keys.elsewhere.prefix, now, &options.prefix) {
+            return failure;
+        }
         prefix.penalise(now, &options.prefix);
         failure.told.prefix = Some(Count::of_source(&options.prefix));
         // Those elsewhere were heard of before this one.

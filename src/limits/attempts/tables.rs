@@ -47,21 +47,16 @@ pub(super) struct Counters<'a> {
     pair: Option<&'a mut Pair>,
 }
 
-/// When it is the attempt's turn: once all its slots are free, or never, where that takes longer than its patience.
+/// When it is the attempt's turn: once all its slots are free, or never, where one takes longer than there is patience for it.
 pub(super) struct Turn {
     now: Tick,
     start: Tick,
-    latest: Tick,
 }
 
 impl Turn {
     /// At once, if nothing says otherwise.
-    pub(super) fn new(now: Tick, patience: Duration) -> Self {
-        Self {
-            now,
-            start: now,
-            latest: now.plus(patience),
-        }
+    pub(super) fn new(now: Tick) -> Self {
+        Self { now, start: now }
     }
 
     /// When it may be looked at.
@@ -69,27 +64,27 @@ impl Turn {
         self.start
     }
 
-    /// Not before `next`.
-    fn wait_for(&mut self, next: Tick, by: RefusedBy) -> Result<(), Refused> {
-        if next > self.latest {
+    /// Not before `next`, and not at all if that is further off than its patience.
+    fn wait_for(&mut self, next: Tick, patience: Duration, by: RefusedBy) -> Result<(), Refused> {
+        if next > self.now.plus(patience) {
             return refuse(by, next.since(self.now));
         }
         self.start = self.start.max(next);
         Ok(())
     }
 
-    /// Not with this source, if it has had its share of failures; else not before its slot is free.
+    /// Not with a source that has had its share of failures; else not before its slot is free at `next`.
     fn pass(
         &mut self,
-        source: &Source,
-        queue: Queue,
+        next: Tick,
+        patience: Duration,
         full_for: Option<Duration>,
         by: RefusedBy,
     ) -> Result<(), Refused> {
         if let Some(wait) = full_for {
             return refuse(by, wait);
         }
-        self.wait_for(source.next(queue), by)
+        self.wait_for(next, patience, by)
     }
 }
 
@@ -158,9 +153,14 @@ impl Tables {
             let full_for = pair.full_for(keys.elsewhere.pair, now, &options.pair);
             let full_for = full_for.filter(|_| !keys.exempt);
             full_for.map_or(Ok(()), |wait| refuse(RefusedBy::Pair, wait))?;
-            turn.wait_for(pair.next, RefusedBy::Pair)?;
+            turn.wait_for(pair.next, options.account_patience, RefusedBy::Pair)?;
         }
-        let queue = self.queue(keys, now);
+        let is_known = self.is_known(keys, now);
+        let queue = match keys.lane {
+            Lane::AppPassword => Queue::AppPassword,
+            Lane::Guess if is_known => Queue::Known,
+            Lane::Guess => Queue::Stranger,
+        };
         let counted = !keys.exempt;
 
         let site = keys
@@ -169,26 +169,28 @@ impl Tables {
             .and_then(|site| self.sites.entry(site, rank, now));
         if let Some(site) = &site {
             let full_for = site.full_for(user, queue, keys.elsewhere.site, now, &options.site);
-            turn.pass(site, queue, full_for, RefusedBy::Site)?;
+            let full_for = full_for.filter(|_| !is_known);
+            turn.pass(site.next(queue), options.patience, full_for, RefusedBy::Site)?;
         }
         let prefix = counted
             .then(|| self.prefixes.entry(keys.prefix, rank, now))
             .flatten();
         if let Some(prefix) = &prefix {
             let full_for = prefix.full_for(user, queue, keys.elsewhere.prefix, now, &options.prefix);
-            turn.pass(prefix, queue, full_for, RefusedBy::Prefix)?;
+            let full_for = full_for.filter(|_| !is_known);
+            turn.pass(prefix.next(queue), options.patience, full_for, RefusedBy::Prefix)?;
         }
         let crowded = counted && prefix.is_none();
         let shared = self.shared.get_mut(keys.shared_source).filter(|_| crowded);
         if let Some(shared) = &shared {
             self.crowded = self.crowded.saturating_add(1);
-            turn.pass(shared, queue, None, RefusedBy::Prefix)?;
+            turn.wait_for(shared.next(queue), options.patience, RefusedBy::Prefix)?;
         }
         let account = (queue == Queue::Stranger)
             .then(|| self.accounts.of(user))
             .flatten();
         if let Some(slot) = &account {
-            turn.wait_for(slot.next(), RefusedBy::Account)?;
+            turn.wait_for(slot.next(), options.account_patience, RefusedBy::Account)?;
         }
         let pair = self.pairs.entry(keys.pair(), rank, now);
         Ok(Counters {
@@ -201,16 +203,10 @@ impl Tables {
         })
     }
 
-    /// Which of its source's slots an attempt needs.
-    fn queue(&self, keys: &Keys, now: Tick) -> Queue {
+    /// True where the user has logged in from there before.
+    fn is_known(&self, keys: &Keys, now: Tick) -> bool {
         let is_friend = |source: &Source| source.is_friend(keys.user, now);
-        if keys.known || self.prefixes.get(&keys.prefix).is_some_and(is_friend) {
-            Queue::Known
-        } else if keys.lane == Lane::AppPassword {
-            Queue::AppPassword
-        } else {
-            Queue::Stranger
-        }
+        keys.known || self.prefixes.get(&keys.prefix).is_some_and(is_friend)
     }
 }
 

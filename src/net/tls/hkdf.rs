@@ -9,13 +9,17 @@ use rustls::SupportedCipherSuite;
 use rustls::Tls13CipherSuite;
 use rustls::crypto::CipherSuiteCommon;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::hmac::Hmac;
-use rustls::crypto::hmac::Key;
 use rustls::crypto::hmac::Tag;
-use rustls::crypto::tls13::HkdfUsingHmac;
+use rustls::crypto::tls13::Hkdf;
+use rustls::crypto::tls13::HkdfExpander;
+use rustls::crypto::tls13::OkmBlock;
+use rustls::crypto::tls13::OutputLengthError;
 
-static SHA256: HkdfUsingHmac<'_> = HkdfUsingHmac(&Prepared(hmac::HMAC_SHA256));
-static SHA384: HkdfUsingHmac<'_> = HkdfUsingHmac(&Prepared(hmac::HMAC_SHA384));
+static SHA256: Prepared = Prepared(hmac::HMAC_SHA256);
+static SHA384: Prepared = Prepared(hmac::HMAC_SHA384);
+
+/// As many as any hash function gives.
+static ZEROES: [u8; Tag::MAX_LEN] = [0; Tag::MAX_LEN];
 
 /// The same provider, whose suites of TLS 1.3 derive their keys in this way. For the one that lasts as long as the program.
 pub(super) fn with_prepared_keys(provider: CryptoProvider) -> CryptoProvider {
@@ -31,7 +35,7 @@ fn prepared(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
         return *suite;
     };
     let hash = suite.common.hash_provider;
-    let hkdf_provider = match hash.output_len() {
+    let hkdf_provider: &Prepared = match hash.output_len() {
         32 => &SHA256,
         48 => &SHA384,
         _ => return SupportedCipherSuite::Tls13(suite),
@@ -44,42 +48,84 @@ fn prepared(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
     })))
 }
 
-/// An HMAC whose keys are hashed when they are made, not each time that they are used.
+/// HKDF with a hash function. Secrets in rustls' types and aws-lc's HMAC keys are wiped when they are dropped.
 struct Prepared(hmac::Algorithm);
 
-impl Hmac for Prepared {
-    fn with_key(&self, key: &[u8]) -> Box<dyn Key> {
-        Box::new(PreparedKey(hmac::Key::new(self.0, key)))
+impl Prepared {
+    fn zeroes(&self) -> &'static [u8] {
+        ZEROES.get(..self.0.tag_len()).unwrap_or_default()
     }
 
-    fn hash_output_len(&self) -> usize {
-        self.0.tag_len()
+    fn expander(&self, key: &[u8]) -> Box<dyn HkdfExpander> {
+        Box::new(Expander(hmac::Key::new(self.0, key)))
     }
 }
 
-struct PreparedKey(hmac::Key);
-
-impl Key for PreparedKey {
-    fn sign_concat(&self, first: &[u8], middle: &[&[u8]], last: &[u8]) -> Tag {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(first);
-        middle.iter().for_each(|piece| context.update(piece));
-        context.update(last);
-        Tag::new(context.sign().as_ref())
+impl Hkdf for Prepared {
+    fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
+        self.extract_from_secret(salt, self.zeroes())
     }
 
-    fn tag_len(&self) -> usize {
+    fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
+        let key = hmac::Key::new(self.0, salt.unwrap_or(self.zeroes()));
+        self.expander(tag(&key, secret).as_ref())
+    }
+
+    fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
+        self.expander(okm.as_ref())
+    }
+
+    fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> Tag {
+        tag(&hmac::Key::new(self.0, key.as_ref()), message)
+    }
+}
+
+/// A secret to derive others from, as an HMAC key.
+struct Expander(hmac::Key);
+
+impl HkdfExpander for Expander {
+    fn expand_slice(&self, info: &[&[u8]], output: &mut [u8]) -> Result<(), OutputLengthError> {
+        let mut before = Tag::new(b"");
+        // One block for each number that fits into a byte, beginning with one.
+        let mut numbers = 1..=u8::MAX;
+        for block in output.chunks_mut(self.hash_len()) {
+            let number = numbers.next().ok_or(OutputLengthError)?;
+            before = self.block(before.as_ref(), info, number);
+            for (out, byte) in block.iter_mut().zip(before.as_ref()) {
+                *out = *byte;
+            }
+        }
+        Ok(())
+    }
+
+    fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
+        OkmBlock::new(self.block(b"", info, 1).as_ref())
+    }
+
+    fn hash_len(&self) -> usize {
         self.0.algorithm().tag_len()
     }
+}
+
+impl Expander {
+    /// T(number), after T(number - 1).
+    fn block(&self, before: &[u8], info: &[&[u8]], number: u8) -> Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(before);
+        info.iter().for_each(|piece| context.update(piece));
+        context.update(&[number]);
+        Tag::new(context.sign().as_ref())
+    }
+}
+
+fn tag(key: &hmac::Key, message: &[u8]) -> Tag {
+    Tag::new(hmac::sign(key, message).as_ref())
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use rustls::crypto::aws_lc_rs;
-    use rustls::crypto::tls13::Hkdf;
-    use rustls::crypto::tls13::HkdfExpander;
-    use rustls::crypto::tls13::OkmBlock;
 
     use super::*;
 

@@ -28,7 +28,7 @@ pub(super) enum Beforehand {
     /// Nothing that anybody may go by.
     Nothing,
     /// What the store has just said.
-    Found(Ahead),
+    Found(Box<Ahead>),
     /// Who is known although the store is away.
     Known(Box<Verified>),
 }
@@ -48,11 +48,14 @@ impl Attempt<'_> {
     /// who is known all the same.
     pub(super) async fn ticket(&self, credentials: &Credentials) -> Result<(Ticket, Beforehand), Failure> {
         let shared = &self.conversation.shared;
-        let now = clock::unix();
+        let now = self.typed;
         let source = self.source();
         let gate = &self.settings.gate;
         let (heard, before) = match gate.hear(credentials, &source, now).await {
-            Ok((heard, ahead)) => (heard, ahead.map_or(Beforehand::Nothing, Beforehand::Found)),
+            Ok((heard, ahead)) => (
+                heard,
+                ahead.map_or(Beforehand::Nothing, |ahead| Beforehand::Found(Box::new(ahead))),
+            ),
             Err(error) => {
                 let failure = self.store_failure(&error);
                 let is_away = matches!(error, StoreError::Unavailable(_));
@@ -83,8 +86,10 @@ impl Attempt<'_> {
                 if ticket.delay().is_zero() {
                     return Ok((ticket, before));
                 }
-                tokio::time::sleep(ticket.delay()).await;
-                Ok((ticket, before.after_a_wait()))
+                // What was found is not kept for so long.
+                let before = before.after_a_wait();
+                self.wait_for_turn(&ticket).await?;
+                Ok((ticket, before))
             }
             Decision::Refuse(refused) => Err(refused.refusal().into()),
         }

@@ -11,6 +11,7 @@ use crate::auth::gate::Granted;
 use crate::auth::grace::Remembered;
 use crate::auth::memory::Visitor;
 use crate::auth::meter::Meter;
+use crate::limits::attempts::Attempts;
 use crate::limits::attempts::Tried;
 use crate::policy::decision::Decisions;
 use crate::policy::decision::Effect;
@@ -65,9 +66,21 @@ pub(in crate::server) struct Watched {
 pub(in crate::server) struct Presented {
     password_hash: Option<u64>,
     is_app_password: bool,
-    tried: Tried,
+    tried: OnceLock<Tried>,
     /// What rules knew of a login that they refused, where that is told.
     pub(in crate::server) known: OnceLock<Record>,
+}
+
+impl Presented {
+    /// What was tried at the account until now, the first time: when the attempt's turn has come, and before it counts itself.
+    pub(in crate::server) fn look_back(&self, attempts: &Attempts, user: &UserName) {
+        self.tried
+            .get_or_init(|| attempts.tried(user, Instant::now().into_std()));
+    }
+
+    fn tried(&self) -> Tried {
+        self.tried.get().copied().unwrap_or_default()
+    }
 }
 
 /// Who has logged in, as far as the backend is concerned.
@@ -107,10 +120,7 @@ impl Shared {
         Presented {
             password_hash: self.settings().gate.password_hash(credentials),
             is_app_password: matches!(typed, Typed::AppPassword(_)),
-            tried: self
-                .limits
-                .attempts
-                .tried(&credentials.user, Instant::now().into_std()),
+            tried: OnceLock::new(),
             known: OnceLock::new(),
         }
     }
@@ -147,8 +157,8 @@ impl Shared {
                 _ if presented.is_app_password => "app_password",
                 _ => "password",
             },
-            failures_before: presented.tried.failures,
-            failed_networks_before: presented.tried.networks,
+            failures_before: presented.tried().failures,
+            failed_networks_before: presented.tried().networks,
             password_hash: presented.password_hash,
         };
         let mut facts = Facts::at(Event::Login, &source);
@@ -277,8 +287,8 @@ impl Shared {
             reason: None,
             mechanism: won.mechanism,
             credential: parties.credential,
-            failures_before: presented.tried.failures,
-            failed_networks_before: presented.tried.networks,
+            failures_before: presented.tried().failures,
+            failed_networks_before: presented.tried().networks,
             password_hash: presented.password_hash,
         };
         let mut facts = parties.facts(Event::Login);

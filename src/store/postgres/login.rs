@@ -54,9 +54,12 @@ static LOOK_UP: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(super) async fn look_up(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, Trouble> {
-    // Both statements are on their way at once.
-    let (found, heard) = tokio::try_join!(find(db, lookup), hear(db, lookup))?;
-    Ok(Found { heard, ..found })
+    // Both statements are on their way at once, and both are answered before anything else is asked.
+    let (found, heard) = tokio::join!(find(db, lookup), hear(db, lookup));
+    Ok(Found {
+        heard: heard?,
+        ..found?
+    })
 }
 
 async fn hear(db: &Reader<'_>, lookup: &Lookup) -> Result<Heard, Trouble> {

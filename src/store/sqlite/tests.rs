@@ -411,13 +411,14 @@ async fn whoever_logs_in_the_same_statements_run() {
         ("nobody", Some(2), Some("FR")),
         ("nobody", None, None),
     ] {
+        let names = vec![[u8::from(id.is_some()); 32]];
         let lookup = Lookup {
             user: user(name).name,
             app_password: id,
             window: what.map(|_| [1; 32]),
             now: NOW,
             counted: None,
-            before: Before::Nothing,
+            before: Before::Source { names, since: NOW },
         };
         looked_up.push(statements(&path, |db| login::look_up(db, &lookup)));
         for (habit, runs) in [Some(what.unwrap_or("AT")), None]
@@ -439,7 +440,7 @@ async fn whoever_logs_in_the_same_statements_run() {
             runs.push(statements(&path, |db| habits::of_visit(db, &visit)));
         }
     }
-    assert_eq!(looked_up[0].len(), 8);
+    assert_eq!(looked_up[0].len(), 9);
     assert!(looked_up.iter().all(|run| *run == looked_up[0]), "{looked_up:#?}");
     for runs in &remembered {
         assert_eq!(runs[0].len(), 5);

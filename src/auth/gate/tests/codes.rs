@@ -189,7 +189,13 @@ async fn a_window_is_for_one_user_one_credential_one_network_and_one_listener() 
         client: None,
         replica: None,
     };
-    assert!(world.gate.verify(&credentials, &source, soon).await.is_err());
+    assert!(
+        world
+            .gate
+            .verify(&credentials, &source, soon, soon)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -441,6 +447,27 @@ async fn a_code_that_meets_a_change_of_the_key_is_not_used_up_and_counts_for_not
 }
 
 #[tokio::test]
+async fn a_code_that_had_to_wait_is_as_good_as_when_it_was_typed() {
+    let world = World::new();
+    let secret = world.enrolled("bob").await;
+    let (credentials, source) = attempt_of("bob", &with_code("pw", &secret, NOW));
+    let verify = async |typed| world.gate.verify(&credentials, &source, later(90), typed).await;
+    let late = verify(later(90)).await;
+    assert!(
+        matches!(late, Err(GateError::Refused(Refusal::CodeInvalid))),
+        "{late:?}"
+    );
+    let verified = verify(NOW).await.unwrap();
+    assert_eq!(verified.authenticated.factor(), &SecondFactor::Totp);
+    let again = verify(NOW).await.unwrap();
+    assert_eq!(
+        again.authenticated.factor(),
+        &SecondFactor::TrustedWindow,
+        "and enters once"
+    );
+}
+
+#[tokio::test]
 async fn what_was_found_under_another_key_is_nothing_to_go_by() {
     let keys = |number: u8| Keys::derive(&[number; 32]).unwrap();
     let mut world = World::new();
@@ -457,7 +484,7 @@ async fn what_was_found_under_another_key_is_nothing_to_go_by() {
         .await
         .unwrap();
     assert!(hear().await.is_none());
-    let verified = world.gate.verify(&credentials, &source, NOW).await.unwrap();
+    let verified = world.gate.verify(&credentials, &source, NOW, NOW).await.unwrap();
     assert_eq!(verified.authenticated.factor(), &SecondFactor::Totp);
     assert!(hear().await.is_some(), "it goes by the new one now");
 }

@@ -60,6 +60,7 @@ fn app_password<'a>(ip: &'a str, user: &'a str, secret: u64) -> Try<'a> {
 fn impatient() -> Options {
     Options {
         patience: Duration::ZERO,
+        account_patience: Duration::ZERO,
         ..Options::default()
     }
 }
