@@ -663,6 +663,26 @@ async fn where_mail_passwords_do_an_unknown_user_is_refused_as_late_as_a_wrong_p
     }
 }
 
+/// A backend answers a right password sooner than a wrong one: whoever logs in just before the deadline must not hear the one and
+/// be spared the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guess_that_the_deadline_cuts_off_at_the_backend_counts() {
+    let backend = refusing(Duration::from_mins(1)).await;
+    let more = "login: {timeout: 5s, refusal_delay: 1s}\nsecond_factor: {default: exempt}\n\
+                limits: {failures_per_user_and_network: 1}";
+    let proxy = Proxy::start(backend, more).await;
+    proxy.add_user("alice").await;
+    let mut client = proxy.connect().await;
+    client.send("a LOGIN alice wrong\r\n").await.unwrap();
+    let (_, ended) = proxy.events.wait(0, "connection_ended").await.unwrap();
+    assert_eq!(text(&ended, "event.reason"), "login_timeout");
+    let mut again = proxy.connect().await;
+    let said = again.command("a", "LOGIN alice another").await.unwrap();
+    assert_eq!(said, [format!("a {REFUSED}")]);
+    let (_, refused) = proxy.events.wait(0, "login_failed").await.unwrap();
+    assert_eq!(text(&refused, "event.reason"), "rate_limited");
+}
+
 /// B18: what the new Outlook sent in August 2026, and B19's empty initial response.
 #[tokio::test(flavor = "multi_thread")]
 async fn literals_that_do_not_wait_log_in_and_the_password_in_them_is_no_command() {
