@@ -16,6 +16,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use imapwarden::server::clock;
+use imapwarden::store::Ban;
 use imapwarden::store::Store;
 use imapwarden::store::User;
 use imapwarden::types::UserName;
@@ -27,12 +28,14 @@ use support::memory::Mail;
 use support::memory::Server;
 use support::program::Place;
 use support::program::Program;
+use support::program::private_file;
 use support::program::until;
 use support::scripted::Move;
 use support::scripted::Outcome;
 use support::scripted::Scripted;
 use support::scripted::after_login;
 use support::scripted::say;
+use tempfile::TempDir;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
@@ -420,6 +423,56 @@ async fn whoever_waits_for_a_turn_is_judged_by_what_holds_then() {
         (at, event) = program.events.wait(at + 1, "login_failed").await.unwrap();
     }
     assert_eq!(text(&event, "event.reason"), "user_disabled");
+}
+
+/// A network that is banned while its logins wait has no more turns, and the backend hears nothing of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_ends_the_waits_of_its_network() {
+    let backend = backend().await;
+    let (place, store) = place_of(&backend, &["alice"], "").await;
+    let program = place.start().await;
+    let mut strangers = Vec::new();
+    for number in 0..4 {
+        strangers.push(begin_login(&program, &format!("stranger{number}"), "wrong").await);
+    }
+    let mut alice = begin_login(&program, "alice", MAIL_PASSWORD).await;
+    let ban = Ban {
+        network: "127.0.0.1/32".parse().unwrap(),
+        reason: "test".to_owned(),
+        by: "test".to_owned(),
+        created: clock::unix(),
+        until: None,
+    };
+    store.add_ban(ban).await.unwrap();
+    let answer = alice.response().await.unwrap();
+    assert!(answer.starts_with("l NO [AUTHENTICATIONFAILED]"), "{answer}");
+    assert_eq!(backend.mail.connections(), 0);
+}
+
+/// Guesses that come together with the right password from many addresses are what it is judged by.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_see_what_was_tried_at_an_account_until_the_turn_came() {
+    let backend = backend().await;
+    let folder = TempDir::new().unwrap();
+    let rule = "rules:\n  - {name: found, description: A password was found., on: login, \
+                when: login.outcome == 'success' && login.failures_before >= 3, then: [alert]}\n";
+    let file = private_file(folder.path(), "rules.yaml", rule);
+    let more = format!("rules: {{packs: [], files: ['{}']}}", file.display());
+    let (place, _) = place_of(&backend, &["alice"], &more).await;
+    let program = place.start().await;
+    let mut guesses = Vec::new();
+    for host in 2..6 {
+        let mut client = program.connect_from([127, 0, 0, host]).await.unwrap();
+        client.response().await.unwrap();
+        let commands = format!("n NOOP\r\nl LOGIN alice wrong-{host}\r\n");
+        client.send(&commands).await.unwrap();
+        assert!(client.response().await.unwrap().starts_with("n OK"));
+        guesses.push(client);
+    }
+    let mut alice = begin_login(&program, "alice", MAIL_PASSWORD).await;
+    assert!(alice.response().await.unwrap().starts_with("l OK"));
+    let (_, alert) = program.events.wait(0, "alert_raised").await.unwrap();
+    assert_eq!(text(&alert, "rule.name"), "found");
 }
 
 /// Refusals of the backend's that come late make those of rules late, too; a wait for a turn is no such thing.
