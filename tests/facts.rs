@@ -1,4 +1,4 @@
-//! What the events of a connection say about the client: its TLS fingerprint, and where it is.
+//! What the events of a connection say about the client: its TLS fingerprint, where it is, and what is remembered of its user.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,6 +10,11 @@ mod support;
 use std::fs;
 use std::process::Command;
 
+use imapwarden::auth::accounts::NewAppPassword;
+use imapwarden::server::clock;
+use imapwarden::store::Habit;
+use imapwarden::store::Note;
+use imapwarden::types::UserName;
 use serde_json::Value;
 use support::client::Client;
 use support::client::start_tls;
@@ -73,6 +78,34 @@ async fn every_event_of_a_connection_says_where_it_comes_from() {
         assert_eq!(text(&event, "source.as.number"), "64500");
         assert_eq!(text(&event, "source.as.organization.name"), "Example Loopback AG");
     }
+}
+
+/// The store is asked about the name that was typed before anybody knows whose app password it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_remembered_is_the_owners_also_where_the_account_was_typed() {
+    let backend = backend().await;
+    let proxy = Proxy::start(backend.addr, "events: {commands: all}").await;
+    let bob = proxy.add_user("bob").await;
+    let new = NewAppPassword {
+        account: UserName::parse(b"alice").unwrap(),
+        ..proxy.new_app_password(&bob, MAIL_PASSWORD)
+    };
+    let (_, password) = proxy.create_app_password(&new).await;
+    let other = Habit::TlsClient("t12d280600_000000000000_000000000000".into());
+    proxy.store.note(Note::Came(bob, other, clock::unix()));
+    proxy.store.flush().await.unwrap();
+    let from = proxy.events.all().len();
+    drop(proxy.logged_in("alice", &password).await);
+    let (_, event) = proxy.events.wait(from, "login_succeeded").await.unwrap();
+    assert_eq!(text(&event, "user.name"), "bob");
+    let facts = &event["imapwarden"]["facts"];
+    assert_eq!(facts["tls.is_new_for_user"], true, "{event}");
+    let wrong = format!("LOGIN bob {MAIL_PASSWORD}");
+    let answer = proxy.connect().await.command("b", &wrong).await.unwrap();
+    assert!(answer[0].starts_with("b NO"), "{answer:?}");
+    let (_, event) = proxy.events.wait(from, "login_failed").await.unwrap();
+    let facts = &event["imapwarden"]["facts"];
+    assert_eq!(facts["tls.is_new_for_user"], true, "{event}");
 }
 
 /// Sends SIGHUP to this process: every proxy in it reads its files again.

@@ -49,6 +49,7 @@ impl Place {
             listener: "bench".into(),
             client: None,
             replica: None,
+            visit: None,
         };
         Self {
             gate: Gate::new(store, keys, Options::default(), Policy::default()),

@@ -34,7 +34,8 @@ pub enum Typed {
 
 impl Typed {
     /// The id, where it may be anybody's: which row to look at.
-    pub(super) fn id(&self) -> Option<u32> {
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
         match self {
             Self::AppPassword(typed) => Some(typed.id()),
             Self::Mistyped | Self::Other => None,

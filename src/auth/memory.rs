@@ -123,8 +123,14 @@ impl Memory {
     /// # Errors
     /// Where the store does not answer.
     pub async fn recall(&self, visitor: &Visitor, now: UnixTime) -> Result<Habits, StoreError> {
+        self.shared.store.habits(self.visit(visitor, now)).await
+    }
+
+    /// What the store is asked about a visitor.
+    #[must_use]
+    pub fn visit(&self, visitor: &Visitor, now: UnixTime) -> Visit {
         let from = Prefix::of(visitor.ip);
-        let visit = Visit {
+        Visit {
             network: self.ring.names(|keys| keys.source(&visitor.user, from)),
             anybodys_network: self.ring.names(|keys| keys.network(from)),
             country: visitor.country.as_deref().map(bounded),
@@ -135,8 +141,7 @@ impl Memory {
             user: visitor.user.clone(),
             since: now.minus(LATELY),
             now,
-        };
-        self.shared.store.habits(visit).await
+        }
     }
 
     /// Remembers that somebody was let in. Nobody waits for it.

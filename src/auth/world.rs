@@ -202,6 +202,7 @@ impl World {
             listener: "imaps".into(),
             client: Some("Thunder\r\nbird 153".to_owned()),
             replica: None,
+            visit: None,
         };
         let Ok((_, Some(ahead))) = gate.hear(&credentials, &source, now).await else {
             return gate.verify(&credentials, &source, now, now).await;

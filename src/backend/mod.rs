@@ -18,13 +18,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::backend::dial::Security;
 use crate::backend::health::Condition;
 use crate::backend::routes::Table;
+use crate::net::random;
 use crate::net::stream::Stream;
 use crate::session::backend_login::BackendLogin;
 use crate::session::backend_login::Identity;
@@ -348,9 +348,7 @@ fn check(options: &BackendOptions) -> Result<(), BackendError> {
 /// Bits for the tags of one login.
 fn seed() -> Result<TagSeed, DialError> {
     let mut seed = TagSeed::default();
-    for tag in &mut seed {
-        rand::fill(tag).map_err(|_| DialError::Random)?;
-    }
+    random::fill(seed.as_flattened_mut()).map_err(|_| DialError::Random)?;
     Ok(seed)
 }
 

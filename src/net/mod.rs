@@ -7,6 +7,7 @@ pub mod accept;
 pub mod certificate;
 pub mod geo;
 pub mod proxy_header;
+pub mod random;
 pub mod socket;
 pub mod stream;
 pub mod tls;

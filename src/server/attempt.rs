@@ -30,6 +30,7 @@ use crate::server::rules::Won;
 use crate::server::settings::Settings;
 use crate::session::backend_login::LoginFailure;
 use crate::session::preauth::ClientId;
+use crate::store::Visit;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::types::Authenticated;
@@ -89,7 +90,9 @@ impl<'a> Attempt<'a> {
     /// Judges credentials. A refusal is answered when its time has come, the same for every reason.
     pub(super) async fn judge(self, credentials: Credentials) -> Result<Entry, Refused> {
         let shared = &self.conversation.shared;
-        let presented = shared.policy.is_on().then(|| shared.presented(&credentials));
+        let facts = &self.conversation.facts;
+        let is_judged = shared.policy.is_on();
+        let presented = is_judged.then(|| shared.presented(facts, self.id, &credentials));
         let failure = match self.enter(&credentials, presented.as_ref()).await {
             Ok(entry) => return Ok(entry),
             Err(failure) => failure,
@@ -141,7 +144,7 @@ impl<'a> Attempt<'a> {
         let facts = &conversation.facts;
         let judged = conversation
             .shared
-            .judge_failure(facts, self.id, refused, &mut counters, event);
+            .judge_failure(facts, refused, &mut counters, event);
         judged.await;
         *conversation.counters() = counters;
     }
@@ -230,7 +233,7 @@ impl<'a> Attempt<'a> {
         credentials: &Credentials,
         presented: Option<&Presented>,
     ) -> Result<(Ticket, Verified), Failure> {
-        let (ticket, before) = self.ticket(credentials).await?;
+        let (ticket, before) = self.ticket(credentials, presented).await?;
         if let Some(presented) = presented {
             presented.look_back(&self.conversation.shared.limits.attempts, &credentials.user);
         }
@@ -286,22 +289,22 @@ impl<'a> Attempt<'a> {
         };
         let conversation = self.conversation;
         let mut counters = conversation.counters().clone();
-        let judged =
-            conversation
-                .shared
-                .judge_login(&conversation.facts, self.id, won, presented, &mut counters);
+        let judged = conversation
+            .shared
+            .judge_login(&conversation.facts, won, presented, &mut counters);
         let judged = judged.await.map_err(|error| self.store_failure(&error))?;
         *conversation.counters() = counters;
         Ok(Some(judged?))
     }
 
-    /// Where it comes from.
-    fn source(&self) -> Source {
+    /// Where it comes from, and what else is asked along with it.
+    fn source(&self, visit: Option<Arc<Visit>>) -> Source {
         Source {
             ip: self.conversation.facts.addr.ip(),
             listener: Arc::clone(&self.conversation.listener.name),
             client: self.id.and_then(|id| id.field("name")).map(ToOwned::to_owned),
             replica: self.conversation.shared.replica.among_others(),
+            visit,
         }
     }
 
@@ -321,7 +324,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn ask_gate(&self, credentials: &Credentials, ahead: Option<Ahead>) -> Result<Verified, Failure> {
-        let (gate, source) = (&self.settings.gate, self.source());
+        let (gate, source) = (&self.settings.gate, self.source(None));
         let verified = match ahead {
             Some(ahead) => gate.verify_ahead(credentials, &source, ahead).await,
             None => gate.verify(credentials, &source, clock::unix(), self.typed).await,

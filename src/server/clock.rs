@@ -3,8 +3,7 @@
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use aws_lc_rs::rand;
-
+use crate::net::random;
 use crate::types::SessionId;
 use crate::types::UnixTime;
 
@@ -28,7 +27,7 @@ pub(super) fn session_id() -> SessionId {
 /// Bits for a name. A random source that fails gives up uniqueness, not safety: names are no secrets.
 pub(super) fn random_bits() -> u64 {
     let mut bits = [0; 8];
-    if rand::fill(&mut bits).is_err() {
+    if random::fill(&mut bits).is_err() {
         let nanos = wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         bits = u64::try_from(nanos).unwrap_or_default().to_be_bytes();
     }

@@ -17,7 +17,7 @@ const DAY: i64 = 24 * 3600;
 const WINDOWS: [u16; 3] = [7, 14, 30];
 
 /// Something that a user has come with.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Habit {
     /// A network, as a keyed hash that depends on the user.
     Network([u8; 32]),

@@ -195,6 +195,7 @@ pub trait Store: Replicas + KeyStore {
             now: since,
             counted: None,
             before: Before::Source { names, since },
+            visit: None,
         });
         Box::pin(async { Ok(found.await?.heard.knows_source) })
     }

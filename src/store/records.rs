@@ -1,12 +1,15 @@
 //! What is kept: plain values, the same for every engine. Nothing here is a secret in clear.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::store::Asked;
+use crate::store::Habits;
 use crate::store::Heard;
 use crate::store::ReplicaId;
+use crate::store::Visit;
 use crate::types::Elsewhere;
 use crate::types::Groups;
 use crate::types::Networks;
@@ -218,6 +221,8 @@ pub struct Lookup {
     pub counted: Option<Counted>,
     /// What is asked along with it.
     pub before: Before,
+    /// What is to be remembered of the user, who comes like this, where rules want to know.
+    pub visit: Option<Arc<Visit>>,
 }
 
 /// What limits have to know of an attempt before anybody may go by what else was found: asked in the same read, so that a login
@@ -270,6 +275,8 @@ pub struct Found {
     pub elsewhere: Elsewhere,
     /// What was asked along with it.
     pub heard: Heard,
+    /// What is remembered of the visit that was asked for.
+    pub habits: Option<Habits>,
 }
 
 /// What a live session stands on.

@@ -412,6 +412,7 @@ pub async fn is_known_here((store, keys): &(Arc<dyn Store>, Arc<KeyRing>), name:
         now: clock::unix(),
         counted: None,
         before,
+        visit: None,
     };
     store.look_up(lookup).await.unwrap().heard.knows_source
 }

@@ -152,16 +152,28 @@ impl Proxy {
         restrictions: Restrictions,
     ) -> (u32, String) {
         let new = NewAppPassword {
+            restrictions,
+            ..self.new_app_password(user, mail_password)
+        };
+        self.create_app_password(&new).await
+    }
+
+    /// An app password of a user for their own account, to be created.
+    pub fn new_app_password(&self, user: &UserName, mail_password: &str) -> NewAppPassword {
+        NewAppPassword {
             user: user.clone(),
             account: user.clone(),
             label: "test".to_owned(),
             expires: None,
             networks: None,
-            restrictions,
+            restrictions: Restrictions::default(),
             mail_password: Some(Secret::from(mail_password)),
-        };
+        }
+    }
+
+    pub async fn create_app_password(&self, new: &NewAppPassword) -> (u32, String) {
         let accounts = Accounts::new(&*self.store, &self.keys);
-        let created = accounts.create_app_password(&new, clock::unix()).await.unwrap();
+        let created = accounts.create_app_password(new, clock::unix()).await.unwrap();
         let printed = String::from_utf8(created.printed.expose().to_vec()).unwrap();
         (created.id, printed)
     }

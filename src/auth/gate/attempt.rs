@@ -10,6 +10,7 @@ use crate::auth::keys::Keys;
 use crate::store::Before;
 use crate::store::Counted;
 use crate::store::Found;
+use crate::store::Habits;
 use crate::store::Lookup;
 use crate::types::Credentials;
 use crate::types::Prefix;
@@ -42,6 +43,13 @@ pub struct Ahead {
     pub(super) found: Found,
 }
 
+impl Ahead {
+    /// What is remembered of the visit that was asked for, once.
+    pub fn take_habits(&mut self) -> Option<Habits> {
+        self.found.habits.take()
+    }
+}
+
 /// What is found of somebody is nothing to print.
 impl fmt::Debug for Ahead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,6 +67,7 @@ impl Attempt<'_> {
             now: self.basis.now,
             counted: self.counted(),
             before,
+            visit: None,
         }
     }
 

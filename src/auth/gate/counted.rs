@@ -10,6 +10,7 @@ use crate::auth::gate::Source;
 use crate::auth::memory;
 use crate::store::Asked;
 use crate::store::Before;
+use crate::store::Lookup;
 use crate::store::Note;
 use crate::store::StoreError;
 use crate::types::Credentials;
@@ -71,14 +72,17 @@ impl Gate {
     ) -> Result<(Heard, Option<Ahead>), StoreError> {
         let (user, from) = (&credentials.user, Prefix::of(source.ip));
         let attempt = self.attempt(credentials, source, now);
-        let (names, since) = (
-            self.ring.names(|keys| keys.source(user, from)),
-            now.minus(memory::LATELY),
-        );
-        let before = match source.replica {
-            None => Before::Source { names, since },
-            Some(but_of) => Before::Replicas(Asked {
-                source: names,
+        let names = || self.ring.names(|keys| keys.source(user, from));
+        let since = now.minus(memory::LATELY);
+        let before = match (source.replica, &source.visit) {
+            // What is remembered of the visit says it.
+            (None, Some(_)) => Before::Nothing,
+            (None, None) => Before::Source {
+                names: names(),
+                since,
+            },
+            (Some(but_of), _) => Before::Replicas(Asked {
+                source: names(),
                 since,
                 from,
                 counters: [Counter::Pair, Counter::Prefix, Counter::Site]
@@ -89,11 +93,17 @@ impl Gate {
             }),
         };
         let typed = app_password::read(credentials.secret.expose());
-        let found = self.store.look_up(attempt.lookup(typed.id(), before)).await?;
+        let lookup = Lookup {
+            visit: source.visit.clone(),
+            ..attempt.lookup(typed.id(), before)
+        };
+        let found = self.store.look_up(lookup).await?;
         let heard = found.heard;
+        let habits = found.habits.as_ref();
+        let knows_source = habits.map(|habits| habits.is_new_network == Some(false));
         let [pair, prefix, site] = heard.counted_until.map(|until| left(until, now));
         let heard = Heard {
-            is_known: heard.knows_source,
+            is_known: knows_source.unwrap_or(heard.knows_source),
             is_used: heard.is_used,
             is_right: heard.has_window,
             pair,

@@ -42,6 +42,7 @@ use crate::store::ReplicaId;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::User;
+use crate::store::Visit;
 use crate::types::Authenticated;
 use crate::types::Credentials;
 use crate::types::Elsewhere;
@@ -92,6 +93,10 @@ pub struct Source {
     pub client: Option<String>,
     /// Which replica it came to, where there may be others.
     pub replica: Option<ReplicaId>,
+    /// What is asked of the user's habits along with the attempt, where rules want to know: [`Memory::visit`].
+    ///
+    /// [`Memory::visit`]: crate::auth::memory::Memory::visit
+    pub visit: Option<Arc<Visit>>,
 }
 
 /// Why nobody is let in.

@@ -213,6 +213,7 @@ async fn look_up(sources: &Sources, asked: &ExplainLogin, now: UnixTime) -> Resu
         now,
         counted: None,
         before: Before::Nothing,
+        visit: None,
     };
     Ok(match &sources.store {
         Some(store) => store.look_up(lookup).await?,

@@ -1,10 +1,14 @@
 //! HKDF (RFC 5869) for the key schedule of TLS 1.3 (RFC 8446, section 7.1), over HMAC keys that are prepared once.
 //!
 //! The schedule derives several secrets from each of its secrets. The provider's own HKDF begins anew for each of them, and for
-//! those that were extracted repeats the extraction, too: with SHA-384 that was a twelfth of a login's time. The hash function and
-//! HMAC are the provider's all the same.
+//! those that were extracted repeats the extraction, too: with SHA-384 that was a twelfth of a login's time. The provider's HMAC
+//! allocates for each use of a key, which costs a quarter more than the hashing; RustCrypto's keys are plain values.
 
-use aws_lc_rs::hmac;
+use std::marker::PhantomData;
+
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
 use rustls::SupportedCipherSuite;
 use rustls::Tls13CipherSuite;
 use rustls::crypto::CipherSuiteCommon;
@@ -14,9 +18,12 @@ use rustls::crypto::tls13::Hkdf;
 use rustls::crypto::tls13::HkdfExpander;
 use rustls::crypto::tls13::OkmBlock;
 use rustls::crypto::tls13::OutputLengthError;
+use sha2::Sha256;
+use sha2::Sha384;
+use zeroize::Zeroize;
 
-static SHA256: Prepared = Prepared(hmac::HMAC_SHA256);
-static SHA384: Prepared = Prepared(hmac::HMAC_SHA384);
+static SHA256: Prepared<Hmac<Sha256>> = Prepared(PhantomData);
+static SHA384: Prepared<Hmac<Sha384>> = Prepared(PhantomData);
 
 /// As many as any hash function gives.
 static ZEROES: [u8; Tag::MAX_LEN] = [0; Tag::MAX_LEN];
@@ -35,7 +42,7 @@ fn prepared(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
         return *suite;
     };
     let hash = suite.common.hash_provider;
-    let hkdf_provider: &Prepared = match hash.output_len() {
+    let hkdf_provider: &dyn Hkdf = match hash.output_len() {
         32 => &SHA256,
         48 => &SHA384,
         _ => return SupportedCipherSuite::Tls13(suite),
@@ -48,42 +55,53 @@ fn prepared(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
     })))
 }
 
-/// HKDF with a hash function. Secrets in rustls' types and aws-lc's HMAC keys are wiped when they are dropped.
-struct Prepared(hmac::Algorithm);
+/// HKDF with a hash function. Secrets in rustls' types and in HMAC keys are wiped when they are dropped.
+struct Prepared<M>(PhantomData<M>);
 
-impl Prepared {
-    fn zeroes(&self) -> &'static [u8] {
-        ZEROES.get(..self.0.tag_len()).unwrap_or_default()
+/// HMAC with a hash function.
+trait Keyed: Mac + KeyInit + Clone + Send + Sync + 'static {}
+
+impl<M: Mac + KeyInit + Clone + Send + Sync + 'static> Keyed for M {}
+
+/// HMAC with a key.
+#[expect(clippy::expect_used, reason = "RFC 2104: a key of any length will do")]
+fn keyed<M: Keyed>(key: &[u8]) -> M {
+    <M as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
+impl<M: Keyed> Prepared<M> {
+    fn zeroes() -> &'static [u8] {
+        ZEROES.get(..M::output_size()).unwrap_or_default()
     }
 
-    fn expander(&self, key: &[u8]) -> Box<dyn HkdfExpander> {
-        Box::new(Expander(hmac::Key::new(self.0, key)))
+    fn expander(key: &[u8]) -> Box<dyn HkdfExpander> {
+        Box::new(Expander(keyed::<M>(key)))
     }
 }
 
-impl Hkdf for Prepared {
+impl<M: Keyed> Hkdf for Prepared<M> {
     fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
-        self.extract_from_secret(salt, self.zeroes())
+        self.extract_from_secret(salt, Self::zeroes())
     }
 
     fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
-        let key = hmac::Key::new(self.0, salt.unwrap_or(self.zeroes()));
-        self.expander(tag(&key, secret).as_ref())
+        let key = keyed::<M>(salt.unwrap_or(Self::zeroes()));
+        Self::expander(tag(key, &[secret]).as_ref())
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
-        self.expander(okm.as_ref())
+        Self::expander(okm.as_ref())
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> Tag {
-        tag(&hmac::Key::new(self.0, key.as_ref()), message)
+        tag(keyed::<M>(key.as_ref()), &[message])
     }
 }
 
 /// A secret to derive others from, as an HMAC key.
-struct Expander(hmac::Key);
+struct Expander<M>(M);
 
-impl HkdfExpander for Expander {
+impl<M: Keyed> HkdfExpander for Expander<M> {
     fn expand_slice(&self, info: &[&[u8]], output: &mut [u8]) -> Result<(), OutputLengthError> {
         let mut before = Tag::new(b"");
         // One block for each number that fits into a byte, beginning with one.
@@ -103,23 +121,27 @@ impl HkdfExpander for Expander {
     }
 
     fn hash_len(&self) -> usize {
-        self.0.algorithm().tag_len()
+        M::output_size()
     }
 }
 
-impl Expander {
+impl<M: Keyed> Expander<M> {
     /// T(number), after T(number - 1).
     fn block(&self, before: &[u8], info: &[&[u8]], number: u8) -> Tag {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(before);
-        info.iter().for_each(|piece| context.update(piece));
-        context.update(&[number]);
-        Tag::new(context.sign().as_ref())
+        let mut mac = self.0.clone();
+        mac.update(before);
+        info.iter().for_each(|piece| mac.update(piece));
+        tag(mac, &[&[number]])
     }
 }
 
-fn tag(key: &hmac::Key, message: &[u8]) -> Tag {
-    Tag::new(hmac::sign(key, message).as_ref())
+/// What comes out of HMAC at the end of a message.
+fn tag(mut mac: impl Mac, rest: &[&[u8]]) -> Tag {
+    rest.iter().for_each(|piece| mac.update(piece));
+    let mut out = mac.finalize().into_bytes();
+    let tag = Tag::new(&out);
+    out.as_mut_slice().zeroize();
+    tag
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 
 use crate::net::certificate::CertificateError;
+use crate::net::random::Drawn;
 
 pub use client::Client;
 pub use client::ClientOptions;
@@ -137,8 +138,12 @@ fn reason(error: &rustls::Error) -> String {
 
 /// The cryptography of both legs. aws-lc-rs has ML-KEM; its default suites are all AEAD with forward secrecy.
 pub(super) fn provider() -> &'static Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(hkdf::with_prepared_keys(aws_lc_rs::default_provider())));
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        Arc::new(CryptoProvider {
+            secure_random: &Drawn,
+            ..hkdf::with_prepared_keys(aws_lc_rs::default_provider())
+        })
+    });
     &PROVIDER
 }
 

@@ -11,10 +11,13 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
+use nix::libc;
 use rustls::CommonState;
 use rustls::ProtocolVersion;
+use socket2::SockRef;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::io::Interest;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
@@ -241,6 +244,20 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes what is sealed, if it is little, so that it goes out with the end of the connection: in one packet, where it would be
+    /// two. What the socket does not take now is left.
+    fn send_with_the_end(&mut self) {
+        if self.sealed.is_empty() || self.sealed.len() > LITTLE {
+            return;
+        }
+        let (tcp, sealed) = (&self.tcp, &mut self.sealed);
+        let send = || SockRef::from(tcp).send_with_flags(sealed.rest(), libc::MSG_MORE | libc::MSG_NOSIGNAL);
+        // Where it fails, it fails again when it is written without the end.
+        if let Ok(count) = tcp.try_io(Interest::WRITABLE, send) {
+            sealed.advance(count);
+        }
+    }
+
     /// Seals up to a batch and writes what the socket takes; the rest is kept, and nothing more is sealed until it is gone.
     fn seal(&mut self, scratch: &mut Scratch, data: Data<'_, '_>, cx: &mut Context<'_>) -> io::Result<usize> {
         let Scratch {
@@ -380,6 +397,7 @@ impl AsyncWrite for Session {
             } = session;
             engine.say_goodbye(incomplete, &mut sealed.bytes);
         }
+        session.send_with_the_end();
         ready!(session.poll_send(cx))?;
         Pin::new(&mut session.tcp).poll_shutdown(cx)
     }
@@ -495,7 +513,7 @@ mod tests {
         ours.write_all(b"* BYE\r\n").await.unwrap();
         ours.flush().await.unwrap();
         // Asked of the system: what tokio knows may be old.
-        let socket = socket2::SockRef::from(theirs.get_ref().0);
+        let socket = SockRef::from(theirs.get_ref().0);
         let nothing = socket
             .peek(&mut [std::mem::MaybeUninit::uninit(); 100])
             .unwrap_err();

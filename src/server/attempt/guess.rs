@@ -1,5 +1,7 @@
 //! An attempt as a guess: leave to try, and what is counted when it is settled, here and by all replicas together.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use crate::auth::app_password;
@@ -16,6 +18,8 @@ use crate::limits::attempts::Ticket;
 use crate::server::attempt::Attempt;
 use crate::server::attempt::Failure;
 use crate::server::clock;
+use crate::server::rules::Presented;
+use crate::store::Habits;
 use crate::store::StoreError;
 use crate::types::Credentials;
 use crate::types::UserName;
@@ -34,6 +38,14 @@ pub(super) enum Beforehand {
 }
 
 impl Beforehand {
+    /// What is remembered of who comes, where the store was asked and has said so.
+    fn take_habits(&mut self) -> Option<Habits> {
+        match self {
+            Self::Found(ahead) => ahead.take_habits(),
+            Self::Nothing | Self::Known(_) => None,
+        }
+    }
+
     /// What the store has said before a wait may be true no more.
     fn after_a_wait(self) -> Self {
         match self {
@@ -46,12 +58,16 @@ impl Beforehand {
 impl Attempt<'_> {
     /// Leave to try, or none: then nobody goes by what was found of the credentials. Where the store is away, nobody has leave but
     /// who is known all the same.
-    pub(super) async fn ticket(&self, credentials: &Credentials) -> Result<(Ticket, Beforehand), Failure> {
+    pub(super) async fn ticket(
+        &self,
+        credentials: &Credentials,
+        presented: Option<&Presented>,
+    ) -> Result<(Ticket, Beforehand), Failure> {
         let shared = &self.conversation.shared;
         let now = self.typed;
-        let source = self.source();
+        let source = self.source(presented.map(|presented| Arc::clone(&presented.visit)));
         let gate = &self.settings.gate;
-        let (heard, before) = match gate.hear(credentials, &source, now).await {
+        let (heard, mut before) = match gate.hear(credentials, &source, now).await {
             Ok((heard, ahead)) => (
                 heard,
                 ahead.map_or(Beforehand::Nothing, |ahead| Beforehand::Found(Box::new(ahead))),
@@ -80,17 +96,19 @@ impl Attempt<'_> {
                 is_right: heard.is_right,
             },
         };
-        match shared.limits.attempts.check(&guess, Instant::now().into_std()) {
-            Decision::Go(ticket) => {
-                // A timer for no time at all would still wait for the clock's next millisecond.
-                if ticket.delay().is_zero() {
-                    return Ok((ticket, before));
-                }
-                // What was found is not kept for so long.
-                let before = before.after_a_wait();
-                self.wait_for_turn(&ticket).await?;
-                Ok((ticket, before))
-            }
+        let decision = shared.limits.attempts.check(&guess, Instant::now().into_std());
+        // A timer for no time at all would still wait for the clock's next millisecond.
+        if let Decision::Go(ticket) = &decision
+            && !ticket.delay().is_zero()
+        {
+            // What was found is not kept for so long.
+            before = before.after_a_wait();
+            self.wait_for_turn(ticket).await?;
+        } else if let (Some(presented), Some(habits)) = (presented, before.take_habits()) {
+            presented.recalled(habits);
+        }
+        match decision {
+            Decision::Go(ticket) => Ok((ticket, before)),
             Decision::Refuse(refused) => Err(refused.refusal().into()),
         }
     }

@@ -1,5 +1,6 @@
 //! Rules about connections and logins.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -35,6 +36,7 @@ use crate::session::inspect::Parties;
 use crate::session::preauth::ClientId;
 use crate::store::Habits;
 use crate::store::StoreError;
+use crate::store::Visit;
 use crate::telemetry;
 use crate::telemetry::event::Connection;
 use crate::types::Credentials;
@@ -62,10 +64,18 @@ pub(in crate::server) struct Watched {
     pub(in crate::server) remembered: Option<Arc<Remembered>>,
 }
 
-/// What was presented, and what is known of the account before it counts.
+/// What was presented by whom, and what is known of the account before it counts.
 pub(in crate::server) struct Presented {
     password_hash: Option<u64>,
     is_app_password: bool,
+    source: Source,
+    client: Client,
+    /// Who it would be by what was typed.
+    visitor: Visitor,
+    /// What is asked of them along with the attempt.
+    pub(in crate::server) visit: Arc<Visit>,
+    /// What the store said to that.
+    habits: OnceLock<Habits>,
     tried: OnceLock<Tried>,
     /// What rules knew of a login that they refused, where that is told.
     pub(in crate::server) known: OnceLock<Record>,
@@ -76,6 +86,19 @@ impl Presented {
     pub(in crate::server) fn look_back(&self, attempts: &Attempts, user: &UserName) {
         self.tried
             .get_or_init(|| attempts.tried(user, Instant::now().into_std()));
+    }
+
+    /// What is remembered of the visit. Not to be told of an attempt that waits: it is judged by what holds then.
+    pub(in crate::server) fn recalled(&self, habits: Habits) {
+        // Whoever was told first.
+        let _ = self.habits.set(habits);
+    }
+
+    /// What is remembered of somebody who is who was typed.
+    fn habits_of(&self, visitor: &Visitor) -> Option<&Habits> {
+        let typed = &self.visitor;
+        let is_same = visitor.user == typed.user && visitor.app_password == typed.app_password;
+        self.habits.get().filter(|_| is_same)
     }
 
     fn tried(&self) -> Tried {
@@ -114,12 +137,33 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks at credentials before they are judged.
-    pub(in crate::server) fn presented(&self, credentials: &Credentials) -> Presented {
+    /// Looks at credentials before they are judged, and at who brings them.
+    pub(in crate::server) fn presented(
+        &self,
+        connection: &Connection,
+        id: Option<&ClientId>,
+        credentials: &Credentials,
+    ) -> Presented {
         let typed = app_password::read(credentials.secret.expose());
+        let (source, client) = (self.policy.source(connection), facts::client(id));
+        let tls = connection.tls.as_ref();
+        let visitor = Visitor {
+            user: credentials.user.clone(),
+            ip: source.ip,
+            country: source.country.clone(),
+            asn: source.asn,
+            family: client.family.clone(),
+            tls_client: tls.and_then(|tls| tls.stable_ja4.as_deref()).map(Arc::from),
+            app_password: typed.id(),
+        };
         Presented {
             password_hash: self.settings().gate.password_hash(credentials),
             is_app_password: matches!(typed, Typed::AppPassword(_)),
+            source,
+            client,
+            visit: Arc::new(self.policy.memory.visit(&visitor, clock::unix())),
+            visitor,
+            habits: OnceLock::new(),
             tried: OnceLock::new(),
             known: OnceLock::new(),
         }
@@ -130,16 +174,13 @@ impl Shared {
     pub(in crate::server) async fn judge_failure(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        id: Option<&ClientId>,
         (credentials, presented, refusal): (&Credentials, &Presented, Refusal),
         counters: &mut SessionCounters,
         event: telemetry::event::Event,
     ) {
-        let mut source = self.policy.source(connection);
-        let mut client = facts::client(id);
+        let (mut source, mut client) = (presented.source.clone(), presented.client.clone());
         let mut tls = connection.tls.as_ref().map(facts::tls);
-        let visitor = visitor((connection, &source), &credentials.user, &client, None);
-        match self.policy.memory.recall(&visitor, clock::unix()).await {
+        match self.habits_of(&presented.visitor, presented).await {
             Ok(habits) => facts::remember(&mut source, &mut client, tls.as_mut(), &habits),
             // Nobody is banned for an outage of ours.
             Err(error) => {
@@ -180,21 +221,26 @@ impl Shared {
     pub(in crate::server) async fn judge_login(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        id: Option<&ClientId>,
         won: Won<'_>,
         presented: &Presented,
         counters: &mut SessionCounters,
     ) -> Result<Result<Watched, Refusal>, StoreError> {
         let now = clock::unix();
-        let mut source = self.policy.source(connection);
-        let mut client = facts::client(id);
+        let (mut source, mut client) = (presented.source.clone(), presented.client.clone());
         let app_password = match won.logged_in.factor() {
             SecondFactor::AppPassword { id, .. } => Some(*id),
             _ => None,
         };
         let mut tls = connection.tls.as_ref().map(facts::tls);
-        let visitor = visitor((connection, &source), won.user, &client, app_password);
-        let habits = self.habits_of(&visitor, won.granted).await?;
+        let visitor = Visitor {
+            user: won.user.clone(),
+            app_password,
+            ..presented.visitor.clone()
+        };
+        let habits = match won.granted {
+            Some(granted) => Cow::Owned(remembered_here(&visitor, granted)?),
+            None => self.habits_of(&visitor, presented).await?,
+        };
         facts::remember(&mut source, &mut client, tls.as_mut(), &habits);
         let entered = Entered {
             user: won.user,
@@ -247,15 +293,21 @@ impl Shared {
         }))
     }
 
-    /// What is remembered of somebody who was let in: by the store, or by this process where that is away.
-    async fn habits_of(&self, visitor: &Visitor, granted: Option<&Granted>) -> Result<Habits, StoreError> {
-        let Some(granted) = granted else {
-            return self.policy.memory.recall(visitor, clock::unix()).await;
-        };
-        let remembered = granted.remembered.as_ref();
-        let habits = remembered.and_then(|remembered| remembered.of_visitor(visitor));
-        let error = "it is away, and rules know nothing of a user who comes like this";
-        habits.ok_or_else(|| StoreError::Unavailable(error.to_owned()))
+    /// What the store remembers of somebody: it has said so, or is asked now.
+    async fn habits_of<'a>(
+        &self,
+        visitor: &Visitor,
+        presented: &'a Presented,
+    ) -> Result<Cow<'a, Habits>, StoreError> {
+        match presented.habits_of(visitor) {
+            Some(habits) => Ok(Cow::Borrowed(habits)),
+            None => self
+                .policy
+                .memory
+                .recall(visitor, clock::unix())
+                .await
+                .map(Cow::Owned),
+        }
     }
 
     /// What is kept of a login for another one while the store is away.
@@ -298,22 +350,12 @@ impl Shared {
     }
 }
 
-fn visitor(
-    (connection, source): (&Connection, &Source),
-    user: &UserName,
-    client: &Client,
-    app_password: Option<u32>,
-) -> Visitor {
-    let tls = connection.tls.as_ref();
-    Visitor {
-        user: user.clone(),
-        ip: source.ip,
-        country: source.country.clone(),
-        asn: source.asn,
-        family: client.family.clone(),
-        tls_client: tls.and_then(|tls| tls.stable_ja4.as_deref()).map(Arc::from),
-        app_password,
-    }
+/// What this process remembers of somebody who was let in while the store is away.
+fn remembered_here(visitor: &Visitor, granted: &Granted) -> Result<Habits, StoreError> {
+    let remembered = granted.remembered.as_ref();
+    let habits = remembered.and_then(|remembered| remembered.of_visitor(visitor));
+    let error = "it is away, and rules know nothing of a user who comes like this";
+    habits.ok_or_else(|| StoreError::Unavailable(error.to_owned()))
 }
 
 /// The family of clients that used the app password first.

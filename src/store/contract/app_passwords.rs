@@ -136,6 +136,7 @@ pub(super) async fn a_look_up_finds_all_that_belongs_together(store: &Arc<dyn St
         now: NOW,
         counted: None,
         before: Before::Nothing,
+        visit: None,
     };
     let found = store.look_up(lookup.clone()).await.unwrap();
     assert_eq!(found.user.unwrap().name, alice);

@@ -21,8 +21,37 @@ fn visit(user: &str) -> Visit {
     }
 }
 
+/// What is remembered, asked for by itself: with a login it must be the same.
 async fn habits(store: &Arc<dyn Store>, visit: Visit) -> Habits {
-    store.habits(visit).await.unwrap()
+    let lookup = Lookup {
+        user: visit.user.clone(),
+        app_password: visit.app_password,
+        window: None,
+        now: visit.now,
+        counted: None,
+        before: Before::Source {
+            names: visit.network.clone(),
+            since: visit.since,
+        },
+        visit: Some(Arc::new(visit.clone())),
+    };
+    let found = store.look_up(lookup.clone()).await.unwrap();
+    let unasked = Lookup {
+        visit: None,
+        ..lookup
+    };
+    let alone = store.look_up(unasked).await.unwrap();
+    assert_eq!(alone.habits, None);
+    assert_eq!(alone.user, found.user);
+    assert_eq!(alone.heard, found.heard);
+    let habits = store.habits(visit).await.unwrap();
+    assert_eq!(found.habits.as_ref(), Some(&habits));
+    assert_eq!(
+        found.heard.knows_source,
+        habits.is_new_network == Some(false),
+        "limits go by either"
+    );
+    habits
 }
 
 /// Network, country, asn, family, TLS client.

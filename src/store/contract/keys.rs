@@ -76,6 +76,7 @@ pub(super) async fn another_key_makes_anew_what_hangs_on_it_and_ends_the_windows
         now: NOW,
         counted: None,
         before: Before::Nothing,
+        visit: None,
     };
     let found = store.look_up(lookup).await.unwrap();
     assert_eq!(found.key, Some(NEW));

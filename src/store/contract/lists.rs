@@ -103,6 +103,7 @@ pub(super) async fn notes_are_written_together_and_the_newest_use_wins(store: &A
         now: NOW,
         counted: None,
         before: Before::Nothing,
+        visit: None,
     };
     let window = store.look_up(lookup).await.unwrap().window.unwrap();
     assert_eq!(window.last_used, UnixTime(NOW.0 + 100));

@@ -253,6 +253,7 @@ async fn has_window(store: &Arc<dyn Store>, user: &UserName, key: u8) -> Option<
         now: NOW,
         counted: None,
         before: Before::Nothing,
+        visit: None,
     };
     store
         .look_up(lookup)

@@ -159,6 +159,7 @@ pub(super) async fn sessions_elsewhere_are_counted_by_user_and_network(store: &A
             from: Prefix::of("::ffff:192.0.2.1".parse().unwrap()),
         }),
         before: Before::Nothing,
+        visit: None,
     };
     let count = |of_user, of_network| Elsewhere { of_user, of_network };
     for (lookup, expected) in [
@@ -242,6 +243,7 @@ async fn hear(store: &Arc<dyn Store>, user: &str, asked: Asked) -> Heard {
         now: NOW,
         counted: None,
         before: Before::Replicas(asked),
+        visit: None,
     };
     store.look_up(lookup).await.unwrap().heard
 }

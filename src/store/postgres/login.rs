@@ -8,6 +8,7 @@ use tokio_postgres::types::ToSql;
 use crate::store::AppPassword;
 use crate::store::Before;
 use crate::store::Found;
+use crate::store::Habits;
 use crate::store::Heard;
 use crate::store::Lookup;
 use crate::store::Standing;
@@ -54,12 +55,20 @@ static LOOK_UP: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(super) async fn look_up(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, Trouble> {
-    // Both statements are on their way at once, and both are answered before anything else is asked.
-    let (found, heard) = tokio::join!(find(db, lookup), hear(db, lookup));
+    // All statements are on their way at once, and all are answered before anything else is asked.
+    let (found, heard, habits) = tokio::join!(find(db, lookup), hear(db, lookup), recall(db, lookup));
     Ok(Found {
         heard: heard?,
+        habits: habits?,
         ..found?
     })
+}
+
+async fn recall(db: &Reader<'_>, lookup: &Lookup) -> Result<Option<Habits>, Trouble> {
+    match &lookup.visit {
+        Some(visit) => habits::of_visit(db, visit).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn hear(db: &Reader<'_>, lookup: &Lookup) -> Result<Heard, Trouble> {
@@ -116,6 +125,7 @@ async fn find(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, Trouble> {
             None => Elsewhere::default(),
         },
         heard: Heard::default(),
+        habits: None,
     })
 }
 

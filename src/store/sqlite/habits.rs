@@ -205,58 +205,57 @@ fn averages(db: &Connection, user: &UserName, today: i64) -> rusqlite::Result<Av
 }
 
 /// A habit that is new to us makes room: the longest unused goes.
-pub(super) fn came(db: &Connection, user: &UserName, habit: &Habit, at: UnixTime) -> rusqlite::Result<()> {
-    let (user, kind, value) = (user.as_str(), habit.kind(), habit.value());
-    let known = db
-        .prepare_cached(
-            "UPDATE habits SET last_seen = max(last_seen, ?4) WHERE user = ?1 AND kind = ?2 AND value = ?3",
-        )?
-        .execute(params![user, kind, value, at.0])?;
-    if known > 0 {
-        return Ok(());
-    }
-    db.prepare_cached(
+pub(super) fn came(db: &Connection, notes: &[(&(UserName, Habit), &UnixTime)]) -> rusqlite::Result<()> {
+    let mut renew = db.prepare_cached(
+        "UPDATE habits SET last_seen = max(last_seen, ?4) WHERE user = ?1 AND kind = ?2 AND value = ?3",
+    )?;
+    let mut begin = db.prepare_cached(
         "INSERT INTO habits (user, kind, value, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)",
-    )?
-    .execute(params![user, kind, value, at.0])?;
+    )?;
     // Most have few, and finding out which is the oldest costs more than the rest of this.
-    let has: i64 = db
-        .prepare_cached("SELECT count(*) FROM habits WHERE user = ?1 AND kind = ?2")?
-        .query_row(params![user, kind], |row| row.get(0))?;
-    if has > bounds::HABITS_PER_KIND {
-        db.prepare_cached(
-            "DELETE FROM habits WHERE user = ?1 AND kind = ?2 AND value NOT IN
-             (SELECT value FROM habits WHERE user = ?1 AND kind = ?2 ORDER BY last_seen DESC LIMIT ?3)",
-        )?
-        .execute(params![user, kind, bounds::HABITS_PER_KIND])?;
+    let mut count = db.prepare_cached("SELECT count(*) FROM habits WHERE user = ?1 AND kind = ?2")?;
+    for ((user, habit), at) in notes {
+        let (user, kind, value) = (user.as_str(), habit.kind(), habit.value());
+        if renew.execute(params![user, kind, value, at.0])? > 0 {
+            continue;
+        }
+        begin.execute(params![user, kind, value, at.0])?;
+        let has: i64 = count.query_row(params![user, kind], |row| row.get(0))?;
+        if has > bounds::HABITS_PER_KIND {
+            db.prepare_cached(
+                "DELETE FROM habits WHERE user = ?1 AND kind = ?2 AND value NOT IN
+                 (SELECT value FROM habits WHERE user = ?1 AND kind = ?2 ORDER BY last_seen DESC LIMIT ?3)",
+            )?
+            .execute(params![user, kind, bounds::HABITS_PER_KIND])?;
+        }
     }
     Ok(())
 }
 
-pub(super) fn logged_in(db: &Connection, user: &UserName, at: UnixTime) -> rusqlite::Result<()> {
-    db.prepare_cached(
+pub(super) fn logged_in(db: &Connection, notes: &[(&UserName, &UnixTime)]) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(
         "INSERT INTO logins (user, last) VALUES (?1, ?2)
          ON CONFLICT DO UPDATE SET last = max(last, excluded.last)",
-    )?
-    .execute(params![user.as_str(), at.0])?;
+    )?;
+    for (user, at) in notes {
+        statement.execute(params![user.as_str(), at.0])?;
+    }
     Ok(())
 }
 
-pub(super) fn network_seen(db: &Connection, network: &[u8; 32], at: UnixTime) -> rusqlite::Result<()> {
-    db.prepare_cached(
+pub(super) fn network_seen(db: &Connection, notes: &[(&[u8; 32], &UnixTime)]) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(
         "INSERT INTO networks (network, last_seen) VALUES (?1, ?2)
          ON CONFLICT DO UPDATE SET last_seen = max(last_seen, excluded.last_seen)",
-    )?
-    .execute(params![network, at.0])?;
+    )?;
+    for (network, at) in notes {
+        statement.execute(params![network, at.0])?;
+    }
     Ok(())
 }
 
-pub(super) fn did(db: &Connection, user: &UserName, day: i64, amounts: &Amounts) -> rusqlite::Result<()> {
-    let more = |measure| {
-        i64::try_from(amounts.of_measure(measure))
-            .map_or(bounds::MOST_USAGE, |amount| amount.min(bounds::MOST_USAGE))
-    };
-    db.prepare_cached(&format!(
+static DID: LazyLock<String> = LazyLock::new(|| {
+    format!(
         "INSERT INTO usage (user, day, {USAGE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET
              fetched_bytes = min(fetched_bytes + excluded.fetched_bytes, ?9),
@@ -265,18 +264,28 @@ pub(super) fn did(db: &Connection, user: &UserName, day: i64, amounts: &Amounts)
              appended_messages = min(appended_messages + excluded.appended_messages, ?9),
              commands = min(commands + excluded.commands, ?9),
              logins = min(logins + excluded.logins, ?9)",
-    ))?
-    .execute(params![
-        user.as_str(),
-        day,
-        more(Measure::FetchedBytes),
-        more(Measure::FetchedMessages),
-        more(Measure::AppendedBytes),
-        more(Measure::AppendedMessages),
-        more(Measure::Commands),
-        more(Measure::Logins),
-        bounds::MOST_USAGE,
-    ])?;
+    )
+});
+
+pub(super) fn did(db: &Connection, notes: &[(&(UserName, i64), &Amounts)]) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(&DID)?;
+    for ((user, day), amounts) in notes {
+        let more = |measure| {
+            i64::try_from(amounts.of_measure(measure))
+                .map_or(bounds::MOST_USAGE, |amount| amount.min(bounds::MOST_USAGE))
+        };
+        statement.execute(params![
+            user.as_str(),
+            day,
+            more(Measure::FetchedBytes),
+            more(Measure::FetchedMessages),
+            more(Measure::AppendedBytes),
+            more(Measure::AppendedMessages),
+            more(Measure::Commands),
+            more(Measure::Logins),
+            bounds::MOST_USAGE,
+        ])?;
+    }
     Ok(())
 }
 

@@ -42,6 +42,8 @@ pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Foun
         },
         Before::Replicas(asked) => failures::hear(db, &lookup.user, asked)?,
     };
+    let visit = lookup.visit.as_deref();
+    let habits = visit.map(|visit| habits::of_visit(db, visit)).transpose()?;
     Ok(Found {
         key: keys::in_force(db)?,
         user,
@@ -53,6 +55,7 @@ pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Foun
         window: window.filter(|_| lookup.window.is_some()),
         elsewhere,
         heard,
+        habits,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Writes the notes that wait, in one transaction.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
 use rusqlite::TransactionBehavior;
 
@@ -26,23 +28,22 @@ fn try_write(notes: &Notes, connection: &mut Connection) -> rusqlite::Result<()>
     for (key, at) in &notes.windows {
         windows::used(&db, key, *at)?;
     }
-    for (user, at) in &notes.logins {
-        habits::logged_in(&db, user, *at)?;
-    }
-    for ((user, habit), at) in &notes.habits {
-        habits::came(&db, user, habit, *at)?;
-    }
-    for (network, at) in &notes.networks {
-        habits::network_seen(&db, network, *at)?;
-    }
-    for ((user, day), amounts) in &notes.usage {
-        habits::did(&db, user, *day, amounts)?;
-    }
+    habits::logged_in(&db, &in_order(&notes.logins))?;
+    habits::came(&db, &in_order(&notes.habits))?;
+    habits::network_seen(&db, &in_order(&notes.networks))?;
+    habits::did(&db, &in_order(&notes.usage))?;
     for (id, of_allowance) in &notes.allowances {
         write_allowance(of_allowance, *id, &db)?;
     }
     failures::write(&db, notes)?;
     db.commit()
+}
+
+/// In the order of the table's key: what lies on one page is written together.
+fn in_order<K: Ord, V>(notes: &HashMap<K, V>) -> Vec<(&K, &V)> {
+    let mut notes: Vec<_> = notes.iter().collect();
+    notes.sort_unstable_by_key(|(key, _)| *key);
+    notes
 }
 
 fn write_allowance(notes: &AllowanceNotes, id: u32, db: &Connection) -> rusqlite::Result<()> {

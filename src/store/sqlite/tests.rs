@@ -402,7 +402,7 @@ async fn whoever_logs_in_the_same_statements_run() {
     store.note(Note::LoggedIn(alice.clone(), NOW));
     store.flush().await.unwrap();
 
-    let mut looked_up = Vec::new();
+    let mut looked_up = [Vec::new(), Vec::new()];
     let mut remembered = [Vec::new(), Vec::new()];
     for (name, id, what) in [
         ("alice", Some(1), Some("DE")),
@@ -419,8 +419,9 @@ async fn whoever_logs_in_the_same_statements_run() {
             now: NOW,
             counted: None,
             before: Before::Source { names, since: NOW },
+            visit: None,
         };
-        looked_up.push(statements(&path, |db| login::look_up(db, &lookup)));
+        looked_up[0].push(statements(&path, |db| login::look_up(db, &lookup)));
         for (habit, runs) in [Some(what.unwrap_or("AT")), None]
             .into_iter()
             .zip(&mut remembered)
@@ -438,12 +439,20 @@ async fn whoever_logs_in_the_same_statements_run() {
                 now: NOW,
             };
             runs.push(statements(&path, |db| habits::of_visit(db, &visit)));
+            let lookup = Lookup {
+                before: Before::Nothing,
+                visit: Some(Arc::new(visit)),
+                ..lookup.clone()
+            };
+            looked_up[1].push(statements(&path, |db| login::look_up(db, &lookup)));
         }
     }
-    assert_eq!(looked_up[0].len(), 9);
-    assert!(looked_up.iter().all(|run| *run == looked_up[0]), "{looked_up:#?}");
-    for runs in &remembered {
-        assert_eq!(runs[0].len(), 5);
+    for (runs, each) in looked_up
+        .iter()
+        .zip([9, 8 + 5])
+        .chain(remembered.iter().map(|runs| (runs, 5)))
+    {
+        assert_eq!(runs[0].len(), each);
         assert!(runs.iter().all(|run| *run == runs[0]), "{runs:#?}");
     }
 }

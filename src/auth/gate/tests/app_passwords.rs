@@ -1,6 +1,11 @@
 //! Logins with app passwords.
 
+use std::sync::Arc;
+
 use crate::auth::gate::Outcome;
+use crate::auth::gate::Source;
+use crate::auth::memory::Memory;
+use crate::auth::memory::Visitor;
 use crate::auth::world::HOME;
 use crate::auth::world::NOW;
 use crate::auth::world::World;
@@ -10,8 +15,12 @@ use crate::auth::world::networks;
 use crate::auth::world::sent;
 use crate::policy::factor::Mode;
 use crate::policy::factor::Requirement;
+use crate::policy::first_sync;
+use crate::store::ReplicaId;
 use crate::types::BackendCredentials;
+use crate::types::Credentials;
 use crate::types::EndReason;
+use crate::types::Mechanism;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
 use crate::types::Secret;
@@ -278,6 +287,58 @@ async fn a_login_the_backend_accepts_is_noted_and_one_it_refuses_is_not() {
             .await
             .unwrap()
     );
+}
+
+/// Whether what is remembered of the user was asked for or not.
+#[tokio::test]
+async fn limits_hear_of_a_known_source_either_way() {
+    let world = World::new();
+    let alice = world.add("alice").await;
+    let made = world.app_password("alice").await;
+    let text = String::from_utf8(made.printed.expose().to_vec()).unwrap();
+    world.enters("alice", &text, NOW, Outcome::Accepted).await;
+    world.store.flush().await.unwrap();
+    let memory = Memory::new(
+        Arc::clone(&world.store),
+        Arc::clone(&world.ring),
+        first_sync::Options::default(),
+    );
+    for (ip, is_known) in [(HOME, true), ("198.51.100.1", false)] {
+        let ip = ip.parse().unwrap();
+        let visitor = Visitor {
+            user: alice.clone(),
+            ip,
+            country: None,
+            asn: None,
+            family: None,
+            tls_client: None,
+            app_password: Some(made.id),
+        };
+        for replica in [None, Some(ReplicaId(1))] {
+            for visit in [None, Some(Arc::new(memory.visit(&visitor, NOW)))] {
+                let is_asked = visit.is_some();
+                let source = Source {
+                    ip,
+                    listener: "imaps".into(),
+                    client: None,
+                    replica,
+                    visit,
+                };
+                let credentials = Credentials {
+                    user: alice.clone(),
+                    secret: Secret::from(text.as_str()),
+                    mechanism: Mechanism::Plain,
+                };
+                let (heard, ahead) = world.gate.hear(&credentials, &source, NOW).await.unwrap();
+                assert_eq!(heard.is_known, is_known, "{ip} {replica:?} {is_asked}");
+                let mut ahead = ahead.unwrap();
+                let habits = ahead.take_habits();
+                let remembered = memory.recall(&visitor, NOW).await.unwrap();
+                assert_eq!(habits, is_asked.then_some(remembered));
+                assert_eq!(ahead.take_habits(), None);
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -72,6 +72,7 @@ impl World {
             listener: "imaps".into(),
             client: None,
             replica: None,
+            visit: None,
         };
         self.gate.in_grace(&credentials, &source, now)
     }

@@ -188,6 +188,7 @@ async fn a_window_is_for_one_user_one_credential_one_network_and_one_listener() 
         listener: "starttls".into(),
         client: None,
         replica: None,
+        visit: None,
     };
     assert!(
         world
@@ -416,6 +417,7 @@ fn attempt_of(user: &str, typed: &str) -> (Credentials, Source) {
         listener: "imaps".into(),
         client: None,
         replica: None,
+        visit: None,
     };
     (credentials, source)
 }
