@@ -17,8 +17,11 @@ use std::time::Instant;
 
 use imapwarden::server::clock;
 use imapwarden::store::Ban;
+use imapwarden::store::Habit;
+use imapwarden::store::Note;
 use imapwarden::store::Store;
 use imapwarden::store::User;
+use imapwarden::types::Prefix;
 use imapwarden::types::UserName;
 use support::client::Client;
 use support::client::TlsClient;
@@ -400,7 +403,13 @@ async fn whoever_waits_for_a_turn_is_judged_by_what_holds_then() {
     mail.add_sample_user("alice", MAIL_PASSWORD);
     mail.add_sample_user("bob", MAIL_PASSWORD);
     let backend = Server::start(mail).await.unwrap();
-    let (place, store) = place_of(&backend, &["alice", "bob"], "").await;
+    let (place, store) = place_of(&backend, &["alice", "bob"], "events: {commands: all}").await;
+    let came_with = async |network| {
+        let user = UserName::parse(b"bob").unwrap();
+        store.note(Note::Came(user, Habit::Network(network), clock::unix()));
+        store.flush().await.unwrap();
+    };
+    came_with([9; 32]).await;
     let program = place.start().await;
     let mut strangers = Vec::new();
     for number in 0..4 {
@@ -408,6 +417,9 @@ async fn whoever_waits_for_a_turn_is_judged_by_what_holds_then() {
     }
     let mut alice = begin_login(&program, "alice", MAIL_PASSWORD).await;
     let mut bob = begin_login(&program, "bob", MAIL_PASSWORD).await;
+    let (_, keys) = place.open().await;
+    let user = UserName::parse(b"bob").unwrap();
+    came_with(keys.in_force().source(&user, Prefix::of([127, 0, 0, 1].into()))).await;
     let name = UserName::parse(b"alice").unwrap();
     let mut disabled = store.user(&name).await.unwrap().unwrap();
     disabled.disabled = true;
@@ -423,6 +435,9 @@ async fn whoever_waits_for_a_turn_is_judged_by_what_holds_then() {
         (at, event) = program.events.wait(at + 1, "login_failed").await.unwrap();
     }
     assert_eq!(text(&event, "event.reason"), "user_disabled");
+    let (_, event) = program.events.wait(0, "login_succeeded").await.unwrap();
+    let facts = &event["imapwarden"]["facts"];
+    assert_eq!(facts["source.is_new_for_user"], false, "{event}");
 }
 
 /// A network that is banned while its logins wait has no more turns, and the backend hears nothing of them.

@@ -47,6 +47,7 @@ use crate::types::Groups;
 use crate::types::LoggedIn;
 use crate::types::Refusal;
 use crate::types::SecondFactor;
+use crate::types::UnixTime;
 use crate::types::UserName;
 
 /// What a login leaves to its session.
@@ -226,12 +227,10 @@ impl Shared {
         counters: &mut SessionCounters,
     ) -> Result<Result<Watched, Refusal>, StoreError> {
         let now = clock::unix();
-        let (mut source, mut client) = (presented.source.clone(), presented.client.clone());
         let app_password = match won.logged_in.factor() {
             SecondFactor::AppPassword { id, .. } => Some(*id),
             _ => None,
         };
-        let mut tls = connection.tls.as_ref().map(facts::tls);
         let visitor = Visitor {
             user: won.user.clone(),
             app_password,
@@ -241,29 +240,10 @@ impl Shared {
             Some(granted) => Cow::Owned(remembered_here(&visitor, granted)?),
             None => self.habits_of(&visitor, presented).await?,
         };
-        facts::remember(&mut source, &mut client, tls.as_mut(), &habits);
-        let entered = Entered {
-            user: won.user,
-            account: won.account,
-            groups: won.groups.iter().map(Group::shared).collect(),
-            factor: won.logged_in.factor(),
-            is_service: won.logged_in.restrictions().service,
-            sessions: self.sessions_of(&won),
-            networks: self.limits.sessions.networks_of(won.user),
-        };
-        let family = first_family(&habits);
         // One set of rules with its networks, for all that follows: what a reload puts in force meanwhile judges again.
         let rules = self.policy.rules.load_full();
-        source.networks = rules.networks_of(source.ip);
-        let parties = Parties {
-            user: facts::user(entered, &habits, family, now),
-            source,
-            tls,
-            client,
-            mechanism: won.mechanism,
-            credential: facts::credential_of(won.logged_in.factor()),
-            baselines: Some(Box::new(Usual(habits.averages.clone()))),
-        };
+        let mut parties = self.parties(connection, &won, presented, (&habits, now));
+        parties.source.networks = rules.networks_of(parties.source.ip);
         let (decisions, known) = self.decide_login(&rules, &parties, &won, (presented, counters));
         if !decisions.is_empty() {
             let mut subject = Subject {
@@ -291,6 +271,37 @@ impl Shared {
             known,
             remembered: self.remembered(&visitor, &habits, won.granted),
         }))
+    }
+
+    /// Who has logged in from where and with what, as rules see them.
+    fn parties(
+        &self,
+        connection: &Connection,
+        won: &Won<'_>,
+        presented: &Presented,
+        (habits, now): (&Habits, UnixTime),
+    ) -> Parties {
+        let (mut source, mut client) = (presented.source.clone(), presented.client.clone());
+        let mut tls = connection.tls.as_ref().map(facts::tls);
+        facts::remember(&mut source, &mut client, tls.as_mut(), habits);
+        let entered = Entered {
+            user: won.user,
+            account: won.account,
+            groups: won.groups.iter().map(Group::shared).collect(),
+            factor: won.logged_in.factor(),
+            is_service: won.logged_in.restrictions().service,
+            sessions: self.sessions_of(won),
+            networks: self.limits.sessions.networks_of(won.user),
+        };
+        Parties {
+            user: facts::user(entered, habits, first_family(habits), now),
+            source,
+            tls,
+            client,
+            mechanism: won.mechanism,
+            credential: facts::credential_of(won.logged_in.factor()),
+            baselines: Some(Box::new(Usual(habits.averages.clone()))),
+        }
     }
 
     /// What the store remembers of somebody: it has said so, or is asked now.

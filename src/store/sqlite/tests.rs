@@ -383,6 +383,22 @@ fn statements<T>(path: &Path, read: impl FnOnce(&Connection) -> rusqlite::Result
     run.clone()
 }
 
+/// A visit of a user who comes with this, or with nothing.
+fn visit(name: &str, app_password: Option<u32>, with: Option<&str>) -> Visit {
+    Visit {
+        user: user(name).name,
+        network: vec![[1; 32]],
+        anybodys_network: vec![[1; 32]],
+        country: with.map(Into::into),
+        asn: with.map(|_| 1),
+        family: with.map(Into::into),
+        tls_client: with.map(Into::into),
+        app_password,
+        since: NOW,
+        now: NOW,
+    }
+}
+
 #[tokio::test]
 async fn whoever_logs_in_the_same_statements_run() {
     let (_folder, path) = place();
@@ -426,18 +442,7 @@ async fn whoever_logs_in_the_same_statements_run() {
             .into_iter()
             .zip(&mut remembered)
         {
-            let visit = Visit {
-                user: user(name).name,
-                network: vec![[1; 32]],
-                anybodys_network: vec![[1; 32]],
-                country: habit.map(Into::into),
-                asn: habit.map(|_| 1),
-                family: habit.map(Into::into),
-                tls_client: habit.map(Into::into),
-                app_password: id,
-                since: NOW,
-                now: NOW,
-            };
+            let visit = visit(name, id, habit);
             runs.push(statements(&path, |db| habits::of_visit(db, &visit)));
             let lookup = Lookup {
                 before: Before::Nothing,
