@@ -410,6 +410,9 @@ async fn whoever_waits_for_a_turn_is_judged_by_what_holds_then() {
         store.flush().await.unwrap();
     };
     came_with([9; 32]).await;
+    let (_, keys) = place.open().await;
+    let here = Prefix::of([127, 0, 0, 1].into());
+    let here = keys.in_force().source(&UserName::parse(b"bob").unwrap(), here);
     let program = place.start().await;
     let mut strangers = Vec::new();
     for number in 0..4 {
@@ -417,13 +420,11 @@ async fn whoever_waits_for_a_turn_is_judged_by_what_holds_then() {
     }
     let mut alice = begin_login(&program, "alice", MAIL_PASSWORD).await;
     let mut bob = begin_login(&program, "bob", MAIL_PASSWORD).await;
-    let (_, keys) = place.open().await;
-    let user = UserName::parse(b"bob").unwrap();
-    came_with(keys.in_force().source(&user, Prefix::of([127, 0, 0, 1].into()))).await;
     let name = UserName::parse(b"alice").unwrap();
     let mut disabled = store.user(&name).await.unwrap().unwrap();
     disabled.disabled = true;
     assert!(store.change_user(disabled).await.unwrap());
+    came_with(here).await;
     let answer = alice.response().await.unwrap();
     assert!(answer.starts_with("l NO [AUTHENTICATIONFAILED]"), "{answer}");
     assert!(

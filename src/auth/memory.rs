@@ -1,8 +1,9 @@
 //! What is remembered of users for rules: how they usually come, what they usually do, and the first sync of each app password.
 //!
-//! At a login, in this order: [`Memory::recall`] before anything about the login is noted, then the verdict, and only for
-//! who is let in [`Memory::remember`] and [`Memory::begin`]. Whoever is refused must not become a habit. What sessions do is
-//! counted by their [`Meter`]s without a lock and handed to the store by [`Memory::collect`], every second or two.
+//! At a login, in this order: the store is asked ([`Memory::visit`], [`Memory::recall`]) before anything about the login is noted,
+//! then the verdict, and only for who is let in [`Memory::remember`] and [`Memory::begin`]. Whoever is refused must not become a
+//! habit. What sessions do is counted by their [`Meter`]s without a lock and handed to the store by [`Memory::collect`], every second
+//! or two.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -171,7 +172,7 @@ impl Memory {
         self.shared.store.note(Note::Came(user.clone(), family, now));
     }
 
-    /// The meter of a session that begins, with what [`Self::recall`] found. Says whether it is a first sync.
+    /// The meter of a session that begins, with what the store remembered. Says whether it is a first sync.
     #[must_use]
     pub fn begin(&self, visitor: &Visitor, habits: &Habits, now: UnixTime) -> Arc<Meter> {
         self.set_now(now);

@@ -1,6 +1,7 @@
 //! Chance for names and for what TLS says in the clear: drawn for many at once, since to draw a little costs as much as a lot.
 //!
-//! Keys are not made of it: aws-lc draws for those by itself, and so do secrets of ours.
+//! Keys are not made of it: aws-lc draws for those by itself, and so do secrets of ours. Copies of a running machine hand out the
+//! same for a moment.
 
 use std::cell::RefCell;
 

@@ -55,7 +55,8 @@ fn prepared(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
     })))
 }
 
-/// HKDF with a hash function. Secrets in rustls' types and in HMAC keys are wiped when they are dropped.
+/// HKDF with a hash function. What rustls' types and HMAC's states hold is wiped when it is dropped; the block that a key is padded to
+/// for its state is not.
 struct Prepared<M>(PhantomData<M>);
 
 /// HMAC with a hash function.

@@ -246,16 +246,19 @@ impl Session {
 
     /// Writes what is sealed, if it is little, so that it goes out with the end of the connection: in one packet, where it would be
     /// two. What the socket does not take now is left.
-    fn send_with_the_end(&mut self) {
+    fn send_with_the_end(&mut self) -> io::Result<()> {
         if self.sealed.is_empty() || self.sealed.len() > LITTLE {
-            return;
+            return Ok(());
         }
         let (tcp, sealed) = (&self.tcp, &mut self.sealed);
-        let send = || SockRef::from(tcp).send_with_flags(sealed.rest(), libc::MSG_MORE | libc::MSG_NOSIGNAL);
-        // Where it fails, it fails again when it is written without the end.
-        if let Ok(count) = tcp.try_io(Interest::WRITABLE, send) {
-            sealed.advance(count);
+        let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+        let send = || SockRef::from(tcp).send_with_flags(sealed.rest(), flags);
+        match tcp.try_io(Interest::WRITABLE, send) {
+            Ok(count) => sealed.advance(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     /// Seals up to a batch and writes what the socket takes; the rest is kept, and nothing more is sealed until it is gone.
@@ -397,7 +400,7 @@ impl AsyncWrite for Session {
             } = session;
             engine.say_goodbye(incomplete, &mut sealed.bytes);
         }
-        session.send_with_the_end();
+        session.send_with_the_end()?;
         ready!(session.poll_send(cx))?;
         Pin::new(&mut session.tcp).poll_shutdown(cx)
     }

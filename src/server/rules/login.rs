@@ -95,11 +95,14 @@ impl Presented {
         let _ = self.habits.set(habits);
     }
 
-    /// What is remembered of somebody who is who was typed.
+    /// What is remembered of somebody who is who was typed. The first use of an app password opens its allowance: nobody goes by what
+    /// was said of that before the backend was asked.
     fn habits_of(&self, visitor: &Visitor) -> Option<&Habits> {
         let typed = &self.visitor;
         let is_same = visitor.user == typed.user && visitor.app_password == typed.app_password;
-        self.habits.get().filter(|_| is_same)
+        let habits = self.habits.get().filter(|_| is_same)?;
+        let used = habits.app_password.as_ref();
+        used.is_none_or(|used| used.allowance.is_some()).then_some(habits)
     }
 
     fn tried(&self) -> Tried {
@@ -189,6 +192,8 @@ impl Shared {
                 return self.store_failed(&error);
             }
         }
+        let rules = self.policy.rules.load_full();
+        source.networks = rules.networks_of(source.ip);
         let user = facts::claimed(&credentials.user);
         let login = Login {
             succeeded: false,
@@ -209,7 +214,7 @@ impl Shared {
         facts.user = Some(&user);
         facts.login = Some(&login);
         self.emit(event.facts(self.policy.known(&facts).as_ref()));
-        let decisions = self.policy.judge(&facts, counters, monotonic_ms(Instant::now()));
+        let decisions = judge_by(&rules, &facts, counters, monotonic_ms(Instant::now()));
         let mut subject = Subject::of(connection);
         Arc::make_mut(&mut subject.connection).user = Some(credentials.user.clone());
         self.carry_out(&decisions, &subject);

@@ -55,7 +55,7 @@ static LOOK_UP: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(super) async fn look_up(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, Trouble> {
-    // All statements are on their way at once, and all are answered before anything else is asked.
+    // All statements are on their way at once.
     let (found, heard, habits) = tokio::join!(find(db, lookup), hear(db, lookup), recall(db, lookup));
     Ok(Found {
         heard: heard?,

@@ -39,7 +39,7 @@ fn try_write(notes: &Notes, connection: &mut Connection) -> rusqlite::Result<()>
     db.commit()
 }
 
-/// In the order of the table's key: what lies on one page is written together.
+/// Sorted, by users first where there are any: what lies on one page of a table is written together.
 fn in_order<K: Ord, V>(notes: &HashMap<K, V>) -> Vec<(&K, &V)> {
     let mut notes: Vec<_> = notes.iter().collect();
     notes.sort_unstable_by_key(|(key, _)| *key);
