@@ -379,3 +379,75 @@ fn first_family(habits: &Habits) -> Option<Arc<str>> {
     let used = habits.app_password.as_ref()?;
     used.allowance.as_ref()?.family.clone()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::first_sync::Allowance;
+    use crate::store::AppPasswordUse;
+
+    fn visitor(user: &str, app_password: Option<u32>) -> Visitor {
+        Visitor {
+            user: UserName::parse(user.as_bytes()).unwrap(),
+            ip: [192, 0, 2, 1].into(),
+            country: None,
+            asn: None,
+            family: None,
+            tls_client: None,
+            app_password,
+        }
+    }
+
+    /// What was typed by somebody of whom the store has said so.
+    fn presented(visitor: Visitor, habits: Habits) -> Presented {
+        let visit = Visit {
+            user: visitor.user.clone(),
+            network: Vec::new(),
+            anybodys_network: Vec::new(),
+            country: None,
+            asn: None,
+            family: None,
+            tls_client: None,
+            app_password: visitor.app_password,
+            since: UnixTime(0),
+            now: UnixTime(0),
+        };
+        Presented {
+            password_hash: None,
+            is_app_password: visitor.app_password.is_some(),
+            source: Source::new(visitor.ip),
+            client: Client::default(),
+            visitor,
+            visit: Arc::new(visit),
+            habits: OnceLock::from(habits),
+            tried: OnceLock::new(),
+            known: OnceLock::new(),
+        }
+    }
+
+    fn used(allowance: Option<Allowance>) -> Habits {
+        Habits {
+            app_password: Some(AppPasswordUse {
+                created: UnixTime(1),
+                last_used: None,
+                allowance,
+            }),
+            ..Habits::default()
+        }
+    }
+
+    #[test]
+    fn what_was_said_ahead_holds_for_who_was_typed_and_not_for_a_first_use() {
+        let alice = || visitor("alice", Some(1));
+        let opened = Some(Allowance::nothing([1; 32], UnixTime(1)));
+        let known = presented(alice(), used(opened));
+        assert!(known.habits_of(&alice()).is_some());
+        assert!(known.habits_of(&visitor("bob", Some(1))).is_none());
+        assert!(known.habits_of(&visitor("alice", Some(2))).is_none());
+        assert!(known.habits_of(&visitor("alice", None)).is_none());
+        assert!(presented(alice(), used(None)).habits_of(&alice()).is_none());
+        let by_mail_password = visitor("alice", None);
+        let known = presented(by_mail_password.clone(), Habits::default());
+        assert!(known.habits_of(&by_mail_password).is_some());
+    }
+}
