@@ -10,6 +10,7 @@
 mod support;
 
 use std::fs;
+use std::net::TcpListener;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -464,6 +465,27 @@ async fn who_guesses_gets_no_more_guesses_from_three_replicas_than_from_one() {
     }
     // Five, and the first at each, which may have been a program's with an old password; one more where this takes minutes.
     assert!((8..=9).contains(&looked_at), "{looked_at}");
+}
+
+/// A right password would have been answered sooner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guess_that_the_deadline_cuts_off_counts_for_all_replicas() {
+    let Some(cluster) = Cluster::start("") else { return };
+    // Nobody takes its connections, so that nobody is answered.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let database = cluster.database();
+    let text = format!(
+        "store: {{url: '{}'}}\nlogin: {{timeout: 5s, refusal_delay: 1s}}\n\
+         second_factor: {{default: exempt, admit_unknown_users: true}}",
+        cluster.url(&database)
+    );
+    let place = Place::new(silent.local_addr().unwrap(), &text);
+    let program = place.start().await;
+    let mut client = program.connect().await;
+    client.send("a LOGIN alice wrong\r\n").await.unwrap();
+    let (_, reason) = program.end_reason(0, "connection_ended").await;
+    assert_eq!(reason, "login_timeout");
+    counted(&cluster, &database, "0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! One login attempt: limits, second factor, backend, and an answer that takes equally long whatever the reason.
 
+mod asking;
 mod guess;
 mod pace;
 
@@ -19,6 +20,7 @@ use crate::backend::Backend;
 use crate::backend::Client;
 use crate::backend::LoginError;
 use crate::limits::attempts::Ticket;
+use crate::server::attempt::asking::Asking;
 use crate::server::attempt::guess::Beforehand;
 use crate::server::clock;
 use crate::server::connection::Conversation;
@@ -169,7 +171,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Entry, Failure> {
         let shared = &self.conversation.shared;
         let as_of = shared.store_version();
-        let (mut ticket, verified) = self.admitted(credentials, presented).await?;
+        let (ticket, verified) = self.admitted(credentials, presented).await?;
         let Verified {
             authenticated,
             pending,
@@ -180,10 +182,11 @@ impl<'a> Attempt<'a> {
             ..
         } = verified;
         let (user, account) = (authenticated.user().clone(), authenticated.account().clone());
-        let ip = self.conversation.facts.addr.ip();
-        let permit = shared.limits.sessions.open(&user, ip, elsewhere)?;
+        let from = self.conversation.facts.addr.ip();
+        let permit = shared.limits.sessions.open(&user, from, elsewhere)?;
         let backend = self.route(&account)?;
-        let judged = match self.ask_backend(&backend, authenticated, &mut ticket).await {
+        let mut asking = Asking::begin(self, &credentials.user, ticket);
+        let judged = match self.ask_backend(&backend, authenticated, &mut asking).await {
             Ok(opened) => {
                 let won = Won {
                     user: &user,
@@ -204,14 +207,7 @@ impl<'a> Attempt<'a> {
             _ => pending,
         };
         self.settle(pending, judged.as_ref().err()).await;
-        let (opened, watched) = match judged {
-            Ok(judged) => judged,
-            Err(failure) => {
-                self.settle_ticket(ticket, &credentials.user, &failure);
-                return Err(failure);
-            }
-        };
-        self.ticket_succeeded(ticket, &credentials.user);
+        let (opened, watched) = asking.settled(judged)?;
         Ok(Entry {
             watched,
             user,
@@ -251,18 +247,16 @@ impl<'a> Attempt<'a> {
         &self,
         backend: &Arc<Backend>,
         authenticated: Authenticated,
-        ticket: &mut Ticket,
+        asking: &mut Asking<'_>,
     ) -> Result<backend::Session, LoginError> {
-        let began = Instant::now();
-        ticket.is_asked(began.into_std());
         let answer = backend.login(authenticated, &self.client()).await;
-        ticket.is_answered();
+        asking.is_answered();
         let outcome = match &answer {
             Ok(_) => Outcome::Accepted,
             Err(LoginError::Refused(_)) => Outcome::Refused,
             Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
         };
-        let took = began.elapsed();
+        let took = asking.since().elapsed();
         let dialled = answer.as_ref().ok().map(|session| session.dialled);
         self.conversation.asked(backend.name(), took, dialled);
         self.conversation.shared.backend_answered(backend, outcome, took);

@@ -12,10 +12,9 @@ use crate::limits::attempts::Attempts;
 use crate::limits::attempts::Told;
 use crate::limits::attempts::state::Booking;
 use crate::limits::attempts::state::Keys;
-use crate::limits::tick::Tick;
 use crate::types::Refusal;
 
-/// The right to look at one attempt. Settle it; dropping it settles it as void, or as wrong while a backend is asked.
+/// The right to look at one attempt. Settle it; dropping it settles it as void.
 #[must_use = "settle the ticket, or the attempt counts for nothing"]
 pub struct Ticket {
     attempts: Arc<Attempts>,
@@ -23,8 +22,6 @@ pub struct Ticket {
     booking: Booking,
     ip: IpAddr,
     delay: Duration,
-    /// Since when a backend is asked.
-    asked: Option<Tick>,
 }
 
 /// What a failed attempt came to, for events.
@@ -54,19 +51,7 @@ impl Ticket {
             booking,
             ip: ip.to_canonical(),
             delay,
-            asked: None,
         }
-    }
-
-    /// A backend is asked from now on. Whoever is cut off before it has answered has made a guess all the same: a right secret is
-    /// answered sooner than a wrong one, so that a deadline would spare the wrong ones alone.
-    pub fn is_asked(&mut self, now: Instant) {
-        self.asked = Some(self.attempts.origin.tick(now));
-    }
-
-    /// It has answered.
-    pub fn is_answered(&mut self) {
-        self.asked = None;
     }
 
     /// How long to wait before looking at the attempt. Zero, except while guesses follow each other closely.
@@ -125,10 +110,6 @@ impl fmt::Debug for Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut state = self.attempts.lock();
-        if let Some(asked) = self.asked {
-            state.failed(&self.keys, asked);
-        }
-        state.release(&self.keys, &self.booking);
+        self.attempts.lock().release(&self.keys, &self.booking);
     }
 }

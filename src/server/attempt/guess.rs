@@ -119,8 +119,12 @@ impl Attempt<'_> {
             ticket.void();
             return;
         };
-        let settled = ticket.refused(*refusal, Instant::now().into_std());
-        self.tell(user, &settled);
+        self.counted(user, &ticket.refused(*refusal, Instant::now().into_std()));
+    }
+
+    /// Tells of what was counted, bans who has guessed too often.
+    pub(super) fn counted(&self, user: &UserName, settled: &Settled) {
+        self.tell(user, settled);
         if let Some(network) = settled.ban {
             let facts = &self.conversation.facts;
             self.conversation

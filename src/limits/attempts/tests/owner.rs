@@ -232,30 +232,6 @@ fn backend_trouble_and_abandoned_attempts_never_count() {
 }
 
 #[test]
-fn whoever_is_cut_off_while_the_backend_is_asked_has_made_a_guess() {
-    let mut world = World::new(impatient());
-    for secret in 1..=5 {
-        let mut ticket = world.check(guess(OFFICE, "alice", secret)).unwrap();
-        ticket.is_asked(world.instant());
-        drop(ticket);
-        world.pass(31 * SECOND);
-    }
-    assert_eq!(
-        world.check(guess(OFFICE, "alice", 6)).unwrap_err(),
-        RefusedBy::Pair
-    );
-    let mut ticket = world.check(guess(OFFICE, "bob", 1)).unwrap();
-    ticket.is_asked(world.instant());
-    ticket.is_answered();
-    drop(ticket);
-    world.pass(SECOND);
-    assert!(
-        world.check(guess(OFFICE, "bob", 2)).is_ok(),
-        "an answer is settled otherwise"
-    );
-}
-
-#[test]
 fn an_office_is_not_shut_out_for_one_phone_or_one_guesser() {
     let mut world = World::new(Options {
         ban_after: Some(20),
