@@ -1,6 +1,7 @@
 //! Buffers that belong to the thread: a session that waits holds none of them.
 
 use std::cell::RefCell;
+use std::io::IoSlice;
 
 use crate::net::tls::engine::RECORD;
 use crate::net::tls::engine::RECORD_OVERHEAD;
@@ -33,5 +34,36 @@ impl Scratch {
             outgoing: vec![0; 2 * BATCH + records * RECORD_OVERHEAD].into_boxed_slice(),
             gathered: Vec::new(),
         }
+    }
+}
+
+/// What is to be sealed.
+#[derive(Clone, Copy)]
+pub(super) enum Data<'a, 'b> {
+    One(&'a [u8]),
+    Several(&'a [IoSlice<'b>]),
+}
+
+impl<'a> Data<'a, '_> {
+    pub(super) fn is_empty(self) -> bool {
+        match self {
+            Self::One(data) => data.is_empty(),
+            Self::Several(pieces) => pieces.iter().all(|piece| piece.is_empty()),
+        }
+    }
+
+    /// As much as is sealed at once, in one piece.
+    pub(super) fn batch(self, gathered: &'a mut Vec<u8>) -> &'a [u8] {
+        let pieces = match self {
+            Self::One(data) => return data.get(..BATCH).unwrap_or(data),
+            Self::Several([piece]) => return piece.get(..BATCH).unwrap_or(piece),
+            Self::Several(pieces) => pieces,
+        };
+        gathered.clear();
+        for piece in pieces {
+            let room = BATCH.saturating_sub(gathered.len());
+            gathered.extend_from_slice(piece.get(..room).unwrap_or(piece));
+        }
+        gathered
     }
 }

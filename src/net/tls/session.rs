@@ -25,7 +25,7 @@ use crate::net::tls::engine::Engine;
 use crate::net::tls::meter::ALLOWANCE;
 use crate::net::tls::meter::Meter;
 use crate::net::tls::queue::Queue;
-use crate::net::tls::scratch::BATCH;
+use crate::net::tls::scratch::Data;
 use crate::net::tls::scratch::SCRATCH;
 use crate::net::tls::scratch::Scratch;
 
@@ -301,37 +301,6 @@ impl Session {
     }
 }
 
-/// What is to be sealed.
-#[derive(Clone, Copy)]
-enum Data<'a, 'b> {
-    One(&'a [u8]),
-    Several(&'a [io::IoSlice<'b>]),
-}
-
-impl<'a> Data<'a, '_> {
-    fn is_empty(self) -> bool {
-        match self {
-            Self::One(data) => data.is_empty(),
-            Self::Several(pieces) => pieces.iter().all(|piece| piece.is_empty()),
-        }
-    }
-
-    /// As much as is sealed at once, in one piece.
-    fn batch(self, gathered: &'a mut Vec<u8>) -> &'a [u8] {
-        let pieces = match self {
-            Self::One(data) => return data.get(..BATCH).unwrap_or(data),
-            Self::Several([piece]) => return piece.get(..BATCH).unwrap_or(piece),
-            Self::Several(pieces) => pieces,
-        };
-        gathered.clear();
-        for piece in pieces {
-            let room = BATCH.saturating_sub(gathered.len());
-            gathered.extend_from_slice(piece.get(..room).unwrap_or(piece));
-        }
-        gathered
-    }
-}
-
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
@@ -419,6 +388,7 @@ mod tests {
     use crate::net::stream::Stream;
     use crate::net::tls::engine::RECORD;
     use crate::net::tls::engine::RECORD_OVERHEAD;
+    use crate::net::tls::scratch::BATCH;
     use crate::net::tls::testing::Authority;
     use crate::net::tls::testing::Kind;
     use crate::net::tls::testing::meet;
