@@ -683,6 +683,34 @@ async fn a_guess_that_the_deadline_cuts_off_at_the_backend_counts() {
     assert_eq!(text(&refused, "event.reason"), "rate_limited");
 }
 
+/// A backend that does not greet is given no password: who is cut off there has tried nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_guessed_whose_password_was_not_sent() {
+    // Nobody takes its connections, so that nobody is answered.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let more = "login: {timeout: 5s, refusal_delay: 1s}\nsecond_factor: {default: exempt}\n\
+                limits: {failures_per_user_and_network: 1}";
+    let proxy = Proxy::start(silent.local_addr().unwrap(), more).await;
+    proxy.add_user("alice").await;
+    let mut from = 0;
+    for password in ["wrong", "another"] {
+        let mut client = proxy.connect().await;
+        client
+            .send(&format!("a LOGIN alice {password}\r\n"))
+            .await
+            .unwrap();
+        let (at, ended) = proxy.events.wait(from, "connection_ended").await.unwrap();
+        assert_eq!(text(&ended, "event.reason"), "login_timeout");
+        from = at + 1;
+    }
+    let events = proxy.events.all();
+    assert!(
+        events
+            .iter()
+            .all(|event| text(event, "event.action") != "login_failed")
+    );
+}
+
 /// B18: what the new Outlook sent in August 2026, and B19's empty initial response.
 #[tokio::test(flavor = "multi_thread")]
 async fn literals_that_do_not_wait_log_in_and_the_password_in_them_is_no_command() {

@@ -10,7 +10,6 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -36,6 +35,9 @@ use support::replicas::rest;
 use support::replicas::sessions;
 use support::replicas::try_login;
 use support::replicas::works;
+use support::scripted::Move;
+use support::scripted::Scripted;
+use support::scripted::say;
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -471,15 +473,16 @@ async fn who_guesses_gets_no_more_guesses_from_three_replicas_than_from_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guess_that_the_deadline_cuts_off_counts_for_all_replicas() {
     let Some(cluster) = Cluster::start("") else { return };
-    // Nobody takes its connections, so that nobody is answered.
-    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = Scripted::start(vec![vec![say("* OK [CAPABILITY IMAP4rev1] ready"), Move::Drain]])
+        .await
+        .unwrap();
     let database = cluster.database();
     let text = format!(
         "store: {{url: '{}'}}\nlogin: {{timeout: 5s, refusal_delay: 1s}}\n\
          second_factor: {{default: exempt, admit_unknown_users: true}}",
         cluster.url(&database)
     );
-    let place = Place::new(silent.local_addr().unwrap(), &text);
+    let place = Place::new(silent.addr, &text);
     let program = place.start().await;
     let mut client = program.connect().await;
     client.send("a LOGIN alice wrong\r\n").await.unwrap();

@@ -2,6 +2,7 @@
 //! its own.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -53,6 +54,7 @@ pub(super) async fn run(
         login = login.receive(chunk.get(..count).unwrap_or_default(), &mut steps);
         if login.stage() == Stage::Login {
             attempt.reached();
+            client.given.store(true, Ordering::Relaxed);
         }
         let phase = phase_of(login.stage());
         let mut due: Vec<Step> = std::mem::take(&mut steps);

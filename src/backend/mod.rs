@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -70,6 +71,8 @@ pub struct Client {
     pub tls: bool,
     /// What it said of itself in an ID command, names and values.
     pub id: Vec<(String, String)>,
+    /// Becomes true when the backend is given the credentials: until then nothing can be found out about them.
+    pub given: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -84,6 +87,7 @@ impl Client {
             session,
             tls: false,
             id: Vec::new(),
+            given: Arc::default(),
         }
     }
 
@@ -498,6 +502,7 @@ mod tests {
                 ("name".to_owned(), "Thunderbird".to_owned()),
                 ("X-Originating-IP".to_owned(), "6.6.6.6".to_owned()),
             ],
+            given: Arc::default(),
         }
     }
 

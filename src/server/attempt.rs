@@ -6,6 +6,7 @@ mod pace;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use tokio::time::Instant;
 
@@ -185,7 +186,7 @@ impl<'a> Attempt<'a> {
         let from = self.conversation.facts.addr.ip();
         let permit = shared.limits.sessions.open(&user, from, elsewhere)?;
         let backend = self.route(&account)?;
-        let mut asking = Asking::begin(self, &credentials.user, ticket);
+        let mut asking = Asking::begin(self, &credentials.user, (ticket, authenticated.factor()));
         let judged = match self.ask_backend(&backend, authenticated, &mut asking).await {
             Ok(opened) => {
                 let won = Won {
@@ -206,8 +207,9 @@ impl<'a> Attempt<'a> {
             Ok((_, Some(watched))) => pending.remembering(watched.remembered.clone()),
             _ => pending,
         };
+        asking.settle(judged.as_ref().err());
         self.settle(pending, judged.as_ref().err()).await;
-        let (opened, watched) = asking.settled(judged)?;
+        let (opened, watched) = judged?;
         Ok(Entry {
             watched,
             user,
@@ -249,7 +251,7 @@ impl<'a> Attempt<'a> {
         authenticated: Authenticated,
         asking: &mut Asking<'_>,
     ) -> Result<backend::Session, LoginError> {
-        let answer = backend.login(authenticated, &self.client()).await;
+        let answer = backend.login(authenticated, &self.client(asking.given())).await;
         asking.is_answered();
         let outcome = match &answer {
             Ok(_) => Outcome::Accepted,
@@ -347,13 +349,14 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    fn client(&self) -> Client {
+    fn client(&self, given: Arc<AtomicBool>) -> Client {
         Client {
             addr: self.conversation.facts.addr,
             local: self.conversation.local,
             session: self.conversation.facts.session,
             tls: self.conversation.facts.tls.is_some(),
             id: self.id.map(entry::id_fields).unwrap_or_default(),
+            given,
         }
     }
 

@@ -34,6 +34,7 @@ use crate::auth::grace::Grace;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::lease::Lease;
 use crate::auth::window;
+use crate::auth::wire_code;
 use crate::auth::wire_code::Separators;
 use crate::policy::factor::Policy;
 use crate::store::Before;
@@ -271,6 +272,13 @@ impl Gate {
     #[must_use]
     pub fn guess(&self, credentials: &Credentials) -> u64 {
         self.ring.in_force().guess(&credentials.secret)
+    }
+
+    /// True where a one-time code may stand at the end of what was typed, by its form, whoever the user is: the same secret is another
+    /// guess in each of a code's time steps then.
+    #[must_use]
+    pub fn may_end_in_a_code(&self, credentials: &Credentials) -> bool {
+        self.options.wire_codes && wire_code::split(&credentials.secret, &self.options.separators).is_some()
     }
 
     /// A fingerprint of the password that was presented, the same whoever presents it, for rules about one password that is

@@ -2,7 +2,7 @@
 //!
 //! The schedule derives several secrets from each of its secrets. The provider's own HKDF begins anew for each of them, and for
 //! those that were extracted repeats the extraction, too: with SHA-384 that was a twelfth of a login's time. The provider's HMAC
-//! allocates for each use of a key, which costs a quarter more than the hashing; RustCrypto's keys are plain values.
+//! allocates for each use of a key, which costs a third of the hashing; RustCrypto's keys are plain values.
 
 use std::marker::PhantomData;
 

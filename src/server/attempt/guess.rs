@@ -85,7 +85,9 @@ impl Attempt<'_> {
             ip: self.conversation.facts.addr.ip(),
             user: &credentials.user,
             secret: gate.guess(credentials),
-            step: u64::try_from(now.0 / TIME_STEP).ok(),
+            step: gate
+                .may_end_in_a_code(credentials)
+                .then_some(now.0.div_euclid(TIME_STEP).cast_unsigned()),
             known: heard.is_known,
             unguessable: matches!(typed, Typed::AppPassword(_)),
             heard: Heard {

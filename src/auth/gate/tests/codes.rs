@@ -17,6 +17,7 @@ use crate::auth::world::later;
 use crate::auth::world::name;
 use crate::auth::world::sent;
 use crate::auth::world::with_code;
+use crate::policy::factor::Policy;
 use crate::store::StoreError;
 use crate::types::Credentials;
 use crate::types::EndReason;
@@ -489,4 +490,27 @@ async fn what_was_found_under_another_key_is_nothing_to_go_by() {
     let verified = world.gate.verify(&credentials, &source, NOW, NOW).await.unwrap();
     assert_eq!(verified.authenticated.factor(), &SecondFactor::Totp);
     assert!(hear().await.is_some(), "it goes by the new one now");
+}
+
+#[tokio::test]
+async fn what_ends_in_six_digits_may_end_in_a_code_and_an_ordinary_password_does_not() {
+    let world = World::new();
+    let without = world.gate.with(
+        Options {
+            wire_codes: false,
+            ..Options::default()
+        },
+        Policy::default(),
+    );
+    for (typed, may) in [
+        ("correct horse", false),
+        ("horse12345", false),
+        ("123456", false),
+        ("horse123456", true),
+        ("horse;123456", true),
+    ] {
+        let (credentials, _) = attempt_of("alice", typed);
+        assert_eq!(world.gate.may_end_in_a_code(&credentials), may, "{typed}");
+        assert!(!without.may_end_in_a_code(&credentials), "{typed}");
+    }
 }
