@@ -22,7 +22,7 @@ pub(super) struct Asking<'a> {
     since: Instant,
     /// The backend has been given the password.
     given: Arc<AtomicBool>,
-    /// Whether the backend's answer would say anything about it, that is not known.
+    /// Whether the backend's answer would say something about it that is not known.
     is_guess: bool,
 }
 
