@@ -9,9 +9,8 @@
 //! - the secret that was right from there a moment ago is not limited at all;
 //! - a well-formed app password is never held up by what is tried at the account, only by its source;
 //! - an account has no limit of failures, only a slot each second for strangers;
-//! - the same wrong secret again counts once, and trouble of ours or of the backend never counts, except that a login which its
-//!   deadline cuts off while the backend is asked counts as wrong: nobody can tell a backend that hangs from one that is about to
-//!   refuse.
+//! - the same wrong secret again counts once, and trouble of ours or of the backend never counts. Whoever was cut off while a backend
+//!   held the password is the caller's to settle as wrong: nobody can tell a backend that hangs from one that is about to refuse.
 //!
 //! Limits of failures hold for all replicas together, as far as they have told each other (`elsewhere`); the slots of an
 //! account are shared out among them; all other slots are each replica's own.
