@@ -86,6 +86,22 @@ fn the_same_wrong_secret_counts_once() {
     assert!(world.succeed(guess(OFFICE, "alice", 2)).is_ok());
 }
 
+/// A password that was typed before it was set at the backend.
+#[test]
+fn a_wrong_secret_that_turned_right_is_looked_at_ten_seconds_later() {
+    let mut world = World::new(impatient());
+    assert!(world.fail(guess(OFFICE, "alice", 1)).unwrap().counted);
+    world.pass(2 * SECOND);
+    assert!(!world.fail(guess(OFFICE, "alice", 1)).unwrap().counted);
+    world.pass(2 * SECOND);
+    assert_eq!(
+        world.succeed(guess(OFFICE, "alice", 1)).unwrap_err(),
+        RefusedBy::Repeat
+    );
+    world.pass(8 * SECOND);
+    assert!(world.succeed(guess(OFFICE, "alice", 1)).is_ok());
+}
+
 #[test]
 fn the_same_code_in_another_time_step_is_another_guess() {
     let mut world = World::new(impatient());
