@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod certificate;
+mod direct;
 pub mod geo;
 pub mod proxy_header;
 pub mod random;

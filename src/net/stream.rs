@@ -19,6 +19,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::net::direct;
 use crate::net::tls::ALLOWANCE;
 use crate::net::tls::Session;
 
@@ -159,7 +160,7 @@ impl From<TcpStream> for Stream {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Plain(tcp) => direct::poll_read(tcp, cx, buf),
             Self::Server(session) | Self::Client(session) => Pin::new(session.as_mut()).poll_read(cx, buf),
         }
     }
@@ -168,7 +169,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Plain(tcp) => direct::poll_write(tcp, cx, buf),
             Self::Server(session) | Self::Client(session) => Pin::new(session.as_mut()).poll_write(cx, buf),
         }
     }

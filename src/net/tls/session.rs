@@ -11,16 +11,14 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
-use nix::libc;
 use rustls::CommonState;
 use rustls::ProtocolVersion;
-use socket2::SockRef;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::io::Interest;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
+use crate::net::direct;
 use crate::net::tls::engine::Engine;
 use crate::net::tls::meter::ALLOWANCE;
 use crate::net::tls::meter::Meter;
@@ -161,7 +159,7 @@ impl Session {
                 return Poll::Ready(Err(Meter::exceeded()));
             };
             let mut read = ReadBuf::new(free);
-            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut read))?;
+            ready!(direct::poll_read(&self.tcp, cx, &mut read))?;
             let count = read.filled().len();
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
@@ -236,7 +234,7 @@ impl Session {
     /// Writes what is sealed.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.sealed.is_empty() {
-            match ready!(Pin::new(&mut self.tcp).poll_write(cx, self.sealed.rest()))? {
+            match ready!(direct::poll_write(&mut self.tcp, cx, self.sealed.rest()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.sealed.advance(count),
             }
@@ -250,11 +248,8 @@ impl Session {
         if self.sealed.is_empty() || self.sealed.len() > LITTLE {
             return Ok(());
         }
-        let (tcp, sealed) = (&self.tcp, &mut self.sealed);
-        let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
-        let send = || SockRef::from(tcp).send_with_flags(sealed.rest(), flags);
-        match tcp.try_io(Interest::WRITABLE, send) {
-            Ok(count) => sealed.advance(count),
+        match direct::try_write_more(&self.tcp, self.sealed.rest()) {
+            Ok(count) => self.sealed.advance(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -278,7 +273,7 @@ impl Session {
         let written = if self.holds_back && size <= LITTLE {
             0
         } else {
-            match Pin::new(&mut self.tcp).poll_write(cx, records) {
+            match direct::poll_write(&mut self.tcp, cx, records) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,
             }
@@ -380,6 +375,7 @@ mod tests {
     use std::sync::Arc;
     use std::task::Waker;
 
+    use socket2::SockRef;
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
     use tokio_rustls::client::TlsStream;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use memchr::memchr;
+use smallvec::SmallVec;
 
 use super::Awaits;
 use super::InFlight;
@@ -381,7 +382,7 @@ fn sent(command: &Command<'_>, deed: Deed) -> Sent {
     let selects = matches!(command.verb, Verb::Select | Verb::Examine);
     let appends = matches!(command.awaits, Some(Awaited::Message(_)));
     Sent {
-        tag: command.tag.into(),
+        tag: SmallVec::from_slice(command.tag),
         verb: command.verb,
         mailbox: command.mailbox.clone().filter(|_| selects || appends),
         for_reading: command.verb == Verb::Examine,

@@ -20,6 +20,8 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::imap::capability::filtered;
 use crate::imap::collect::Bounds;
 use crate::imap::collect::Collector;
@@ -134,7 +136,7 @@ const KEPT: (usize, usize) = (128, 4);
 /// A command that the backend has yet to answer.
 #[derive(Debug)]
 struct Sent {
-    tag: Box<[u8]>,
+    tag: SmallVec<[u8; 16]>,
     verb: Verb,
     /// What SELECT asked for, or where a message goes.
     mailbox: Option<MailboxName>,
