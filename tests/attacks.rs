@@ -30,12 +30,14 @@ use support::client::start_tls;
 use support::events::text;
 use support::memory::Mail;
 use support::memory::Server;
+use support::program::private_file;
 use support::proxy::Proxy;
 use support::scripted::Move;
 use support::scripted::Outcome;
 use support::scripted::Scripted;
 use support::scripted::after_login;
 use support::scripted::say;
+use tempfile::TempDir;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
@@ -666,24 +668,36 @@ async fn where_mail_passwords_do_an_unknown_user_is_refused_as_late_as_a_wrong_p
 /// A backend answers a right password sooner than a wrong one: whoever logs in just before the deadline must not hear the one and
 /// be spared the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guess_that_the_deadline_cuts_off_at_the_backend_counts() {
+async fn a_guess_that_is_not_answered_in_time_counts_is_told_and_judged() {
     let backend = refusing(Duration::from_mins(1)).await;
-    let more = "login: {timeout: 5s, refusal_delay: 1s}\nsecond_factor: {default: exempt}\n\
-                limits: {failures_per_user_and_network: 1}";
-    let proxy = Proxy::start(backend, more).await;
+    let folder = TempDir::new().unwrap();
+    let rule = "rules:\n  - {name: late, description: A guess came late., on: login, \
+                when: login.reason == 'password_unanswered', then: [alert]}\n";
+    let file = private_file(folder.path(), "rules.yaml", rule);
+    let more = format!(
+        "login: {{timeout: 5s, refusal_delay: 1s}}\nsecond_factor: {{default: exempt}}\n\
+         limits: {{failures_per_user_and_network: 1}}\nrules: {{packs: [], files: ['{}']}}",
+        file.display()
+    );
+    let proxy = Proxy::start(backend, &more).await;
     proxy.add_user("alice").await;
     let mut client = proxy.connect().await;
-    client.send("a LOGIN alice wrong\r\n").await.unwrap();
-    let (_, ended) = proxy.events.wait(0, "connection_ended").await.unwrap();
+    let said = client.command("a", "LOGIN alice wrong").await.unwrap();
+    assert!(said[0].starts_with("a NO [UNAVAILABLE]"), "{said:?}");
+    let (at, failed) = proxy.events.wait(0, "login_failed").await.unwrap();
+    assert_eq!(text(&failed, "event.reason"), "password_unanswered");
+    let (_, alert) = proxy.events.wait(0, "alert_raised").await.unwrap();
+    assert_eq!(text(&alert, "rule.name"), "late");
+    let (_, ended) = proxy.events.wait(at, "connection_ended").await.unwrap();
     assert_eq!(text(&ended, "event.reason"), "login_timeout");
     let mut again = proxy.connect().await;
     let said = again.command("a", "LOGIN alice another").await.unwrap();
     assert_eq!(said, [format!("a {REFUSED}")]);
-    let (_, refused) = proxy.events.wait(0, "login_failed").await.unwrap();
+    let (_, refused) = proxy.events.wait(at + 1, "login_failed").await.unwrap();
     assert_eq!(text(&refused, "event.reason"), "rate_limited");
 }
 
-/// A backend that does not greet is given no password: who is cut off there has tried nothing.
+/// A backend that does not greet is given no password: nobody has tried anything there.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_has_guessed_whose_password_was_not_sent() {
     // Nobody takes its connections, so that nobody is answered.
@@ -695,12 +709,13 @@ async fn nobody_has_guessed_whose_password_was_not_sent() {
     let mut from = 0;
     for password in ["wrong", "another"] {
         let mut client = proxy.connect().await;
-        client
-            .send(&format!("a LOGIN alice {password}\r\n"))
+        let said = client
+            .command("a", &format!("LOGIN alice {password}"))
             .await
             .unwrap();
-        let (at, ended) = proxy.events.wait(from, "connection_ended").await.unwrap();
-        assert_eq!(text(&ended, "event.reason"), "login_timeout");
+        assert!(said[0].starts_with("a NO [UNAVAILABLE]"), "{said:?}");
+        let (at, unavailable) = proxy.events.wait(from, "login_unavailable").await.unwrap();
+        assert_eq!(text(&unavailable, "event.reason"), "login_timeout");
         from = at + 1;
     }
     let events = proxy.events.all();
@@ -709,6 +724,23 @@ async fn nobody_has_guessed_whose_password_was_not_sent() {
             .iter()
             .all(|event| text(event, "event.action") != "login_failed")
     );
+}
+
+/// An app password is known to be right when the backend is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_guessed_whose_app_password_the_backend_does_not_answer() {
+    let backend = refusing(Duration::from_mins(1)).await;
+    let more = "login: {timeout: 5s, refusal_delay: 1s}\nlimits: {failures_per_user_and_network: 1}";
+    let proxy = Proxy::start(backend, more).await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.connect().await;
+    let said = client
+        .command("a", &format!("LOGIN alice {password}"))
+        .await
+        .unwrap();
+    assert!(said[0].starts_with("a NO [UNAVAILABLE]"), "{said:?}");
+    let (_, unavailable) = proxy.events.wait(0, "login_unavailable").await.unwrap();
+    assert_eq!(text(&unavailable, "event.reason"), "login_timeout");
 }
 
 /// B18: what the new Outlook sent in August 2026, and B19's empty initial response.

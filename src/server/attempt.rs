@@ -7,6 +7,7 @@ mod pace;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -16,12 +17,11 @@ use crate::auth::gate::Outcome;
 use crate::auth::gate::Pending;
 use crate::auth::gate::Source;
 use crate::auth::gate::Verified;
-use crate::backend;
 use crate::backend::Backend;
 use crate::backend::Client;
-use crate::backend::LoginError;
 use crate::limits::attempts::Ticket;
 use crate::server::attempt::asking::Asking;
+use crate::server::attempt::asking::patience;
 use crate::server::attempt::guess::Beforehand;
 use crate::server::clock;
 use crate::server::connection::Conversation;
@@ -31,12 +31,10 @@ use crate::server::rules::Presented;
 use crate::server::rules::Watched;
 use crate::server::rules::Won;
 use crate::server::settings::Settings;
-use crate::session::backend_login::LoginFailure;
 use crate::session::preauth::ClientId;
 use crate::store::Visit;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
-use crate::types::Authenticated;
 use crate::types::Credentials;
 use crate::types::Mechanism;
 use crate::types::Refusal;
@@ -63,6 +61,8 @@ pub(super) struct Attempt<'a> {
     typed: UnixTime,
     /// When its turn came, if it had to wait for that and if it has come.
     turn: OnceLock<Instant>,
+    /// Until when a backend is waited for.
+    patience: Instant,
 }
 
 /// Why an attempt failed, for the event.
@@ -78,12 +78,17 @@ impl From<Refusal> for Failure {
 }
 
 impl<'a> Attempt<'a> {
-    /// An attempt that begins now.
-    pub(super) fn new(conversation: &'a Conversation, id: Option<&'a ClientId>) -> Self {
+    /// An attempt that begins now, in a login that must be over by `deadline`, of so much time in all.
+    pub(super) fn new(
+        conversation: &'a Conversation,
+        id: Option<&'a ClientId>,
+        (deadline, within): (Instant, Duration),
+    ) -> Self {
         Self {
             conversation,
             id,
             settings: conversation.shared.settings(),
+            patience: patience(deadline, within),
             began: Instant::now(),
             typed: clock::unix(),
             turn: OnceLock::new(),
@@ -121,8 +126,11 @@ impl<'a> Attempt<'a> {
                     Some(presented) => shared.emit(event.facts(presented.known.get())),
                     None => shared.emit(event),
                 }
-                if refusal == Refusal::PasswordInvalid {
-                    shared.backend_refused_after(looked_at);
+                match refusal {
+                    Refusal::PasswordInvalid => shared.backend_refused_after(looked_at),
+                    // It may well be right, and time is up.
+                    Refusal::PasswordUnanswered => return Err(Refused::Unavailable),
+                    _ => {}
                 }
                 self.wait().await;
                 Err(Refused::ByUs)
@@ -186,8 +194,8 @@ impl<'a> Attempt<'a> {
         let from = self.conversation.facts.addr.ip();
         let permit = shared.limits.sessions.open(&user, from, elsewhere)?;
         let backend = self.route(&account)?;
-        let mut asking = Asking::begin(self, &credentials.user, (ticket, authenticated.factor()));
-        let judged = match self.ask_backend(&backend, authenticated, &mut asking).await {
+        let asking = Asking::begin(self, &credentials.user, (ticket, authenticated.factor()));
+        let judged = match self.ask_backend(&backend, authenticated, &asking).await {
             Ok(opened) => {
                 let won = Won {
                     user: &user,
@@ -201,7 +209,7 @@ impl<'a> Attempt<'a> {
                 let watched = self.watch(won, presented).await;
                 watched.map(|watched| (opened, watched))
             }
-            Err(error) => Err(refused_by_backend(&backend, error)),
+            Err(failure) => Err(failure),
         };
         let pending = match &judged {
             Ok((_, Some(watched))) => pending.remembering(watched.remembered.clone()),
@@ -242,27 +250,6 @@ impl<'a> Attempt<'a> {
                 Err(failure)
             }
         }
-    }
-
-    /// Logs in at the backend.
-    async fn ask_backend(
-        &self,
-        backend: &Arc<Backend>,
-        authenticated: Authenticated,
-        asking: &mut Asking<'_>,
-    ) -> Result<backend::Session, LoginError> {
-        let answer = backend.login(authenticated, &self.client(asking.given())).await;
-        asking.is_answered();
-        let outcome = match &answer {
-            Ok(_) => Outcome::Accepted,
-            Err(LoginError::Refused(_)) => Outcome::Refused,
-            Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
-        };
-        let took = asking.since().elapsed();
-        let dialled = answer.as_ref().ok().map(|session| session.dialled);
-        self.conversation.asked(backend.name(), took, dialled);
-        self.conversation.shared.backend_answered(backend, outcome, took);
-        answer
     }
 
     /// Settles what waited for the backend and for the rules: whoever is refused must not become a habit.
@@ -365,21 +352,6 @@ impl<'a> Attempt<'a> {
         match user {
             Some(user) => event.user(user),
             None => event,
-        }
-    }
-}
-
-/// What a backend's no means. A master user that is refused is the operator's to mend; to the client it is a wrong password.
-fn refused_by_backend(backend: &Backend, error: LoginError) -> Failure {
-    match error {
-        LoginError::Refused(failure @ LoginFailure::MasterRefused(_)) => {
-            tracing::error!(backend = backend.name(), error = %failure, "the backend refuses its master user, or the account");
-            Failure::Refused(Refusal::PasswordInvalid)
-        }
-        LoginError::Refused(_) => Failure::Refused(Refusal::PasswordInvalid),
-        LoginError::Unavailable(error) => {
-            tracing::warn!(backend = backend.name(), %error, "backend login failed");
-            Failure::Unavailable("backend_unavailable")
         }
     }
 }

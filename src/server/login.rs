@@ -7,7 +7,8 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
 
 use crate::backend::Slot;
 use crate::limits::sessions::SessionPermit;
@@ -65,7 +66,9 @@ pub(super) async fn log_in(
     channel: Channel,
 ) -> Result<Box<Session>, EndReason> {
     let within = conversation.shared.settings().timing.login;
-    let session = timeout(within, talk(conversation, stream, channel)).await;
+    let deadline = Instant::now() + within;
+    let talk = talk(conversation, stream, channel, (deadline, within));
+    let session = timeout_at(deadline, talk).await;
     session.unwrap_or(Err(EndReason::LoginTimeout))
 }
 
@@ -73,6 +76,7 @@ async fn talk(
     conversation: &mut Conversation,
     mut stream: Stream,
     channel: Channel,
+    time: (Instant, Duration),
 ) -> Result<Box<Session>, EndReason> {
     let options = Arc::clone(&conversation.shared.settings().preauth);
     let mut preauth = PreAuth::new(options, channel);
@@ -93,7 +97,7 @@ async fn talk(
                 }
                 Step::Verify(credentials) => {
                     Arc::make_mut(&mut conversation.facts).user_agent = preauth.client_id().map(user_agent);
-                    let attempt = Attempt::new(conversation, preauth.client_id());
+                    let attempt = Attempt::new(conversation, preauth.client_id(), time);
                     match Box::pin(attempt.judge(credentials)).await {
                         Ok(entry) => {
                             let session = entry::enter(entry, preauth, stream, conversation);
@@ -103,7 +107,7 @@ async fn talk(
                     }
                 }
                 Step::Refuse(refusal, mechanism) => {
-                    let attempt = Attempt::new(conversation, preauth.client_id());
+                    let attempt = Attempt::new(conversation, preauth.client_id(), time);
                     attempt.refuse_unseen(refusal, mechanism).await;
                     preauth = preauth.refused(Answer::AuthenticationFailed, &mut steps);
                 }

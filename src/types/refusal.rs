@@ -56,6 +56,8 @@ refusals! {
     CodeReplayed = "code_replayed", true;
     /// The backend refused the password.
     PasswordInvalid = "password_invalid", true;
+    /// The backend had the password, and had not answered when the login's time was up.
+    PasswordUnanswered = "password_unanswered", true;
     /// The user may not log in from this network.
     NetworkDenied = "network_denied", true;
     /// A rule refused the login.

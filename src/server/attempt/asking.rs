@@ -1,24 +1,42 @@
-//! An attempt at the backend, and what it comes to where nobody waits for its end.
+//! An attempt at the backend, and what it comes to where the backend does not answer in time.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio::time::timeout_at;
 
+use crate::auth::gate::Outcome;
+use crate::backend;
+use crate::backend::Backend;
+use crate::backend::LoginError;
 use crate::limits::attempts::Ticket;
 use crate::server::attempt::Attempt;
 use crate::server::attempt::Failure;
+use crate::session::backend_login::LoginFailure;
+use crate::types::Authenticated;
+use crate::types::Refusal;
 use crate::types::SecondFactor;
 use crate::types::UserName;
 
-/// An attempt that a backend is asked about. Whoever is cut off by a deadline after the backend was given a password, and before it has
-/// answered, has made a guess all the same: a right one is answered sooner than a wrong one, so that the wrong ones alone would be
-/// spared.
+/// How long before the deadline of a login its backend is waited for no more, at most: time to tell of the attempt, and to have
+/// rules judge it.
+const TO_TELL: Duration = Duration::from_secs(1);
+
+/// Until when a backend is waited for in a login that must be over by `deadline`, of so much time in all.
+pub(super) fn patience(deadline: Instant, within: Duration) -> Instant {
+    let to_tell = TO_TELL.min(within / 10);
+    deadline.checked_sub(to_tell).unwrap_or(deadline)
+}
+
+/// An attempt that a backend is asked about. Where it was given a password and has not answered when time is up, that was a guess
+/// all the same: a right one is answered sooner than a wrong one, so that the wrong ones alone would be spared.
 pub(super) struct Asking<'a> {
     attempt: &'a Attempt<'a>,
     user: &'a UserName,
-    ticket: Option<Ticket>,
+    ticket: Ticket,
     since: Instant,
     /// The backend has been given the password.
     given: Arc<AtomicBool>,
@@ -40,7 +58,7 @@ impl<'a> Asking<'a> {
         Self {
             attempt,
             user,
-            ticket: Some(ticket),
+            ticket,
             since: Instant::now(),
             given: Arc::default(),
             is_guess: !is_known,
@@ -57,30 +75,84 @@ impl<'a> Asking<'a> {
         Arc::clone(&self.given)
     }
 
-    /// It has answered: whoever is cut off from here on, while rules are asked, was not wrong.
-    pub(super) fn is_answered(&mut self) {
-        self.is_guess = false;
+    /// What it means that time is up and the backend has not answered.
+    pub(super) fn is_out_of_time(&self) -> Failure {
+        if self.is_guess && self.given.load(Ordering::Relaxed) {
+            Failure::Refused(Refusal::PasswordUnanswered)
+        } else {
+            Failure::Unavailable("login_timeout")
+        }
     }
 
     /// What it has come to.
-    pub(super) fn settle(mut self, failure: Option<&Failure>) {
-        match (self.ticket.take(), failure) {
-            (Some(ticket), None) => self.attempt.ticket_succeeded(ticket, self.user),
-            (Some(ticket), Some(failure)) => self.attempt.settle_ticket(ticket, self.user, failure),
-            (None, _) => {}
+    pub(super) fn settle(self, failure: Option<&Failure>) {
+        match failure {
+            None => self.attempt.ticket_succeeded(self.ticket, self.user),
+            Some(failure) => self.attempt.settle_ticket(self.ticket, self.user, failure),
         }
     }
 }
 
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        let Some(ticket) = self.ticket.take() else {
-            return;
+impl Attempt<'_> {
+    /// Logs in at the backend, while there is time.
+    pub(super) async fn ask_backend(
+        &self,
+        backend: &Arc<Backend>,
+        authenticated: Authenticated,
+        asking: &Asking<'_>,
+    ) -> Result<backend::Session, Failure> {
+        let client = self.client(asking.given());
+        let answer = timeout_at(self.patience, backend.login(authenticated, &client)).await;
+        let outcome = match &answer {
+            Ok(Ok(_)) => Outcome::Accepted,
+            Ok(Err(LoginError::Refused(_))) => Outcome::Refused,
+            Ok(Err(LoginError::Unavailable(_))) | Err(_) => Outcome::Unavailable,
         };
-        let is_ours = *self.attempt.conversation.shared.shutdown.borrow();
-        if self.is_guess && self.given.load(Ordering::Relaxed) && !is_ours {
-            let settled = ticket.failed(Instant::now().into_std());
-            self.attempt.counted(self.user, &settled);
+        let took = asking.since().elapsed();
+        let dialled = match &answer {
+            Ok(Ok(session)) => Some(session.dialled),
+            _ => None,
+        };
+        self.conversation.asked(backend.name(), took, dialled);
+        self.conversation.shared.backend_answered(backend, outcome, took);
+        match answer {
+            Ok(answer) => answer.map_err(|error| refused_by_backend(backend, error)),
+            Err(_) => {
+                tracing::warn!(
+                    backend = backend.name(),
+                    "the backend does not answer before a login is over"
+                );
+                Err(asking.is_out_of_time())
+            }
+        }
+    }
+}
+
+/// What a backend's no means. A master user that is refused is the operator's to mend; to the client it is a wrong password.
+fn refused_by_backend(backend: &Backend, error: LoginError) -> Failure {
+    match error {
+        LoginError::Refused(failure @ LoginFailure::MasterRefused(_)) => {
+            tracing::error!(backend = backend.name(), error = %failure, "the backend refuses its master user, or the account");
+            Failure::Refused(Refusal::PasswordInvalid)
+        }
+        LoginError::Refused(_) => Failure::Refused(Refusal::PasswordInvalid),
+        LoginError::Unavailable(error) => {
+            tracing::warn!(backend = backend.name(), %error, "backend login failed");
+            Failure::Unavailable("backend_unavailable")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_time_to_tell_of_it() {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        for (within, before) in [(60, 1000), (10, 1000), (5, 500)] {
+            let until = patience(deadline, Duration::from_secs(within));
+            assert_eq!(deadline - until, Duration::from_millis(before));
         }
     }
 }
