@@ -682,8 +682,8 @@ async fn a_guess_that_is_not_answered_in_time_counts_is_told_and_judged() {
     let proxy = Proxy::start(backend, &more).await;
     proxy.add_user("alice").await;
     let mut client = proxy.connect().await;
-    let said = client.command("a", "LOGIN alice wrong").await.unwrap();
-    assert!(said[0].starts_with("a NO [UNAVAILABLE]"), "{said:?}");
+    client.send("a LOGIN alice wrong\r\n").await.unwrap();
+    assert_eq!(client.rest().await.unwrap(), b"");
     let (at, failed) = proxy.events.wait(0, "login_failed").await.unwrap();
     assert_eq!(text(&failed, "event.reason"), "password_unanswered");
     let (_, alert) = proxy.events.wait(0, "alert_raised").await.unwrap();
@@ -697,25 +697,15 @@ async fn a_guess_that_is_not_answered_in_time_counts_is_told_and_judged() {
     assert_eq!(text(&refused, "event.reason"), "rate_limited");
 }
 
-/// A backend that does not greet is given no password: nobody has tried anything there.
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_has_guessed_whose_password_was_not_sent() {
-    // Nobody takes its connections, so that nobody is answered.
-    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let more = "login: {timeout: 5s, refusal_delay: 1s}\nsecond_factor: {default: exempt}\n\
-                limits: {failures_per_user_and_network: 1}";
-    let proxy = Proxy::start(silent.local_addr().unwrap(), more).await;
-    proxy.add_user("alice").await;
+/// Two logins whose time is up while the backend is asked; neither is told of as refused.
+async fn two_run_out_of_time(proxy: &Proxy, secrets: [&str; 2]) {
     let mut from = 0;
-    for password in ["wrong", "another"] {
+    for secret in secrets {
         let mut client = proxy.connect().await;
-        let said = client
-            .command("a", &format!("LOGIN alice {password}"))
-            .await
-            .unwrap();
-        assert!(said[0].starts_with("a NO [UNAVAILABLE]"), "{said:?}");
-        let (at, unavailable) = proxy.events.wait(from, "login_unavailable").await.unwrap();
-        assert_eq!(text(&unavailable, "event.reason"), "login_timeout");
+        client.send(&format!("a LOGIN alice {secret}\r\n")).await.unwrap();
+        assert_eq!(client.rest().await.unwrap(), b"");
+        let (at, ended) = proxy.events.wait(from, "connection_ended").await.unwrap();
+        assert_eq!(text(&ended, "event.reason"), "login_timeout");
         from = at + 1;
     }
     let events = proxy.events.all();
@@ -726,6 +716,18 @@ async fn nobody_has_guessed_whose_password_was_not_sent() {
     );
 }
 
+/// A backend that does not greet is given no password: nobody has tried anything there.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_guessed_whose_password_was_not_sent() {
+    // Nobody takes its connections, so that nobody is answered.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let more = "login: {timeout: 5s, refusal_delay: 1s}\nsecond_factor: {default: exempt}\n\
+                limits: {failures_per_user_and_network: 1}";
+    let proxy = Proxy::start(silent.local_addr().unwrap(), more).await;
+    proxy.add_user("alice").await;
+    two_run_out_of_time(&proxy, ["wrong", "another"]).await;
+}
+
 /// An app password is known to be right when the backend is asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_has_guessed_whose_app_password_the_backend_does_not_answer() {
@@ -733,14 +735,98 @@ async fn nobody_has_guessed_whose_app_password_the_backend_does_not_answer() {
     let more = "login: {timeout: 5s, refusal_delay: 1s}\nlimits: {failures_per_user_and_network: 1}";
     let proxy = Proxy::start(backend, more).await;
     let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    two_run_out_of_time(&proxy, [&password, &password]).await;
+}
+
+/// A backend that greets and never answers.
+fn hangs() -> Vec<Move> {
+    vec![say("* OK [CAPABILITY IMAP4rev1] ready"), Move::Drain]
+}
+
+/// A8: the code is good for another try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_does_not_answer_costs_no_code() {
+    let scripts = vec![hangs(), after_login(vec![Move::Drain])];
+    let backend = Scripted::start(scripts).await.unwrap();
+    let more = "login: {timeout: 5s, refusal_delay: 1s}";
+    let proxy = Proxy::start(backend.addr, more).await;
+    let user = proxy.add_user("alice").await;
+    let code = enrolled(&proxy, &user).await;
+    let login = format!("LOGIN alice {MAIL_PASSWORD}{code}");
     let mut client = proxy.connect().await;
-    let said = client
-        .command("a", &format!("LOGIN alice {password}"))
-        .await
-        .unwrap();
-    assert!(said[0].starts_with("a NO [UNAVAILABLE]"), "{said:?}");
-    let (_, unavailable) = proxy.events.wait(0, "login_unavailable").await.unwrap();
-    assert_eq!(text(&unavailable, "event.reason"), "login_timeout");
+    client.send(&format!("a {login}\r\n")).await.unwrap();
+    assert_eq!(client.rest().await.unwrap(), b"");
+    let (_, failed) = proxy.events.wait(0, "login_failed").await.unwrap();
+    assert_eq!(text(&failed, "event.reason"), "password_unanswered");
+    let mut again = proxy.connect().await;
+    let said = again.command("b", &login).await.unwrap();
+    assert!(said[0].starts_with("b OK"), "{said:?}");
+}
+
+/// What was right from there a moment ago is no guess when it is not answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_guessed_whose_password_was_right_a_moment_ago() {
+    let scripts = vec![after_login(vec![Move::Drain]), hangs(), hangs()];
+    let backend = Scripted::start(scripts).await.unwrap();
+    let more = "login: {timeout: 5s, refusal_delay: 1s}\nsecond_factor: {default: exempt}\n\
+                limits: {failures_per_user_and_network: 1}";
+    let proxy = Proxy::start(backend.addr, more).await;
+    proxy.add_user("alice").await;
+    let mut client = proxy.connect().await;
+    let said = client.command("a", "LOGIN alice right").await.unwrap();
+    assert!(said[0].starts_with("a OK"), "{said:?}");
+    two_run_out_of_time(&proxy, ["right", "right"]).await;
+}
+
+/// What begins when time is up is not looked at: it would cost a code, and say who is asked about at the backend.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_begins_when_time_is_up_is_not_looked_at() {
+    let backend = backend().await;
+    let proxy = Proxy::start(backend.addr, "login: {timeout: 5s}").await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    let mut client = proxy.connect().await;
+    // Half a second of five is kept to tell of what was not answered.
+    tokio::time::sleep(Duration::from_millis(4_600)).await;
+    let login = format!("a LOGIN alice {password}\r\n");
+    client.send(&login).await.unwrap();
+    assert_eq!(client.rest().await.unwrap(), b"");
+    let (_, ended) = proxy.events.wait(0, "connection_ended").await.unwrap();
+    assert_eq!(text(&ended, "event.reason"), "login_timeout");
+    assert_eq!(backend.mail.connections(), 0);
+}
+
+/// When time is up nobody hears anything, whatever was typed: neither who exists, nor whose right password a rule has denied.
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_that_come_late_all_end_without_a_word() {
+    let backend = backend().await;
+    let folder = TempDir::new().unwrap();
+    let rule = "rules:\n  - {name: nobody, description: Nobody may., on: login, \
+                when: login.outcome == 'success', then: [deny]}\n";
+    let file = private_file(folder.path(), "rules.yaml", rule);
+    // Refusals would be answered when the login is over.
+    let more = format!(
+        "login: {{timeout: 5s, refusal_delay: 5s}}\nsecond_factor: {{default: exempt}}\n\
+         limits: {{exempt: [loopback]}}\nrules: {{packs: [], files: ['{}']}}",
+        file.display()
+    );
+    let proxy = Proxy::start(backend.addr, &more).await;
+    proxy.add_user("alice").await;
+    let mut at = 0;
+    for (login, reason) in [
+        (format!("alice {MAIL_PASSWORD}"), "policy_denied"),
+        ("alice wrong".to_owned(), "password_invalid"),
+        ("nobody wrong".to_owned(), "unknown_user"),
+        ("\"a*b\" wrong".to_owned(), "invalid_user"),
+    ] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("a LOGIN {login}\r\n")).await.unwrap();
+        assert_eq!(client.rest().await.unwrap(), b"", "{login}");
+        let (found, event) = proxy.events.wait(at, "login_failed").await.unwrap();
+        assert_eq!(text(&event, "event.reason"), reason, "{login}");
+        let (_, ended) = proxy.events.wait(found, "connection_ended").await.unwrap();
+        assert_eq!(text(&ended, "event.reason"), "login_timeout", "{login}");
+        at = found + 1;
+    }
 }
 
 /// B18: what the new Outlook sent in August 2026, and B19's empty initial response.

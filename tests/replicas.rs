@@ -471,7 +471,7 @@ async fn who_guesses_gets_no_more_guesses_from_three_replicas_than_from_one() {
 
 /// A right password would have been answered sooner.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guess_that_the_deadline_cuts_off_counts_for_all_replicas() {
+async fn a_guess_that_is_not_answered_in_time_counts_for_all_replicas() {
     let Some(cluster) = Cluster::start("") else { return };
     let silent = Scripted::start(vec![vec![say("* OK [CAPABILITY IMAP4rev1] ready"), Move::Drain]])
         .await

@@ -26,23 +26,15 @@ pub(in crate::net) fn poll_read(
     let free = buf.initialize_unfilled();
     loop {
         ready!(tcp.poll_read_ready(cx))?;
-        let mut filled = None;
-        let tried = tcp.try_io(Interest::READABLE, || {
-            let (count, _) = retry_on_intr(|| recv(tcp, &mut *free, RecvFlags::empty()))?;
-            filled = Some(count);
-            if (1..free.len()).contains(&count) {
-                // That was all there is: tokio, told so, asks epoll next and not the socket.
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Ok(())
-        });
-        match (filled, tried) {
-            (Some(count), _) => {
+        let room = free.len();
+        let receive = || recv(tcp, &mut *free, RecvFlags::empty()).map(|(count, _)| count);
+        match once(tcp, Interest::READABLE, room, receive) {
+            Ok(count) => {
                 buf.advance(count);
                 return Poll::Ready(Ok(()));
             }
-            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-            (None, tried) => return Poll::Ready(tried),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(error)),
         }
     }
 }
@@ -66,9 +58,27 @@ pub(in crate::net) fn try_write_more(tcp: &TcpStream, bytes: &[u8]) -> io::Resul
 
 fn try_write(tcp: &TcpStream, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
     let flags = flags | SendFlags::NOSIGNAL;
-    tcp.try_io(Interest::WRITABLE, || {
-        Ok(retry_on_intr(|| send(tcp, bytes, flags))?)
-    })
+    once(tcp, Interest::WRITABLE, bytes.len(), || send(tcp, bytes, flags))
+}
+
+/// Calls once, where tokio thinks that the socket is ready. A call that moves less than it could has come to the end of what there is,
+/// or of the room: tokio, told so, asks epoll next and not the socket.
+fn once(
+    tcp: &TcpStream,
+    interest: Interest,
+    most: usize,
+    mut call: impl FnMut() -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let mut moved = None;
+    let tried = tcp.try_io(interest, || {
+        let count = retry_on_intr(&mut call)?;
+        moved = Some(count);
+        if (1..most).contains(&count) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(count)
+    });
+    moved.map_or(tried, Ok)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub(super) struct Attempt<'a> {
     typed: UnixTime,
     /// When its turn came, if it had to wait for that and if it has come.
     turn: OnceLock<Instant>,
-    /// Until when a backend is waited for.
+    /// Until when a backend is waited for, and a refusal is answered.
     patience: Instant,
 }
 
@@ -69,6 +69,8 @@ pub(super) struct Attempt<'a> {
 enum Failure {
     Refused(Refusal),
     Unavailable(&'static str),
+    /// Time was up before it was decided: the connection's end tells of it.
+    OutOfTime,
 }
 
 impl From<Refusal> for Failure {
@@ -126,14 +128,10 @@ impl<'a> Attempt<'a> {
                     Some(presented) => shared.emit(event.facts(presented.known.get())),
                     None => shared.emit(event),
                 }
-                match refusal {
-                    Refusal::PasswordInvalid => shared.backend_refused_after(looked_at),
-                    // It may well be right, and time is up.
-                    Refusal::PasswordUnanswered => return Err(Refused::Unavailable),
-                    _ => {}
+                if refusal == Refusal::PasswordInvalid {
+                    shared.backend_refused_after(looked_at);
                 }
-                self.wait().await;
-                Err(Refused::ByUs)
+                Err(self.wait().await)
             }
             Failure::Unavailable(word) => {
                 shared.metrics.logins.unavailable(credentials.mechanism, took);
@@ -145,6 +143,7 @@ impl<'a> Attempt<'a> {
                 shared.emit(event.reason(word).duration(took));
                 Err(Refused::Unavailable)
             }
+            Failure::OutOfTime => Err(self.time_is_up().await),
         }
     }
 
@@ -161,7 +160,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Refuses what cannot be a login, after the same time.
-    pub(super) async fn refuse_unseen(self, refusal: Refusal, mechanism: Mechanism) {
+    pub(super) async fn refuse_unseen(self, refusal: Refusal, mechanism: Mechanism) -> Refused {
         let took = self.began.elapsed();
         let shared = &self.conversation.shared;
         shared.metrics.logins.refused(mechanism, refusal, took);
@@ -170,7 +169,7 @@ impl<'a> Attempt<'a> {
                 .refusal(refusal)
                 .duration(took),
         );
-        self.wait().await;
+        self.wait().await
     }
 
     async fn enter(
@@ -256,8 +255,11 @@ impl<'a> Attempt<'a> {
     async fn settle(&self, pending: Pending, failure: Option<&Failure>) {
         let outcome = match failure {
             None => Outcome::Accepted,
+            // It has not spoken: the same code is good for another try.
+            Some(
+                Failure::Refused(Refusal::PasswordUnanswered) | Failure::Unavailable(_) | Failure::OutOfTime,
+            ) => Outcome::Unavailable,
             Some(Failure::Refused(_)) => Outcome::Refused,
-            Some(Failure::Unavailable(_)) => Outcome::Unavailable,
         };
         let shared = &self.conversation.shared;
         if let Err(error) = self.settings.gate.settle(pending, outcome, clock::unix()).await {

@@ -108,8 +108,8 @@ async fn talk(
                 }
                 Step::Refuse(refusal, mechanism) => {
                     let attempt = Attempt::new(conversation, preauth.client_id(), time);
-                    attempt.refuse_unseen(refusal, mechanism).await;
-                    preauth = preauth.refused(Answer::AuthenticationFailed, &mut steps);
+                    let refused = attempt.refuse_unseen(refusal, mechanism).await;
+                    preauth = preauth.refused(answer_to(refused), &mut steps);
                 }
                 Step::End(reason) => {
                     stream.close(LAST_WORD).await;

@@ -1,4 +1,4 @@
-//! Why a login was refused. The client hears one text for all of them; the event hears the word.
+//! Why a login was refused. The client hears one text for all of them, or none where time is up; the event hears the word.
 
 use std::fmt;
 

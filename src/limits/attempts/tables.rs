@@ -116,15 +116,12 @@ impl Tables {
         keys: &Keys,
         now: Tick,
     ) -> Result<Option<Tick>, Refused> {
-        if keys.elsewhere.is_right {
+        if self.is_right(keys, now) {
             return Ok(Some(now));
         }
         let Some(pair) = self.pairs.get_mut(&keys.pair()) else {
             return Ok(None);
         };
-        if pair.is_right(keys.secret, now) {
-            return Ok(Some(now));
-        }
         if pair.is_wrong(keys.guess) {
             if pair.repeat > now {
                 return refuse(RefusedBy::Repeat, pair.repeat.since(now));
@@ -133,6 +130,12 @@ impl Tables {
             return Ok(None);
         }
         Ok(pair.follow(keys.guess, now, options.pair.spacing))
+    }
+
+    /// True where the secret was right from there a moment ago.
+    pub(super) fn is_right(&self, keys: &Keys, now: Tick) -> bool {
+        let pair = || self.pairs.get(&keys.pair());
+        keys.elsewhere.is_right || pair().is_some_and(|pair| pair.is_right(keys.secret, now))
     }
 
     /// Finds the counters that apply and refuses where one objects. The pair is asked first, then from the coarsest to the

@@ -60,6 +60,13 @@ impl Ticket {
         self.delay
     }
 
+    /// True where the secret is known to be right from there: nobody guesses who says it again.
+    #[must_use]
+    pub fn is_right(&self, now: Instant) -> bool {
+        let now = self.attempts.origin.tick(now);
+        self.attempts.lock().tables.is_right(&self.keys, now)
+    }
+
     /// The secret was right. True where that makes up for what was counted of the user from this source, which other replicas
     /// are to be told.
     pub fn succeeded(self, now: Instant) -> bool {

@@ -25,14 +25,15 @@ use crate::types::UserName;
 /// rules judge it.
 const TO_TELL: Duration = Duration::from_secs(1);
 
-/// Until when a backend is waited for in a login that must be over by `deadline`, of so much time in all.
+/// Until when a backend is waited for, and a client is refused, in a login that must be over by `deadline`, of so much time in all.
 pub(super) fn patience(deadline: Instant, within: Duration) -> Instant {
     let to_tell = TO_TELL.min(within / 10);
     deadline.checked_sub(to_tell).unwrap_or(deadline)
 }
 
 /// An attempt that a backend is asked about. Where it was given a password and has not answered when time is up, that was a guess
-/// all the same: a right one is answered sooner than a wrong one, so that the wrong ones alone would be spared.
+/// all the same: a right one is answered sooner than a wrong one, so that the wrong ones alone would be spared. No guess is what is
+/// known to be right: an app password, a window, what the backend has accepted from there a moment ago.
 pub(super) struct Asking<'a> {
     attempt: &'a Attempt<'a>,
     user: &'a UserName,
@@ -76,11 +77,12 @@ impl<'a> Asking<'a> {
     }
 
     /// What it means that time is up and the backend has not answered.
-    pub(super) fn is_out_of_time(&self) -> Failure {
-        if self.is_guess && self.given.load(Ordering::Relaxed) {
+    fn is_out_of_time(&self) -> Failure {
+        let is_given = self.given.load(Ordering::Relaxed);
+        if self.is_guess && is_given && !self.ticket.is_right(Instant::now().into_std()) {
             Failure::Refused(Refusal::PasswordUnanswered)
         } else {
-            Failure::Unavailable("login_timeout")
+            Failure::OutOfTime
         }
     }
 
@@ -102,29 +104,26 @@ impl Attempt<'_> {
         asking: &Asking<'_>,
     ) -> Result<backend::Session, Failure> {
         let client = self.client(asking.given());
-        let answer = timeout_at(self.patience, backend.login(authenticated, &client)).await;
-        let outcome = match &answer {
-            Ok(Ok(_)) => Outcome::Accepted,
-            Ok(Err(LoginError::Refused(_))) => Outcome::Refused,
-            Ok(Err(LoginError::Unavailable(_))) | Err(_) => Outcome::Unavailable,
-        };
-        let took = asking.since().elapsed();
-        let dialled = match &answer {
-            Ok(Ok(session)) => Some(session.dialled),
-            _ => None,
-        };
-        self.conversation.asked(backend.name(), took, dialled);
-        self.conversation.shared.backend_answered(backend, outcome, took);
-        match answer {
-            Ok(answer) => answer.map_err(|error| refused_by_backend(backend, error)),
-            Err(_) => {
+        let Ok(answer) = timeout_at(self.patience, backend.login(authenticated, &client)).await else {
+            let failure = asking.is_out_of_time();
+            if matches!(failure, Failure::Refused(_)) {
                 tracing::warn!(
                     backend = backend.name(),
-                    "the backend does not answer before a login is over"
+                    "the backend has not answered a password in time"
                 );
-                Err(asking.is_out_of_time())
             }
-        }
+            return Err(failure);
+        };
+        let outcome = match &answer {
+            Ok(_) => Outcome::Accepted,
+            Err(LoginError::Refused(_)) => Outcome::Refused,
+            Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
+        };
+        let took = asking.since().elapsed();
+        let dialled = answer.as_ref().ok().map(|session| session.dialled);
+        self.conversation.asked(backend.name(), took, dialled);
+        self.conversation.shared.backend_answered(backend, outcome, took);
+        answer.map_err(|error| refused_by_backend(backend, error))
     }
 }
 

@@ -63,6 +63,7 @@ impl Attempt<'_> {
         credentials: &Credentials,
         presented: Option<&Presented>,
     ) -> Result<(Ticket, Beforehand), Failure> {
+        self.is_in_time()?;
         let shared = &self.conversation.shared;
         let now = self.typed;
         let source = self.source(presented.map(|presented| Arc::clone(&presented.visit)));

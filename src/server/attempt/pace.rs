@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::limits::attempts::Ticket;
 use crate::server::attempt::Attempt;
 use crate::server::attempt::Failure;
+use crate::server::attempt::Refused;
 use crate::server::clock;
 use crate::server::login::asked_to_stop;
 use crate::types::Refusal;
@@ -19,11 +20,18 @@ impl Attempt<'_> {
             () = asked_to_stop(&mut shutdown) => return Err(Failure::Unavailable("shutting_down")),
         }
         let _ = self.turn.set(Instant::now());
+        self.is_in_time()?;
         let ip = self.conversation.facts.addr.ip();
         if shared.limits.bans.find(ip, clock::unix()).is_some() {
             return Err(Refusal::RateLimited.into());
         }
         Ok(())
+    }
+
+    /// What begins when time is up is not looked at, whoever comes and whatever was typed.
+    pub(super) fn is_in_time(&self) -> Result<(), Failure> {
+        let is_in_time = Instant::now() < self.patience;
+        is_in_time.then_some(()).ok_or(Failure::OutOfTime)
     }
 
     /// Since when it is looked at.
@@ -33,8 +41,9 @@ impl Attempt<'_> {
 
     /// Every refusal takes a whole number of delays, so that no part of the work shows in its length; and at least as long as a
     /// backend lately took to refuse a password, whether this one was asked or not. That would say who exists, and whether a rule has
-    /// refused a right password. How long an attempt waited for its turn says nothing of that.
-    pub(super) async fn wait(&self) {
+    /// refused a right password. How long an attempt waited for its turn says nothing of that. What would be answered when time is
+    /// up is not: then nobody hears anything, also whose password the backend has not answered.
+    pub(super) async fn wait(&self) -> Refused {
         let shared = &self.conversation.shared;
         let timing = &self.settings.timing;
         let delay = timing.refusal;
@@ -45,10 +54,20 @@ impl Attempt<'_> {
         while (answer_at <= Instant::now() || answer_at < least) && !delay.is_zero() {
             answer_at += delay;
         }
+        if answer_at >= self.patience {
+            return self.time_is_up().await;
+        }
         let mut shutdown = shared.shutdown.subscribe();
         tokio::select! {
             () = tokio::time::sleep_until(answer_at) => {}
             () = asked_to_stop(&mut shutdown) => {}
         }
+        Refused::ByUs
+    }
+
+    /// Waits for the deadline, which ends the connection without a word; or for the end of the process.
+    pub(super) async fn time_is_up(&self) -> Refused {
+        asked_to_stop(&mut self.conversation.shared.shutdown.subscribe()).await;
+        Refused::Unavailable
     }
 }
