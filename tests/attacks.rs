@@ -763,6 +763,27 @@ async fn a_backend_that_does_not_answer_costs_no_code() {
     assert!(said[0].starts_with("b OK"), "{said:?}");
 }
 
+/// A window that no backend has confirmed says nothing about the password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guess_that_is_not_answered_is_one_again_under_the_same_code() {
+    let backend = Scripted::start(vec![hangs(), hangs()]).await.unwrap();
+    let proxy = Proxy::start(backend.addr, "login: {timeout: 5s, refusal_delay: 1s}").await;
+    let user = proxy.add_user("alice").await;
+    let code = enrolled(&proxy, &user).await;
+    let mut from = 0;
+    for _ in 0..2 {
+        let mut client = proxy.connect().await;
+        client
+            .send(&format!("a LOGIN alice wrong{code}\r\n"))
+            .await
+            .unwrap();
+        assert_eq!(client.rest().await.unwrap(), b"");
+        let (at, failed) = proxy.events.wait(from, "login_failed").await.unwrap();
+        assert_eq!(text(&failed, "event.reason"), "password_unanswered");
+        from = at + 1;
+    }
+}
+
 /// What was right from there a moment ago is no guess when it is not answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_has_guessed_whose_password_was_right_a_moment_ago() {

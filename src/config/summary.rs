@@ -101,10 +101,16 @@ impl Config {
         {
             warnings.push(format!("passwords go to {} in clear", backend.address));
         }
+        if self.login.refusal_delay > self.login.timeout / 3 {
+            warnings.push(
+                "login.refusal_delay is more than a third of login.timeout: refusals may come too late to be told"
+                    .to_owned(),
+            );
+        }
         let longest = self.login.timeout * 3 / 4;
         for backend in self.backends.iter().filter(|b| b.timeout > longest) {
             let name = &backend.name;
-            warnings.push(format!("the timeout of backend {name} is more than three quarters of login.timeout: where it hangs, no login finds out, and passwords count as wrong"));
+            warnings.push(format!("the timeout of backend {name} is more than three quarters of login.timeout: where it hangs, logins may end before that is known, and passwords count as wrong"));
         }
         if let Some(store) = self.state.postgres()
             && !store.address.uses_tls()
@@ -205,6 +211,10 @@ mod tests {
         let clear =
             summary("backends: [{address: 'mail.example.org:143', tls: none, danger_plaintext: true}]");
         assert!(clear.warnings[0].contains("in clear"));
+        let late = summary(
+            "login: {timeout: 20s, refusal_delay: 10s}\nbackends: [{address: '127.0.0.1:143', timeout: 5s}]",
+        );
+        assert!(late.warnings[0].contains("too late to be told"), "{late:?}");
         let two = summary("backends: [{name: a, address: 'a:143'}, {name: b, address: 'b:143'}]");
         assert!(two.warnings[0].contains("no route"));
     }

@@ -21,8 +21,8 @@ use crate::backend::Backend;
 use crate::backend::Client;
 use crate::limits::attempts::Ticket;
 use crate::server::attempt::asking::Asking;
-use crate::server::attempt::asking::patience;
 use crate::server::attempt::guess::Beforehand;
+use crate::server::attempt::pace::Time;
 use crate::server::clock;
 use crate::server::connection::Conversation;
 use crate::server::entry;
@@ -61,15 +61,14 @@ pub(super) struct Attempt<'a> {
     typed: UnixTime,
     /// When its turn came, if it had to wait for that and if it has come.
     turn: OnceLock<Instant>,
-    /// Until when a backend is waited for, and a refusal is answered.
-    patience: Instant,
+    time: Time,
 }
 
 /// Why an attempt failed, for the event.
 enum Failure {
     Refused(Refusal),
     Unavailable(&'static str),
-    /// Time was up before it was decided: the connection's end tells of it.
+    /// Time was short before it was looked at: the connection's end tells of it.
     OutOfTime,
 }
 
@@ -90,7 +89,7 @@ impl<'a> Attempt<'a> {
             conversation,
             id,
             settings: conversation.shared.settings(),
-            patience: patience(deadline, within),
+            time: Time::until(deadline, within),
             began: Instant::now(),
             typed: clock::unix(),
             turn: OnceLock::new(),
@@ -128,7 +127,8 @@ impl<'a> Attempt<'a> {
                     Some(presented) => shared.emit(event.facts(presented.known.get())),
                     None => shared.emit(event),
                 }
-                if refusal == Refusal::PasswordInvalid {
+                // Where it has not answered, it would have taken longer than that.
+                if matches!(refusal, Refusal::PasswordInvalid | Refusal::PasswordUnanswered) {
                     shared.backend_refused_after(looked_at);
                 }
                 Err(self.wait().await)
@@ -141,6 +141,9 @@ impl<'a> Attempt<'a> {
                     credentials.mechanism,
                 );
                 shared.emit(event.reason(word).duration(took));
+                if Instant::now() >= self.time.is_up {
+                    return Err(self.time_is_up().await);
+                }
                 Err(Refused::Unavailable)
             }
             Failure::OutOfTime => Err(self.time_is_up().await),
@@ -193,7 +196,7 @@ impl<'a> Attempt<'a> {
         let from = self.conversation.facts.addr.ip();
         let permit = shared.limits.sessions.open(&user, from, elsewhere)?;
         let backend = self.route(&account)?;
-        let asking = Asking::begin(self, &credentials.user, (ticket, authenticated.factor()));
+        let asking = Asking::begin(self, &credentials.user, (ticket, pending.is_right()));
         let judged = match self.ask_backend(&backend, authenticated, &asking).await {
             Ok(opened) => {
                 let won = Won {

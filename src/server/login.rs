@@ -86,6 +86,10 @@ async fn talk(
     stream.bound_records(RECORD);
     loop {
         for step in std::mem::take(&mut steps) {
+            let is_attempt = matches!(step, Step::Verify(_) | Step::Refuse(..));
+            if is_attempt && *shutdown.borrow() {
+                return Err(say_goodbye(stream).await);
+            }
             match step {
                 Step::Send(bytes) => send(&mut stream, &bytes).await?,
                 Step::StartTls => {
@@ -120,15 +124,20 @@ async fn talk(
         if steps.is_empty() {
             let bytes = tokio::select! {
                 bytes = read(&mut stream) => bytes?,
-                () = asked_to_stop(&mut shutdown) => {
-                    send(&mut stream, b"* BYE [UNAVAILABLE] Server is shutting down\r\n").await?;
-                    stream.close(LAST_WORD).await;
-                    return Err(EndReason::Shutdown);
-                }
+                () = asked_to_stop(&mut shutdown) => return Err(say_goodbye(stream).await),
             };
             preauth = preauth.receive(&bytes, &mut steps);
         }
     }
+}
+
+/// Tells a client that has not logged in that nobody can, for now.
+async fn say_goodbye(mut stream: Stream) -> EndReason {
+    if let Err(reason) = send(&mut stream, b"* BYE [UNAVAILABLE] Server is shutting down\r\n").await {
+        return reason;
+    }
+    stream.close(LAST_WORD).await;
+    EndReason::Shutdown
 }
 
 /// Waits until the process takes no new connections.

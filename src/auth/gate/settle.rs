@@ -34,6 +34,18 @@ pub(super) enum Open {
     },
 }
 
+impl Pending {
+    /// True where the secret is known to be right before the backend has spoken: by the store, or because the backend has said so of it
+    /// before.
+    pub fn is_right(&self) -> bool {
+        match self.open {
+            Open::AppPassword(..) => true,
+            Open::Window { state, .. } => state == WindowState::Open,
+            Open::Nothing => false,
+        }
+    }
+}
+
 /// The hash of an app password that has none under the key in force.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rehash {

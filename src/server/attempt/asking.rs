@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio::time::timeout_at;
@@ -18,22 +17,11 @@ use crate::server::attempt::Failure;
 use crate::session::backend_login::LoginFailure;
 use crate::types::Authenticated;
 use crate::types::Refusal;
-use crate::types::SecondFactor;
 use crate::types::UserName;
-
-/// How long before the deadline of a login its backend is waited for no more, at most: time to tell of the attempt, and to have
-/// rules judge it.
-const TO_TELL: Duration = Duration::from_secs(1);
-
-/// Until when a backend is waited for, and a client is refused, in a login that must be over by `deadline`, of so much time in all.
-pub(super) fn patience(deadline: Instant, within: Duration) -> Instant {
-    let to_tell = TO_TELL.min(within / 10);
-    deadline.checked_sub(to_tell).unwrap_or(deadline)
-}
 
 /// An attempt that a backend is asked about. Where it was given a password and has not answered when time is up, that was a guess
 /// all the same: a right one is answered sooner than a wrong one, so that the wrong ones alone would be spared. No guess is what is
-/// known to be right: an app password, a window, what the backend has accepted from there a moment ago.
+/// known to be right: an app password, a window that the backend has opened, what it has accepted from there a moment ago.
 pub(super) struct Asking<'a> {
     attempt: &'a Attempt<'a>,
     user: &'a UserName,
@@ -46,23 +34,19 @@ pub(super) struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    /// The backend is asked from now on, by somebody who has proved this.
+    /// The backend is asked from now on, with a secret that may be known to be right.
     pub(super) fn begin(
         attempt: &'a Attempt<'a>,
         user: &'a UserName,
-        (ticket, factor): (Ticket, &SecondFactor),
+        (ticket, is_right): (Ticket, bool),
     ) -> Self {
-        let is_known = matches!(
-            factor,
-            SecondFactor::AppPassword { .. } | SecondFactor::TrustedWindow
-        );
         Self {
             attempt,
             user,
             ticket,
             since: Instant::now(),
             given: Arc::default(),
-            is_guess: !is_known,
+            is_guess: !is_right,
         }
     }
 
@@ -82,7 +66,7 @@ impl<'a> Asking<'a> {
         if self.is_guess && is_given && !self.ticket.is_right(Instant::now().into_std()) {
             Failure::Refused(Refusal::PasswordUnanswered)
         } else {
-            Failure::OutOfTime
+            Failure::Unavailable("login_timeout")
         }
     }
 
@@ -103,26 +87,31 @@ impl Attempt<'_> {
         authenticated: Authenticated,
         asking: &Asking<'_>,
     ) -> Result<backend::Session, Failure> {
+        if Instant::now() >= self.time.is_up {
+            return Err(Failure::OutOfTime);
+        }
         let client = self.client(asking.given());
-        let Ok(answer) = timeout_at(self.patience, backend.login(authenticated, &client)).await else {
-            let failure = asking.is_out_of_time();
-            if matches!(failure, Failure::Refused(_)) {
-                tracing::warn!(
-                    backend = backend.name(),
-                    "the backend has not answered a password in time"
-                );
-            }
-            return Err(failure);
-        };
+        let answer = timeout_at(self.time.is_up, backend.login(authenticated, &client)).await;
         let outcome = match &answer {
-            Ok(_) => Outcome::Accepted,
-            Err(LoginError::Refused(_)) => Outcome::Refused,
-            Err(LoginError::Unavailable(_)) => Outcome::Unavailable,
+            Ok(Ok(_)) => Outcome::Accepted,
+            Ok(Err(LoginError::Refused(_))) => Outcome::Refused,
+            Ok(Err(LoginError::Unavailable(_))) | Err(_) => Outcome::Unavailable,
         };
         let took = asking.since().elapsed();
-        let dialled = answer.as_ref().ok().map(|session| session.dialled);
+        let dialled = match &answer {
+            Ok(Ok(session)) => Some(session.dialled),
+            _ => None,
+        };
         self.conversation.asked(backend.name(), took, dialled);
         self.conversation.shared.backend_answered(backend, outcome, took);
+        let Ok(answer) = answer else {
+            tracing::warn!(
+                backend = backend.name(),
+                ?took,
+                "the backend has not answered in time"
+            );
+            return Err(asking.is_out_of_time());
+        };
         answer.map_err(|error| refused_by_backend(backend, error))
     }
 }
@@ -138,20 +127,6 @@ fn refused_by_backend(backend: &Backend, error: LoginError) -> Failure {
         LoginError::Unavailable(error) => {
             tracing::warn!(backend = backend.name(), %error, "backend login failed");
             Failure::Unavailable("backend_unavailable")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_time_to_tell_of_it() {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        for (within, before) in [(60, 1000), (10, 1000), (5, 500)] {
-            let until = patience(deadline, Duration::from_secs(within));
-            assert_eq!(deadline - until, Duration::from_millis(before));
         }
     }
 }

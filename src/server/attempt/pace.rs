@@ -1,5 +1,7 @@
 //! When an attempt is looked at, and when a refusal is answered.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::limits::attempts::Ticket;
@@ -9,6 +11,33 @@ use crate::server::attempt::Refused;
 use crate::server::clock;
 use crate::server::login::asked_to_stop;
 use crate::types::Refusal;
+
+/// How long before the deadline of a login its time is up, at most: long enough to tell of an attempt, and to have rules judge it.
+const TO_TELL: Duration = Duration::from_secs(1);
+
+/// How long before that no attempt begins any more, at most: a backend that has not answered by then had a fair time for it.
+const TO_ANSWER: Duration = Duration::from_secs(10);
+
+/// What may still be done in a login.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time {
+    /// Nothing that has not begun is looked at.
+    pub(super) is_short: Instant,
+    /// Nobody is refused in words, and a backend is waited for no longer.
+    pub(super) is_up: Instant,
+}
+
+impl Time {
+    /// That of a login that must be over by `deadline`, of so much time in all.
+    pub(super) fn until(deadline: Instant, within: Duration) -> Self {
+        let before = |at: Instant, by| at.checked_sub(by).unwrap_or(at);
+        let is_up = before(deadline, TO_TELL.min(within / 10));
+        Self {
+            is_short: before(is_up, TO_ANSWER.min(within / 6)),
+            is_up,
+        }
+    }
+}
 
 impl Attempt<'_> {
     /// Waits until it may be looked at. A process that ends waits for nobody, and who was banned meanwhile has no turn.
@@ -28,9 +57,9 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// What begins when time is up is not looked at, whoever comes and whatever was typed.
+    /// What begins when time is short is not looked at, whoever comes and whatever was typed.
     pub(super) fn is_in_time(&self) -> Result<(), Failure> {
-        let is_in_time = Instant::now() < self.patience;
+        let is_in_time = Instant::now() < self.time.is_short;
         is_in_time.then_some(()).ok_or(Failure::OutOfTime)
     }
 
@@ -54,7 +83,7 @@ impl Attempt<'_> {
         while (answer_at <= Instant::now() || answer_at < least) && !delay.is_zero() {
             answer_at += delay;
         }
-        if answer_at >= self.patience {
+        if answer_at >= self.time.is_up {
             return self.time_is_up().await;
         }
         let mut shutdown = shared.shutdown.subscribe();
@@ -69,5 +98,25 @@ impl Attempt<'_> {
     pub(super) async fn time_is_up(&self) -> Refused {
         asked_to_stop(&mut self.conversation.shared.shutdown.subscribe()).await;
         Refused::Unavailable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_has_a_fair_time_and_there_is_time_to_tell_of_it() {
+        let deadline = Instant::now() + Duration::from_mins(5);
+        for (within, up, short) in [
+            (300, 1000, 11_000),
+            (60, 1000, 11_000),
+            (30, 1000, 6000),
+            (6, 600, 1600),
+        ] {
+            let time = Time::until(deadline, Duration::from_secs(within));
+            let before = [time.is_up, time.is_short].map(|at| (deadline - at).as_millis());
+            assert_eq!(before, [up, short], "{within}");
+        }
     }
 }
