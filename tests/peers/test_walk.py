@@ -71,6 +71,7 @@ def test_a_rule_is_written_tested_replayed_shadowed_enforced_and_explained_as_th
     #: What somebody reads on the way and types where the page says so.
     typed = {"127.0.0.1:143": f"127.0.0.1:{backend.port}", "127.0.0.1:1993": f"127.0.0.1:{port}"}
     said: dict[str, list[str]] = {}
+    sessions = 0
     for kind, block in blocks():
         for word, instead in typed.items():
             block = block.replace(word, instead)
@@ -84,10 +85,15 @@ def test_a_rule_is_written_tested_replayed_shadowed_enforced_and_explained_as_th
                 if "app-password create" in command:
                     # What is typed at its prompt.
                     command += f" --password-stdin <<< '{PASSWORDS[ALICE]}'"
+                if "curl " in command:
+                    sessions += rounds(command)
+                elif "events.jsonl" in command:
+                    # Events are written by a thread of their own, some milliseconds later: nobody types so fast.
+                    wait_until(lambda: ended(tmp_path / "events.jsonl") == sessions, "sessions have no end")
                 output = shell.run(command)
                 said.setdefault(" ".join(command.split()[:3]), []).append(output)
                 if command.startswith("imapwarden serve"):
-                    wait_for_port(port)
+                    wait_until(lambda: answers(port), "it does not listen")
                 if "app-password create" in command:
                     typed["ID"], typed["APP-PASSWORD"] = shown(output)
     assert [output.count("passed") for output in said["imapwarden policy test"]] == [1, 1], said
@@ -105,10 +111,21 @@ def test_a_rule_is_written_tested_replayed_shadowed_enforced_and_explained_as_th
     assert re.search(r"new-device-deletes.*rules/new-device-deletes\.yaml:\d+", explained), explained
 
 
-def wait_for_port(port: int, within: float = 20.0) -> None:
+def rounds(command: str) -> int:
+    """How often a command is run: a loop says so."""
+    loop = re.match(r"for \w+ in (.*?);", command)
+    return len(loop[1].split()) if loop else 1
+
+
+def ended(events) -> int:
+    """How many sessions' ends have been told."""
+    return sum(json.loads(line)["event"]["action"] == "session_ended" for line in events.read_text().splitlines())
+
+
+def wait_until(what, otherwise: str, within: float = 20.0) -> None:
     deadline = time.monotonic() + within
-    while not answers(port):
-        assert time.monotonic() < deadline, "it does not listen"
+    while not what():
+        assert time.monotonic() < deadline, otherwise
         time.sleep(0.05)
 
 
