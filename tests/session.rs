@@ -86,3 +86,31 @@ async fn a_shutdown_is_over_when_its_last_session_is() {
     let (_, ended) = events.wait(0, "session_ended").await.unwrap();
     assert_eq!(support::events::text(&ended, "event.reason"), "shutdown");
 }
+
+/// Refusals are told at once while the process ends: guesses in one packet would be looked at as fast as they come.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_logins_that_are_pipelined_a_shutdown_lets_no_other_be_looked_at() {
+    let backend = backend().await;
+    let proxy = Proxy::start(
+        backend.addr,
+        "login: {refusal_delay: 10s}\nlimits: {exempt: [loopback]}",
+    )
+    .await;
+    let mut client = proxy.connect().await;
+    client
+        .send("a LOGIN nobody one\r\nb LOGIN nobody two\r\nc LOGIN nobody three\r\n")
+        .await
+        .unwrap();
+    proxy.events.wait(0, "login_failed").await.unwrap();
+    let events = proxy.stop().await;
+    let said = String::from_utf8(client.rest().await.unwrap()).unwrap();
+    let (refused, end) = said.split_once("\r\n").unwrap();
+    assert!(refused.starts_with("a NO [AUTHENTICATIONFAILED]"), "{said}");
+    assert_eq!(end, "* BYE [UNAVAILABLE] Server is shutting down\r\n");
+    let failed = events
+        .all()
+        .iter()
+        .filter(|event| support::events::text(event, "event.action") == "login_failed")
+        .count();
+    assert_eq!(failed, 1);
+}

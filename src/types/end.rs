@@ -64,7 +64,7 @@ end_reasons! {
     TlsHandshakeTimeout = "tls_handshake_timeout", Client;
     /// A trusted peer sent no valid PROXY header, or none in time.
     ProxyHeaderInvalid = "proxy_header_invalid", Client;
-    /// The client did not log in within the time allowed.
+    /// The client did not log in within the time allowed; or the answer would have come too late.
     LoginTimeout = "login_timeout", Client;
     /// The client sent too many commands that are not IMAP.
     TooManyBadCommands = "too_many_bad_commands", Client;

@@ -119,7 +119,7 @@ def rounds(command: str) -> int:
 
 def ended(events) -> int:
     """How many sessions' ends have been told."""
-    return sum(json.loads(line)["event"]["action"] == "session_ended" for line in events.read_text().splitlines())
+    return events.read_text().count('"action":"session_ended"')
 
 
 def wait_until(what, otherwise: str, within: float = 20.0) -> None:
