@@ -799,6 +799,68 @@ async fn nobody_has_guessed_whose_password_was_right_a_moment_ago() {
     two_run_out_of_time(&proxy, ["right", "right"]).await;
 }
 
+/// A proxy that looks at one guess of a user from a network, and whose rule denies those who say that they are `evil`.
+async fn denying(addr: SocketAddr, folder: &TempDir, more: &str) -> Proxy {
+    let rule = "rules:\n  - {name: evil, description: Evil may not., on: login, \
+                when: client.name == 'evil', then: [deny]}\n";
+    let file = private_file(folder.path(), "rules.yaml", rule);
+    let more = format!(
+        "login: {{refusal_delay: 1s}}\nlimits: {{failures_per_user_and_network: 1}}\n\
+         rules: {{packs: [], files: ['{}']}}\n{more}",
+        file.display()
+    );
+    Proxy::start(addr, &more).await
+}
+
+/// Tries secrets in turn, as `evil`, and says why each was refused.
+async fn denied(proxy: &Proxy, secrets: &[&str]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for secret in secrets {
+        let seen = proxy.events.all().len();
+        let mut client = proxy.connect().await;
+        client.command("i", "ID (\"name\" \"evil\")").await.unwrap();
+        let said = client.command("a", &format!("LOGIN alice {secret}")).await.unwrap();
+        assert_eq!(said, [format!("a {REFUSED}")], "{secret}");
+        let (_, failed) = proxy.events.wait(seen, "login_failed").await.unwrap();
+        reasons.push(text(&failed, "event.reason").to_owned());
+    }
+    reasons
+}
+
+/// When the next guess is looked at must not tell that the one before it was right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_password_that_a_rule_denies_counts_as_a_wrong_one_does() {
+    let backend = backend().await;
+    for (secret, reason) in [(MAIL_PASSWORD, "policy_denied"), ("wrong", "password_invalid")] {
+        let folder = TempDir::new().unwrap();
+        let proxy = denying(backend.addr, &folder, "second_factor: {default: exempt}").await;
+        proxy.add_user("alice").await;
+        let reasons = denied(&proxy, &[secret, "another"]).await;
+        assert_eq!(reasons, [reason, "rate_limited"]);
+    }
+}
+
+/// Whose secret is known to be right has not guessed: those who share the network have more to lose than there is to hide.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_guessed_whose_secret_was_known_when_a_rule_denied_it() {
+    let backend = backend().await;
+    let folder = TempDir::new().unwrap();
+    let proxy = denying(backend.addr, &folder, "").await;
+    let (_, password) = proxy.app_password("alice", MAIL_PASSWORD).await;
+    // The third time a secret that counts as wrong would not be looked at.
+    let reasons = denied(&proxy, &[password.as_str(); 3]).await;
+    assert_eq!(reasons, ["policy_denied"; 3]);
+
+    let folder = TempDir::new().unwrap();
+    let proxy = denying(backend.addr, &folder, "second_factor: {default: exempt}").await;
+    proxy.add_user("alice").await;
+    let mut client = proxy.connect().await;
+    let said = client.command("a", &format!("LOGIN alice {MAIL_PASSWORD}")).await.unwrap();
+    assert!(said[0].starts_with("a OK"), "{said:?}");
+    let reasons = denied(&proxy, &[MAIL_PASSWORD, MAIL_PASSWORD, "wrong"]).await;
+    assert_eq!(reasons, ["policy_denied", "policy_denied", "password_invalid"]);
+}
+
 /// What begins when time is up is not looked at: it would cost a code, and say who is asked about at the backend.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_begins_when_time_is_up_is_not_looked_at() {

@@ -61,7 +61,7 @@ refusals! {
     /// The user may not log in from this network.
     NetworkDenied = "network_denied", true;
     /// A rule refused the login.
-    PolicyDenied = "policy_denied", false;
+    PolicyDenied = "policy_denied", true;
     /// Too many attempts; this one was not looked at.
     RateLimited = "rate_limited", false;
     /// Too many sessions of the user at once.

@@ -21,7 +21,8 @@ use crate::types::UserName;
 
 /// An attempt that a backend is asked about. Where it was given a password and has not answered when time is up, that was a guess
 /// all the same: a right one is answered sooner than a wrong one, so that the wrong ones alone would be spared. No guess is what is
-/// known to be right: an app password, a window that the backend has opened, what it has accepted from there a moment ago.
+/// known to be right: an app password, a window that the backend has opened, what it has accepted from there a moment ago. The same
+/// holds for a right one that a rule denies: it is counted as the wrong ones are, or when the next one is looked at would tell it.
 pub(super) struct Asking<'a> {
     attempt: &'a Attempt<'a>,
     user: &'a UserName,
@@ -29,8 +30,8 @@ pub(super) struct Asking<'a> {
     since: Instant,
     /// The backend has been given the password.
     given: Arc<AtomicBool>,
-    /// Whether the backend's answer would say something about it that is not known.
-    is_guess: bool,
+    /// Only the backend knows whether it is right.
+    is_open: bool,
 }
 
 impl<'a> Asking<'a> {
@@ -46,7 +47,7 @@ impl<'a> Asking<'a> {
             ticket,
             since: Instant::now(),
             given: Arc::default(),
-            is_guess: !is_right,
+            is_open: !is_right,
         }
     }
 
@@ -60,10 +61,14 @@ impl<'a> Asking<'a> {
         Arc::clone(&self.given)
     }
 
+    /// Whether it would have said something that is not known.
+    fn is_guess(&self) -> bool {
+        self.is_open && !self.ticket.is_right(Instant::now().into_std())
+    }
+
     /// What it means that time is up and the backend has not answered.
     fn is_out_of_time(&self) -> Failure {
-        let is_given = self.given.load(Ordering::Relaxed);
-        if self.is_guess && is_given && !self.ticket.is_right(Instant::now().into_std()) {
+        if self.given.load(Ordering::Relaxed) && self.is_guess() {
             Failure::Refused(Refusal::PasswordUnanswered)
         } else {
             Failure::Unavailable("login_timeout")
@@ -74,6 +79,7 @@ impl<'a> Asking<'a> {
     pub(super) fn settle(self, failure: Option<&Failure>) {
         match failure {
             None => self.attempt.ticket_succeeded(self.ticket, self.user),
+            Some(Failure::Refused(Refusal::PolicyDenied)) if !self.is_guess() => self.ticket.void(),
             Some(failure) => self.attempt.settle_ticket(self.ticket, self.user, failure),
         }
     }
