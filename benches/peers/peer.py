@@ -103,9 +103,10 @@ class Peer:
     def is_direct(self) -> bool:
         return self.name == "direct"
 
-    def load(self, scenario: Scenario, seconds: float) -> dict:
+    def load(self, scenario: Scenario, seconds: float, warm_up: float) -> dict:
         command = ["taskset", "-c", self.setting.load_core, self.setting.tool, "load",
-                   "--address", f"127.0.0.1:{self.port}", "--seconds", str(seconds), *scenario.options]
+                   "--address", f"127.0.0.1:{self.port}", "--seconds", str(seconds), "--warm-up", str(warm_up),
+                   *scenario.options]
         if self.is_direct:
             command.append("--plain")
         accounts = self.directory / "accounts" / scenario.accounts

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 #: Not competitors: what anything costs at least.
 CALIBRATION = ("relay", "direct")
 OURS = "imapwarden"
+#: Rounds from which on a third digit of a ratio says something.
+FINE = 20
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,11 @@ class Scenario:
     def fits(self, peer: str) -> bool:
         """No other server has more than one kind."""
         return peer == OURS or self.accounts == "exempt"
+
+    @property
+    def needs_new_server(self) -> bool:
+        """It counts memory that a server keeps once it has had it."""
+        return "idle" in self.options
 
 
 def scenario(words: str, accounts: str = "exempt") -> Scenario:
@@ -93,32 +100,41 @@ ROWS = [
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure's values over all rounds, and how many rounds failed."""
+    """A figure's values by their rounds, and how many rounds failed."""
 
-    values: list[float]
+    by_round: dict
     failed: int
+
+    @property
+    def values(self) -> list[float]:
+        return list(self.by_round.values())
 
     @property
     def median(self) -> float:
         return statistics.median(self.values)
+
+    def ratio(self, best: "Cell") -> float | None:
+        """The median of what rounds say, each by itself: a machine that changes its speed from one to the next changes both."""
+        pairs = [(value, best.by_round[number]) for number, value in self.by_round.items() if best.by_round.get(number)]
+        return statistics.median(value / other for value, other in pairs) if pairs else None
 
 
 def cell(results: list[dict], peer: str, row: Row) -> Cell:
     # A server with one kind of login is compared by it.
     name = row.scenario if SCENARIOS[row.scenario].fits(peer) else "login"
     here = [result for result in results if result["peer"] == peer and result["scenario"] == name]
-    good = [result[row.figure] for result in here if result["exit"] == 0 and row.figure in result]
+    good = {result["round"]: result[row.figure] for result in here if result["exit"] == 0 and row.figure in result}
     return Cell(good, sum(result["exit"] != 0 for result in here))
 
 
-def shown(cell: Cell, row: Row, best: float | None) -> str:
+def shown(cell: Cell, row: Row, best: Cell | None) -> str:
     """Median, spread, and the ratio to the best competitor."""
     if not cell.values:
         return "failed" if cell.failed else "–"
     number = lambda value: f"{value:,.{row.digits}f}"
     text = f"{number(cell.median)} [{number(min(cell.values))}–{number(max(cell.values))}]"
-    if best:
-        text += f" ×{cell.median / best:.2f}"
+    if best and (ratio := cell.ratio(best)):
+        text += f" ×{ratio:.{3 if len(cell.values) >= FINE else 2}f}"
     return text + (f" ({cell.failed} failed)" if cell.failed else "")
 
 
@@ -128,7 +144,7 @@ def table(results: list[dict], peers: list[str]) -> str:
         cells = {peer: cell(results, peer, row) for peer in peers}
         if not any(cell.values or cell.failed for cell in cells.values()):
             continue
-        others = [cells[peer].median for peer in peers if peer not in (*CALIBRATION, OURS) and cells[peer].values]
-        best = (max if row.more_is_better else min)(others, default=None)
+        others = [cells[peer] for peer in peers if peer not in (*CALIBRATION, OURS) and cells[peer].values]
+        best = (max if row.more_is_better else min)(others, key=lambda cell: cell.median, default=None)
         lines.append(f"| {row.label} | " + " | ".join(shown(cells[peer], row, best) for peer in peers) + " |")
     return "\n".join(lines)
