@@ -819,7 +819,10 @@ async fn denied(proxy: &Proxy, secrets: &[&str]) -> Vec<String> {
         let seen = proxy.events.all().len();
         let mut client = proxy.connect().await;
         client.command("i", "ID (\"name\" \"evil\")").await.unwrap();
-        let said = client.command("a", &format!("LOGIN alice {secret}")).await.unwrap();
+        let said = client
+            .command("a", &format!("LOGIN alice {secret}"))
+            .await
+            .unwrap();
         assert_eq!(said, [format!("a {REFUSED}")], "{secret}");
         let (_, failed) = proxy.events.wait(seen, "login_failed").await.unwrap();
         reasons.push(text(&failed, "event.reason").to_owned());
@@ -855,7 +858,10 @@ async fn nobody_has_guessed_whose_secret_was_known_when_a_rule_denied_it() {
     let proxy = denying(backend.addr, &folder, "second_factor: {default: exempt}").await;
     proxy.add_user("alice").await;
     let mut client = proxy.connect().await;
-    let said = client.command("a", &format!("LOGIN alice {MAIL_PASSWORD}")).await.unwrap();
+    let said = client
+        .command("a", &format!("LOGIN alice {MAIL_PASSWORD}"))
+        .await
+        .unwrap();
     assert!(said[0].starts_with("a OK"), "{said:?}");
     let reasons = denied(&proxy, &[MAIL_PASSWORD, MAIL_PASSWORD, "wrong"]).await;
     assert_eq!(reasons, ["policy_denied", "policy_denied", "password_invalid"]);

@@ -151,3 +151,48 @@ fn the_configuration_that_is_measured_is_right_and_turns_nothing_off() {
         String::from_utf8_lossy(&checked.stderr)
     );
 }
+
+/// A line of results.jsonl.
+fn result(peer: &str, round: u32, cpu: f64) -> String {
+    let result = serde_json::json!({"peer": peer, "scenario": "noop", "round": round, "exit": 0, "cpu_us_per_operation": cpu});
+    format!("{result}\n")
+}
+
+/// What the table says of imapwarden's CPU time.
+fn ratio_in_table_of(files: &[String]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("python3");
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.args(["benches/peers/compare.py", "--table"]);
+    for (number, text) in files.iter().enumerate() {
+        let file = dir.path().join(format!("{number}.jsonl"));
+        fs::write(&file, text).unwrap();
+        command.arg(file);
+    }
+    let done = command.output().unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let row = said.lines().find(|line| line.contains("CPU")).unwrap();
+    row.rsplit('×').next().unwrap().trim_end_matches(" |").to_owned()
+}
+
+#[test]
+fn a_machine_that_changes_its_speed_between_rounds_changes_no_ratio() {
+    let rounds = [(10.0, 9.0), (20.0, 18.0), (10.0, 18.0)];
+    let of = |rounds: &[(f64, f64)]| -> String {
+        let lines = (0..).zip(rounds).flat_map(|(round, (nginx, ours))| {
+            [result("nginx", round, *nginx), result("imapwarden", round, *ours)]
+        });
+        lines.collect()
+    };
+    // The medians themselves are 10 and 18.
+    assert_eq!(ratio_in_table_of(&[of(&rounds)]), "0.90");
+    // Rounds of two measurements are not the same rounds, though they have the same numbers.
+    let both = [of(&[(10.0, 9.0)]), of(&[(20.0, 10.0)])];
+    assert_eq!(ratio_in_table_of(&both), "0.70");
+    // A round that only one of them has is compared with none.
+    let alone = of(&[(10.0, 9.0)]) + &result("imapwarden", 1, 100.0);
+    assert_eq!(ratio_in_table_of(&[alone]), "0.90");
+    let many = of(&[(10.0, 9.051); 20]);
+    assert_eq!(ratio_in_table_of(&[many]), "0.905");
+}
