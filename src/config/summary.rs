@@ -87,7 +87,7 @@ impl Config {
             );
         }
         if self.second_factor.admit_unknown_users {
-            warnings.push("second_factor.admit_unknown_users: names that nobody added may log in where no second factor is asked for".to_owned());
+            warnings.push("second_factor.admit_unknown_users: names that nobody added may log in where no second factor is asked for, other names of people who are listed too".to_owned());
         }
         for rule in &policy.networks {
             if rule.asks_for() == Requirement::Exempt {

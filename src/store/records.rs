@@ -259,6 +259,8 @@ pub struct Found {
     pub key: Option<[u8; 32]>,
     /// The user of the login name.
     pub user: Option<User>,
+    /// Who is listed by a name that differs from it in nothing but the case of letters, or not at all; two of them at most.
+    pub namesakes: Vec<UserName>,
     /// Their one-time secret in force.
     pub totp: Option<Totp>,
     /// True where the user owns a live app password.

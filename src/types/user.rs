@@ -63,6 +63,20 @@ impl UserName {
         &self.0
     }
 
+    /// The name without the case of its letters, as far as ASCII goes: for most mail servers two names that differ in no more
+    /// are one.
+    #[must_use]
+    pub fn folded(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+
+    /// True where no mail server can take it for another name by more than the case of its letters: databases fold accents and
+    /// widths, and compose marks, each in its own way.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.0.is_ascii()
+    }
+
     /// What stands behind the last `@`, if anything.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {

@@ -22,6 +22,7 @@ use crate::store;
 use crate::store::Before;
 use crate::store::Consumption;
 use crate::store::Found;
+use crate::store::Lookup;
 use crate::store::MfaSetting;
 use crate::store::StoreError;
 use crate::store::WindowState;
@@ -50,6 +51,8 @@ impl Gate {
         if !matches!(behind, None | Some(Typed::Other)) {
             return Err(Refusal::AppPasswordMistyped.into());
         }
+        let listed = self.as_listed(attempt, found).await?;
+        let found = listed.as_ref().unwrap_or(found);
         match &found.user {
             Some(user) => check_user(user, source.ip)?,
             None if self.options.admit_unknown => {}
@@ -82,6 +85,32 @@ impl Gate {
         verified.lease = verified.lease.waived(login);
         verified.monitored = (waiver == Waiver::Monitored).then_some(refusal);
         Ok(verified)
+    }
+
+    /// Whom the mail server may take a name for that is not listed itself, but for the case of its letters: what is asked of them is
+    /// asked of whoever comes by it, or another spelling would do without the second factor, and by a password alone. Where it may be
+    /// several, or letters that databases fold each in its own way, nobody knows.
+    async fn as_listed(&self, attempt: &Attempt<'_>, found: &Found) -> Result<Option<Found>, GateError> {
+        if found.user.is_some() || !self.options.admit_unknown {
+            return Ok(None);
+        }
+        let listed = match found.namesakes.as_slice() {
+            [] if attempt.credentials.user.is_ascii() => return Ok(None),
+            [listed] => listed.clone(),
+            _ => return Err(Refusal::UnknownUser.into()),
+        };
+        let lookup = Lookup {
+            user: listed,
+            ..attempt.lookup(None, Before::Nothing)
+        };
+        let listed = self.store.look_up(lookup).await?;
+        Ok(Some(Found {
+            has_app_passwords: listed.has_app_passwords || listed.totp.is_some(),
+            // Codes and windows are kept by the name as it is listed.
+            totp: None,
+            window: None,
+            ..listed
+        }))
     }
 
     /// Whether nothing but the password is asked for.

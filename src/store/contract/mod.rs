@@ -99,6 +99,7 @@ contract! {
         users_are_added_once_and_changed,
         users_are_listed_by_name_and_removed,
         names_are_kept_byte_for_byte,
+        namesakes_differ_in_nothing_but_the_case_of_ascii_letters,
         an_enrolment_waits_for_its_code_and_then_replaces_what_was_in_force,
         standings_come_in_the_order_asked,
         the_epoch_moves_when_a_user_is_disabled,

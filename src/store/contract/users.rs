@@ -55,6 +55,45 @@ pub(super) async fn users_are_listed_by_name_and_removed(store: &Arc<dyn Store>)
     assert!(!store.change_user(User::new(bob, NOW)).await.unwrap());
 }
 
+pub(super) async fn namesakes_differ_in_nothing_but_the_case_of_ascii_letters(store: &Arc<dyn Store>) {
+    for listed in ["Alice@Example.org", "bob", "Émile", "o'neil"] {
+        add(store, listed).await;
+    }
+    for (asked, expected) in [
+        ("alice@example.org", true),
+        ("ALICE@EXAMPLE.ORG", true),
+        ("Alice@Example.org", true),
+        ("BOB", true),
+        ("bob", true),
+        ("O'Neil", true),
+        ("ÉMILE", true),
+        ("émile", false),
+        ("alice", false),
+        ("bo", false),
+        ("bob%", false),
+        ("b_b", false),
+    ] {
+        let lookup = Lookup {
+            user: name(asked),
+            app_password: None,
+            window: None,
+            now: NOW,
+            counted: None,
+            before: Before::Nothing,
+            visit: None,
+        };
+        let found = store.look_up(lookup).await.unwrap();
+        assert_eq!(found.namesakes.len(), usize::from(expected), "{asked}");
+        let is_another = |found: &UserName| !found.as_str().eq_ignore_ascii_case(asked);
+        assert!(!found.namesakes.iter().any(is_another), "{asked}");
+        assert_eq!(
+            found.user.is_some(),
+            ["Alice@Example.org", "bob"].contains(&asked),
+            "{asked}"
+        );
+    }
+}
+
 pub(super) async fn names_are_kept_byte_for_byte(store: &Arc<dyn Store>) {
     for odd in [
         "o'neil",

@@ -34,7 +34,8 @@ static LOOK_UP: LazyLock<String> = LazyLock::new(|| {
         "SELECT {user}, {owner}, {account}, {app_password}, {totp}, {window},
              EXISTS (SELECT 1 FROM app_passwords AS live
                      WHERE live.username = $1 AND live.revoked IS NULL AND (live.expires IS NULL OR live.expires > $4)),
-             e.of_user, e.of_network, ({key})
+             e.of_user, e.of_network, ({key}),
+             ARRAY (SELECT n.name FROM users AS n WHERE lower(n.name) = $7 LIMIT 2)
          FROM (SELECT 1) AS one
          LEFT JOIN users AS u ON u.name = $1
          LEFT JOIN app_passwords AS p ON p.id = $2
@@ -99,6 +100,7 @@ async fn find(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, Trouble> {
                 &lookup.now.0,
                 &but_of,
                 &from,
+                &lookup.user.folded(),
             ],
         )
         .await?;
@@ -114,6 +116,7 @@ async fn find(db: &Reader<'_>, lookup: &Lookup) -> Result<Found, Trouble> {
     Ok(Found {
         key: window.maybe_hash(WINDOW.len() + 3)?,
         user: rows::maybe_user(user)?,
+        namesakes: window.names(WINDOW.len() + 4)?,
         owner: rows::maybe_user(owner)?,
         account: rows::maybe_user(account)?,
         app_password: rows::maybe_app_password(app_password)?,

@@ -122,6 +122,12 @@ impl<'r> From<'r> {
         UserName::parse(text.as_bytes()).map_err(|_| self.unreadable(column))
     }
 
+    pub(super) fn names(self, column: usize) -> Result<Vec<UserName>, Trouble> {
+        let texts: Vec<String> = self.get(column)?;
+        let read = |text: &String| UserName::parse(text.as_bytes()).map_err(|_| self.unreadable(column));
+        texts.iter().map(read).collect()
+    }
+
     /// What is written as text.
     pub(super) fn parsed<T: std::str::FromStr>(self, column: usize) -> Result<T, Trouble> {
         let text: String = self.get(column)?;

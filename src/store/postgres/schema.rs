@@ -14,6 +14,7 @@ use crate::store::postgres::pool::Reader;
 use crate::store::postgres::pool::Writer;
 use crate::store::postgres::replicas;
 use crate::store::postgres::rows::From;
+use crate::store::postgres::users;
 
 /// The row in `imapwarden_schema` says how many of these have run.
 const MIGRATIONS: &[&str] = &[
@@ -22,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     failures::MIGRATION,
     counts::MIGRATION,
     replicas::KEYS,
+    users::NAMESAKES,
 ];
 
 /// How long bringing a database to a new schema may take, the wait for another replica that does so included.

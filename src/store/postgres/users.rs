@@ -19,6 +19,9 @@ use crate::store::words;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
+/// The sixth migration: names without the case of their letters. The column's collation has `lower` know ASCII's alone.
+pub(super) const NAMESAKES: &str = "CREATE INDEX users_by_folded_name ON users (lower(name));";
+
 /// Makes every other change of the user wait for the end of this transaction. Says whether the user is disabled; `None`
 /// where there is no such user.
 pub(super) async fn lock(db: &Writer<'_>, name: &UserName) -> Result<Option<bool>, Trouble> {

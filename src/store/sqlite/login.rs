@@ -20,6 +20,7 @@ use crate::types::Elsewhere;
 /// Every statement runs, whatever the ones before it found: an unknown user costs what a known one does.
 pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Found> {
     let user = users::one(db, &lookup.user)?;
+    let namesakes = users::namesakes(db, &lookup.user)?;
     let totp = users::totp(db, &lookup.user)?;
     let live = app_passwords::live(db, &lookup.user, lookup.now)?;
     // Ids have 30 bits: the one asked for where there is none cannot exist.
@@ -47,6 +48,7 @@ pub(super) fn look_up(db: &Connection, lookup: &Lookup) -> rusqlite::Result<Foun
     Ok(Found {
         key: keys::in_force(db)?,
         user,
+        namesakes,
         totp,
         has_app_passwords: live > 0,
         owner: owner.filter(|_| app_password.is_some()),

@@ -11,6 +11,7 @@ use crate::store::sqlite::error::unavailable;
 use crate::store::sqlite::failures;
 use crate::store::sqlite::habits;
 use crate::store::sqlite::replicas;
+use crate::store::sqlite::users;
 
 /// `PRAGMA application_id`: "IMWD". Says whose file this is.
 const APPLICATION_ID: i64 = 0x494d_5744;
@@ -24,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     failures::MIGRATION,
     counts::MIGRATION,
     replicas::KEYS,
+    users::NAMESAKES,
 ];
 
 /// Times are Unix seconds; `networks` are CIDR words with single spaces, NULL for no restriction.

@@ -454,7 +454,7 @@ async fn whoever_logs_in_the_same_statements_run() {
     }
     for (runs, each) in looked_up
         .iter()
-        .zip([9, 8 + 5])
+        .zip([10, 9 + 5])
         .chain(remembered.iter().map(|runs| (runs, 5)))
     {
         assert_eq!(runs[0].len(), each);

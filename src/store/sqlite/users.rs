@@ -16,6 +16,9 @@ use crate::store::words;
 use crate::types::UnixTime;
 use crate::types::UserName;
 
+/// The eighth migration: names without the case of their letters. `lower` knows ASCII's alone.
+pub(super) const NAMESAKES: &str = "CREATE INDEX users_by_folded_name ON users (lower(name));";
+
 pub(super) fn add(db: &Connection, user: &User) -> rusqlite::Result<bool> {
     let added = db.execute(
         "INSERT INTO users (name, display, disabled, mfa, enrol_by, networks, created, epoch, member_of)
@@ -78,6 +81,13 @@ pub(super) fn one(db: &Connection, name: &UserName) -> rusqlite::Result<Option<U
     db.prepare_cached(&ONE)?
         .query_row([name.as_str()], rows::user)
         .optional()
+}
+
+/// Who is listed under the name, whatever the case of its letters; two of them at most.
+pub(super) fn namesakes(db: &Connection, name: &UserName) -> rusqlite::Result<Vec<UserName>> {
+    db.prepare_cached("SELECT name FROM users WHERE lower(name) = ?1 LIMIT 2")?
+        .query_map([name.folded()], |row| rows::name(row, 0))?
+        .collect()
 }
 
 pub(super) fn list(db: &Connection, after: Option<&UserName>, limit: u32) -> rusqlite::Result<Vec<User>> {

@@ -111,6 +111,46 @@ async fn users_who_are_not_listed_come_in_only_where_that_is_switched_on_and_not
     );
 }
 
+/// Most mail servers take `Alice` for `alice`, some take accents and widths for nothing: who is listed keeps the second factor, whatever
+/// the name is typed like.
+#[tokio::test]
+async fn nobody_comes_in_by_another_spelling_of_a_listed_name() {
+    let mut world = World::with(Options {
+        admit_unknown: true,
+        ..Options::default()
+    });
+    world.ask_for(Requirement::Optional, Mode::Enforce);
+    let secret = world.enrolled("alice@example.org").await;
+    world.add("Bob").await;
+    world.add("Dan").await;
+    world.add("dan").await;
+    let typed = with_code("pw", &secret, NOW);
+    for (name, secret, refusal) in [
+        ("Alice@example.org", "pw", Refusal::SecondFactorMissing),
+        ("alice@EXAMPLE.org", &typed, Refusal::SecondFactorMissing),
+        ("DAN", "pw", Refusal::UnknownUser),
+        ("älice@example.org", "pw", Refusal::UnknownUser),
+        ("ａlice@example.org", "pw", Refusal::UnknownUser),
+    ] {
+        assert_eq!(world.refused(name, secret, NOW).await, refusal, "{name}");
+    }
+    for name in ["Alice", "alice", "Bob", "bob2", "dan", "Carol"] {
+        assert!(world.attempt(name, b"pw", HOME, NOW).await.is_ok(), "{name}");
+    }
+    // Who needs no second factor is let in by any spelling, and stands on what is listed.
+    let lease = world.attempt("bob", b"pw", HOME, NOW).await.unwrap().lease;
+    world
+        .change("Bob", |user| user.networks = Some(networks("192.0.2.128/25")))
+        .await;
+    assert_eq!(world.refused("bob", "pw", NOW).await, Refusal::NetworkDenied);
+    world.change("Bob", |user| user.disabled = true).await;
+    assert_eq!(world.refused("bOb", "pw", NOW).await, Refusal::UserDisabled);
+    assert_eq!(
+        world.gate.recheck(&[lease], NOW).await.unwrap(),
+        [Some(EndReason::Revoked)]
+    );
+}
+
 #[tokio::test]
 async fn a_removed_user_has_no_session_left() {
     let mut world = World::new();
