@@ -101,6 +101,8 @@ pub(super) async fn server(
     let settings = shared.settings();
     let names = settings.backends.iter().map(|backend| backend.name());
     shared.metrics.backends.configured(names)?;
+    shared.metrics.connections.limited(config.limits.connections);
+    shared.certificates_in_force();
     let given = config.clone();
     let control = config.state.control_socket();
     Ok(Server {

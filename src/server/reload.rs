@@ -184,6 +184,7 @@ impl Reloader {
         let config = prepared.settings.config.clone();
         let revision = Arc::clone(&prepared.rules.revision);
         shared.tls.put(prepared.tls);
+        shared.certificates_in_force();
         shared.geo.put(prepared.databases);
         shared.events.renew(prepared.sinks);
         before.gate.ring().put(prepared.keys);

@@ -114,6 +114,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Tells the metrics which certificates are in force.
+    pub(super) fn certificates_in_force(&self) {
+        let certificates = self.tls.certificates().into_iter();
+        self.metrics
+            .certificates(certificates.map(|certificate| certificate.not_after));
+    }
+
     /// What is configured now. Whoever asks twice may be told two things.
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()

@@ -1,4 +1,4 @@
-//! Makes the certificate of a first start: self-signed, kept, never overwritten.
+//! Makes the certificate of a first start: self-signed, and kept until it is about to expire.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -20,10 +20,13 @@ use zeroize::Zeroizing;
 
 use crate::net::certificate::CertificateError;
 use crate::net::certificate::CertificateFiles;
+use crate::net::certificate::load;
 use crate::types::UnixTime;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long before its end one is replaced at the next start or reload: well before anybody is woken for it.
+const RENEWAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The outcome of [`self_signed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +38,8 @@ pub struct Generated {
 }
 
 /// Makes `cert.pem` and `key.pem` in `dir` where there are none: P-256, valid for the host names given and for this machine,
-/// for a year. Files that are there are kept as they are; a key without its certificate gets a new one.
+/// for a year. Files that are there are kept as they are; a key without its certificate gets a new one, and so does a key whose
+/// self-signed certificate has less than a month left, or nothing: otherwise a process would not start any more after a year.
 ///
 /// # Errors
 /// A file cannot be written, a name cannot stand in a certificate, or there is a certificate without its key.
@@ -45,7 +49,7 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
         key: dir.join("key.pem"),
     };
     match (files.certificate.exists(), files.key.exists()) {
-        (true, true) => {
+        (true, true) if !is_about_to_expire(&files.certificate, now) => {
             return Ok(Generated {
                 files,
                 made_now: false,
@@ -55,7 +59,7 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
             let CertificateFiles { certificate, key } = files;
             return Err(CertificateError::KeyLost { certificate, key });
         }
-        (false, _) => {}
+        (true, true) | (false, _) => {}
     }
     let params = parameters(hostnames, now)?;
     fs::create_dir_all(dir).map_err(|source| unwritten(dir, source))?;
@@ -76,7 +80,7 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
         reason: error.to_string(),
     })?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    write_new(&files.certificate, certificate.pem().as_bytes(), 0o644)?;
+    replace(&files.certificate, certificate.pem().as_bytes())?;
     Ok(Generated {
         files,
         made_now: true,
@@ -109,6 +113,23 @@ fn parameters(hostnames: &[String], now: UnixTime) -> Result<CertificateParams, 
     params.not_before = now - DAY;
     params.not_after = now + VALIDITY;
     Ok(params)
+}
+
+/// What an authority has issued is its holder's to renew.
+fn is_about_to_expire(certificate: &Path, now: UnixTime) -> bool {
+    load::self_signed_until(certificate).is_some_and(|end| end < now.plus(RENEWAL))
+}
+
+/// Writes a certificate in one go, over the one before it. Where another process does the same, either is right: both have the key.
+fn replace(file: &Path, bytes: &[u8]) -> Result<(), CertificateError> {
+    let new = file.with_extension(format!("{}.new", std::process::id()));
+    // Left by a process that was killed.
+    let _ = fs::remove_file(&new);
+    write_new(&new, bytes, 0o644)?;
+    fs::rename(&new, file).map_err(|source| {
+        let _ = fs::remove_file(&new);
+        unwritten(file, source)
+    })
 }
 
 /// Never writes over another file: where somebody else was first, theirs stays.

@@ -51,6 +51,14 @@ pub fn load(files: &CertificateFiles, now: UnixTime) -> Result<Identity, Certifi
     })
 }
 
+/// Until when a certificate is valid that no authority has issued; nothing where one has, or where the file cannot be read.
+pub(super) fn self_signed_until(file: &Path) -> Option<UnixTime> {
+    let chain = certificates(file).ok()?;
+    let (_, parsed) = X509Certificate::from_der(chain.first()?).ok()?;
+    let is_self_signed = parsed.issuer() == parsed.subject();
+    is_self_signed.then(|| UnixTime(parsed.validity().not_after.timestamp()))
+}
+
 /// The authorities in some files, as trust anchors.
 pub(in crate::net) fn authorities(files: &[PathBuf]) -> Result<RootCertStore, CertificateError> {
     let mut roots = RootCertStore::empty();

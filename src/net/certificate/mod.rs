@@ -350,6 +350,35 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_of_ours_is_renewed_before_it_expires_and_another_is_not() {
+        let dir = TempDir::new().unwrap();
+        let names = ["mail.example.org".to_owned()];
+        let made = self_signed(dir.path(), &names, now()).unwrap();
+        let first = load(&made.files, now()).unwrap().summary;
+        let key = fs::read(&made.files.key).unwrap();
+        for (days, is_renewed) in [(330, false), (340, true), (1000, true)] {
+            let then = now().plus(DAY * days);
+            let again = self_signed(dir.path(), &names, then).unwrap();
+            assert_eq!(again.made_now, is_renewed, "{days}");
+            let summary = load(&again.files, then).unwrap().summary;
+            assert_eq!(summary.not_after > first.not_after, is_renewed, "{days}");
+            assert_eq!(fs::read(&made.files.key).unwrap(), key, "{days}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        // What somebody else has issued, and put there, stays as it is.
+        let authority = Authority::new();
+        let theirs = authority.issue("mail", &["mail.example.org"], Kind::Ecdsa);
+        fs::copy(&theirs.certificate, &made.files.certificate).unwrap();
+        fs::copy(&theirs.key, &made.files.key).unwrap();
+        let then = now().plus(DAY * 1000);
+        assert!(!self_signed(dir.path(), &names, then).unwrap().made_now);
+        // Nor is what cannot be read.
+        fs::write(&made.files.certificate, "precious").unwrap();
+        assert!(!self_signed(dir.path(), &names, then).unwrap().made_now);
+        assert_eq!(fs::read(&made.files.certificate).unwrap(), b"precious");
+    }
+
+    #[test]
     fn an_existing_key_is_kept_even_if_it_is_useless() {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("key.pem"), "precious").unwrap();

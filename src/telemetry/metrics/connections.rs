@@ -52,6 +52,7 @@ pub struct Connections {
     accepted: IntCounter,
     denied: Labelled<EndReason, IntCounter>,
     open: Labelled<Phase, IntGauge>,
+    limit: IntGauge,
     ended: Labelled<EndReason, IntCounter>,
     tls: Labelled<Option<(&'static str, bool)>, IntCounter>,
     tls_seconds: Labelled<bool, Histogram>,
@@ -75,6 +76,10 @@ impl Connections {
                 Phase::ALL,
                 |phase| phase.as_str(),
             )?,
+            limit: make.gauge(
+                "imapwarden_connections_limit",
+                "Most connections at a time; further ones wait in the kernel.",
+            )?,
             ended: make.counters(
                 "imapwarden_connection_ends_total",
                 "Connections ended, by reason and by whose doing it was.",
@@ -91,6 +96,11 @@ impl Connections {
                 |resumed| if *resumed { "true" } else { "false" },
             )?,
         })
+    }
+
+    /// So many may be open at a time.
+    pub fn limited(&self, most: u32) {
+        self.limit.set(most.into());
     }
 
     /// A connection was accepted. It counts as open until the value is dropped.

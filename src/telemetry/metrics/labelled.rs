@@ -99,6 +99,10 @@ impl Maker<'_> {
         self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
+    pub(super) fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.registered(IntGauge::new(name, help)?)
+    }
+
     pub(super) fn gauge_family(
         &self,
         name: &str,

@@ -10,6 +10,7 @@ mod rules;
 mod sinks;
 
 use prometheus::IntCounter;
+use prometheus::IntGauge;
 use prometheus::Registry;
 use prometheus::TextEncoder;
 use prometheus::process_collector::ProcessCollector;
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 use crate::telemetry::metrics::labelled::Labelled;
 use crate::telemetry::metrics::labelled::Maker;
+use crate::types::UnixTime;
 
 pub use backends::Backend;
 pub use backends::Backends;
@@ -80,6 +82,7 @@ pub struct Metrics {
     store_errors: IntCounter,
     reloads: Labelled<Outcome, IntCounter>,
     config_reloads: Labelled<Outcome, IntCounter>,
+    certificate_end: IntGauge,
     registry: Registry,
 }
 
@@ -118,8 +121,19 @@ impl Metrics {
                 [Outcome::Success, Outcome::Refused],
                 |outcome| vec![outcome.as_str()],
             )?,
+            certificate_end: make.gauge(
+                "imapwarden_certificate_not_after_timestamp_seconds",
+                "When the first of the certificates in force expires, in seconds since 1970.",
+            )?,
             registry,
         })
+    }
+
+    /// These certificates are in force; says when the first of them expires.
+    pub fn certificates(&self, ends: impl IntoIterator<Item = UnixTime>) {
+        if let Some(first) = ends.into_iter().min() {
+            self.certificate_end.set(first.0);
+        }
     }
 
     /// The store failed.
