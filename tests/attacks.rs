@@ -799,6 +799,42 @@ async fn nobody_has_guessed_whose_password_was_right_a_moment_ago() {
     two_run_out_of_time(&proxy, ["right", "right"]).await;
 }
 
+/// Guesses wait for the backend as long as that takes to refuse them: where they had places meanwhile, a handful would keep the owner out.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_take_no_place_among_the_owners_sessions() {
+    let hangs = vec![
+        say("* OK [CAPABILITY IMAP4rev1] ready"),
+        Move::Expect("LOGIN"),
+        Move::Drain,
+    ];
+    let backend = Scripted::start(vec![hangs, after_login(vec![Move::Drain])])
+        .await
+        .unwrap();
+    let more = "second_factor: {default: exempt}\n\
+                limits: {sessions_per_user: 1, sessions_per_user_and_network: 1}\n\
+                login: {refusal_delay: 1s}";
+    let proxy = Proxy::start(backend.addr, more).await;
+    proxy.add_user("alice").await;
+    let mut stranger = proxy.connect().await;
+    stranger.send("a LOGIN alice wrong\r\n").await.unwrap();
+    backend.has_read(1).await;
+    let mut owner = proxy.connect().await;
+    let said = owner.command("b", "LOGIN alice right").await.unwrap();
+    assert!(said[0].starts_with("b OK"), "{said:?}");
+    // A second place there is not. Who is known to be right has not guessed, and the backend need not be asked.
+    let read = backend.lines().len();
+    let mut from = 0;
+    for _ in 0..2 {
+        let mut another = proxy.connect().await;
+        let said = another.command("c", "LOGIN alice right").await.unwrap();
+        assert_eq!(said, [format!("c {REFUSED}")]);
+        let (at, failed) = proxy.events.wait(from, "login_failed").await.unwrap();
+        assert_eq!(text(&failed, "event.reason"), "session_limit");
+        from = at + 1;
+    }
+    assert_eq!(backend.lines().len(), read);
+}
+
 /// A proxy that looks at one guess of a user from a network, and whose rule denies those who say that they are `evil`.
 async fn denying(addr: SocketAddr, folder: &TempDir, more: &str) -> Proxy {
     let rule = "rules:\n  - {name: evil, description: Evil may not., on: login, \

@@ -20,6 +20,7 @@ use crate::auth::gate::Verified;
 use crate::backend::Backend;
 use crate::backend::Client;
 use crate::limits::attempts::Ticket;
+use crate::limits::sessions::SessionPermit;
 use crate::server::attempt::asking::Asking;
 use crate::server::attempt::guess::Beforehand;
 use crate::server::attempt::pace::Time;
@@ -36,6 +37,7 @@ use crate::store::Visit;
 use crate::telemetry::event::Event;
 use crate::telemetry::kind::Kind;
 use crate::types::Credentials;
+use crate::types::Elsewhere;
 use crate::types::Mechanism;
 use crate::types::Refusal;
 use crate::types::UnixTime;
@@ -127,8 +129,15 @@ impl<'a> Attempt<'a> {
                     Some(presented) => shared.emit(event.facts(presented.known.get())),
                     None => shared.emit(event),
                 }
-                // Where it has not answered, it would have taken longer than that.
-                if matches!(refusal, Refusal::PasswordInvalid | Refusal::PasswordUnanswered) {
+                // Where it has not answered, it would have taken longer than that. What a rule or a limit has denied was right, and a backend
+                // may take longer for that than for a wrong one.
+                if matches!(
+                    refusal,
+                    Refusal::PasswordInvalid
+                        | Refusal::PasswordUnanswered
+                        | Refusal::PolicyDenied
+                        | Refusal::SessionLimit
+                ) {
                     shared.backend_refused_after(looked_at);
                 }
                 Err(self.wait().await)
@@ -193,10 +202,12 @@ impl<'a> Attempt<'a> {
             ..
         } = verified;
         let (user, account) = (authenticated.user().clone(), authenticated.account().clone());
-        let from = self.conversation.facts.addr.ip();
-        let permit = shared.limits.sessions.open(&user, from, elsewhere)?;
         let backend = self.route(&account)?;
         let asking = Asking::begin(self, &credentials.user, (ticket, pending.is_right()));
+        // Who is known to be right need not be asked about where there is no place.
+        let permit = (!asking.is_guess())
+            .then(|| self.place(&user, elsewhere))
+            .transpose()?;
         let judged = match self.ask_backend(&backend, authenticated, &asking).await {
             Ok(opened) => {
                 let won = Won {
@@ -208,18 +219,18 @@ impl<'a> Attempt<'a> {
                     elsewhere,
                     granted: granted.as_ref(),
                 };
-                let watched = self.watch(won, presented).await;
-                watched.map(|watched| (opened, watched))
+                let let_in = self.let_in(won, permit, presented).await;
+                let_in.map(|(permit, watched)| (opened, permit, watched))
             }
             Err(failure) => Err(failure),
         };
         let pending = match &judged {
-            Ok((_, Some(watched))) => pending.remembering(watched.remembered.clone()),
+            Ok((_, _, Some(watched))) => pending.remembering(watched.remembered.clone()),
             _ => pending,
         };
         asking.settle(judged.as_ref().err());
         self.settle(pending, judged.as_ref().err()).await;
-        let (opened, watched) = judged?;
+        let (opened, permit, watched) = judged?;
         Ok(Entry {
             watched,
             user,
@@ -233,6 +244,28 @@ impl<'a> Attempt<'a> {
             granted,
             took: self.began.elapsed(),
         })
+    }
+
+    /// What follows the backend's yes: a place among the user's sessions, where there is none yet, and what rules say.
+    async fn let_in(
+        &self,
+        won: Won<'_>,
+        permit: Option<SessionPermit>,
+        presented: Option<&Presented>,
+    ) -> Result<(SessionPermit, Option<Watched>), Failure> {
+        let permit = permit.map_or_else(|| self.place(won.user, won.elsewhere), Ok)?;
+        let watched = self.watch(won, presented).await?;
+        Ok((permit, watched))
+    }
+
+    /// A place among the user's sessions. It is for who is right: guesses that wait for the backend would keep the owner out.
+    fn place(&self, user: &UserName, elsewhere: Elsewhere) -> Result<SessionPermit, Refusal> {
+        let from = self.conversation.facts.addr.ip();
+        self.conversation
+            .shared
+            .limits
+            .sessions
+            .open(user, from, elsewhere)
     }
 
     /// Leave to try, and the second factor.

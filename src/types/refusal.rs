@@ -65,7 +65,7 @@ refusals! {
     /// Too many attempts; this one was not looked at.
     RateLimited = "rate_limited", false;
     /// Too many sessions of the user at once.
-    SessionLimit = "session_limit", false;
+    SessionLimit = "session_limit", true;
 }
 
 impl fmt::Display for Refusal {

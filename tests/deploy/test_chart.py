@@ -23,6 +23,9 @@ MAIL_SERVER = {
                 "volumes": [{"name": "mail", "persistentVolumeClaim": {"claimName": "mail"}}]}}}}
 
 
+CLOSED = "networkPolicy.mailServer.enabled=true"
+
+
 def scenario(name):
     [path] = [path for path in VALUES if path.stem == name]
     return render("--values", path)
@@ -328,10 +331,21 @@ def test_every_value_stands_in_the_schema_and_every_key_of_the_schema_has_a_valu
     (("--set", "store.url.secretName=x,keyFile.secretName=x,tls.secretName=x"), "rollout status deployment/mail-imapwarden"),
     (("--set", "store.url.secretName=x,keyFile.secretName=x,tls.secretName=x,store.migrateFrom=old"), "job/mail-imapwarden-migrate"),
     (("--set", "service.type=NodePort,service.externalTrafficPolicy=Cluster"), "WARNING: externalTrafficPolicy is Cluster"),
+    (("--set", f"{CLOSED},networkPolicy.mailServer.podSelector.app=x"), "are closed but 143, to imapwarden alone: list"),
+    (("--set", f"{CLOSED},mode=sidecar,sidecar.podSelector.app=x"), "are closed but imapwarden's own: list"),
 ])
 def test_the_notes_say_what_to_do_next_and_what_is_weak(options, said):
+    assert said in notes(*options)
+
+
+def test_the_notes_are_silent_about_closed_ports_where_somebody_has_thought_of_them():
+    assert "openPorts" not in notes("--set", f"{CLOSED},networkPolicy.mailServer.podSelector.app=x",
+                                    "--set", "networkPolicy.mailServer.openPorts={25}")
+
+
+def notes(*options):
     done = helm("install", "mail", CHART, "--dry-run=client", "--set", "config.backends[0].address=127.0.0.1:143", *options)
-    assert said in done.stdout.split("NOTES:")[1]
+    return done.stdout.split("NOTES:")[1]
 
 
 def test_what_helm_uninstall_must_not_take_is_kept():

@@ -93,12 +93,92 @@ def test_the_readmes_way_from_the_package_to_the_first_user_works(machine, tmp_p
             # These want a mail server; that there are such commands, another test sees to.
             continue
         else:
-            here = command.replace("sudo -u imapwarden ", "runuser -u imapwarden -- ").replace("sudo ", "")
-            machine.run("sh", "-c", here)
+            machine.run("sh", "-c", as_root(command))
         done.append(command)
     assert len(done) == 5, done
     assert machine.run("cat", "/told").stdout.splitlines()[-1].endswith("systemctl enable --now imapwarden")
     assert "alice" in machine.run("runuser", "-u", "imapwarden", "--", "imapwarden", "user", "list").stdout
+
+
+def as_root(command):
+    """A command of the pages for somebody who is root already."""
+    return command.replace("sudo -u imapwarden ", "runuser -u imapwarden -- ").replace("sudo ", "")
+
+
+def test_the_hook_for_certbot_brings_in_what_root_alone_may_read_and_fails_where_it_is_refused(machine, tmp_path):
+    page = (REPOSITORY / "docs/operations.md").read_text()
+    [hook] = re.findall(r"^```\n(#!/bin/sh\n.*?)^```", section(page, "### Certificates from certbot"), re.MULTILINE | re.DOTALL)
+    package = build(tmp_path)
+    machine.run("dpkg", "--install", "--force-depends", f"/packages/{package.name}")
+    (tmp_path / "hook").write_text(hook)
+    (tmp_path / "imapwarden.yaml").write_text(
+        "backends: [{address: '127.0.0.1:143'}]\nlisteners: [{address: '127.0.0.1:0'}]\nmetrics: {address: off}\n"
+        "tls: {certificates: [{certificate_file: /etc/imapwarden/tls/fullchain.pem, key_file: /etc/imapwarden/tls/privkey.pem}]}\n")
+    # As certbot has it, with another name for each renewal.
+    live = "/etc/letsencrypt/live/mail.example.org"
+    machine.run("sh", "-c", f"""set -e; umask 077; mkdir -p {live}
+        cp /packages/imapwarden.yaml /etc/imapwarden/; chmod 644 /etc/imapwarden/imapwarden.yaml; install -m 755 /packages/hook /usr/local/sbin/imapwarden-certificate
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN=mail.example.org \\
+            -addext subjectAltName=DNS:mail.example.org -keyout {live}/privkey.pem -out {live}/fullchain.pem 2>/dev/null""")
+    [first] = [one for one in commands(section(page, "### Certificates from certbot")) if "RENEWED_LINEAGE" in one]
+    run_hook = ["sh", "-c", as_root(first)]
+    assert machine.run("runuser", "-u", "imapwarden", "--", "cat", f"{live}/privkey.pem", check=False).returncode != 0
+    # No process is there yet to be told.
+    assert machine.run(*run_hook, check=False).returncode == 69
+    listed = machine.run("stat", "-c", "%U:%G %a", "/etc/imapwarden/tls/privkey.pem").stdout
+    assert listed == "root:imapwarden 640\n"
+    machine.run("sh", "-c", """runuser -u imapwarden -- imapwarden serve >/dev/null 2>/dev/null & echo $! >/pid
+        for try in $(seq 300); do test -S /var/lib/imapwarden/control.sock && exit; sleep 0.1; done; exit 1""")
+    try:
+        assert "certificates, rules and databases were read again" in machine.run(*run_hook).stdout
+        machine.run("sh", "-c", f"echo nonsense > {live}/fullchain.pem")
+        refused = machine.run(*run_hook, check=False)
+        assert refused.returncode == 78 and "fullchain.pem" in refused.stderr, refused.stderr
+    finally:
+        machine.run("sh", "-c", "kill $(cat /pid)")
+
+
+def test_a_key_file_for_several_replicas_is_made_where_the_daemon_reads_it_and_root_alone_writes(machine, tmp_path):
+    package = build(tmp_path)
+    machine.run("dpkg", "--install", "--force-depends", f"/packages/{package.name}")
+    text = section((REPOSITORY / "docs/operations.md").read_text(), "## Several replicas")
+    copy, make, group = [as_root(one) for one in commands(text) if "imapwarden.key" in one and "migrate" not in one]
+    file = "/etc/imapwarden/imapwarden.key"
+    (tmp_path / "imapwarden.yaml").write_text(f"backends: [{{address: '127.0.0.1:143'}}]\nkey_file: {file}\n")
+    machine.run("sh", "-c", "cp /packages/imapwarden.yaml /etc/imapwarden/; chmod 644 /etc/imapwarden/imapwarden.yaml")
+    cli = ["runuser", "-u", "imapwarden", "--", "imapwarden"]
+    assert machine.run(*cli, "user", "list", check=False).returncode == 77, "nobody makes it by itself"
+    for command in (make, group):
+        machine.run("sh", "-c", command)
+    assert machine.run("stat", "-c", "%U:%G %a", file).stdout == "root:imapwarden 640\n"
+    assert machine.run("sh", "-c", make, check=False).returncode != 0, "one that is there stays"
+    machine.run(*cli, "user", "add", "alice")
+    assert machine.run(*cli, "key", "add", check=False).returncode == 77
+    machine.run("imapwarden", "key", "add")
+    assert machine.run("stat", "-c", "%U:%G %a", file).stdout == "root:imapwarden 640\n"
+    assert "waiting" in machine.run(*cli, "key", "status").stdout
+    # The key of a store that was there before.
+    machine.run("sh", "-c", f"mv {file} /var/lib/imapwarden/; chown imapwarden: /var/lib/imapwarden/imapwarden.key; {copy}")
+    assert "alice" in machine.run(*cli, "user", "list").stdout
+
+
+def test_a_backup_as_the_page_has_it_is_written_by_the_daemons_user_and_read_by_nobody_else(machine, tmp_path):
+    package = build(tmp_path)
+    machine.run("dpkg", "--install", "--force-depends", f"/packages/{package.name}")
+    text = (REPOSITORY / "docs/operations.md").read_text()
+    place, backup, _key, again, dump = [as_root(one) for one in commands(section(text, "### Backup"))]
+    machine.run("runuser", "-u", "imapwarden", "--", "imapwarden", "--data", "/var/lib/imapwarden", "user", "add", "alice")
+    for command in (place, backup):
+        machine.run("sh", "-c", command)
+    assert place == again and words(dump)[4] == "pg_dump"
+    [target] = re.findall(r"\.backup (\S+)\"", backup)
+    assert machine.run("stat", "-c", "%U:%G %a", target.rsplit("/", 1)[0]).stdout == "imapwarden:imapwarden 700\n"
+    restore = [as_root(one) for one in commands(section(text, "### Restore")) if target in one]
+    [words_of_install] = [words(one) for one in restore]
+    assert words_of_install[0] == "install"
+    machine.run("sh", "-c", "rm /var/lib/imapwarden/imapwarden.db*; " + restore[0])
+    listed = machine.run("runuser", "-u", "imapwarden", "--", "imapwarden", "--data", "/var/lib/imapwarden", "user", "list").stdout
+    assert "alice" in listed
 
 
 #: In place of systemd: says that the service runs, and writes down what it is told.

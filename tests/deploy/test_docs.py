@@ -173,6 +173,26 @@ def test_a_key_file_made_as_the_pages_say_is_one(tmp_path):
     assert len(made) == 2, "each is another"
 
 
+@pytest.mark.parametrize("fetched", ["# A comment.\nimapwarden-key-v1\nb2xk\n", "imapwarden-key-v1\nb2xk", "", "<html>\n"])
+def test_another_key_never_replaces_a_secret_that_was_not_fetched(fetched, tmp_path):
+    """The page's own commands, with a kubectl that has this for the Secret and writes down what is to be in its place."""
+    page = (DOCS / "kubernetes.md").read_text()
+    [recipe] = [block for block in blocks(DOCS / "kubernetes.md", "sh") if "get secret imapwarden-key" in block]
+    assert page.index(recipe) > page.index("**Another key:**")
+    (tmp_path / "secret").write_text(fetched)
+    fake = tmp_path / "kubectl"
+    fake.write_text('#!/bin/sh\ncase "$*" in *get*) base64 < secret;; *create*) cat imapwarden.key;; apply*) cat > applied;; esac\n')
+    fake.chmod(0o755)
+    subprocess.run(["sh", "-c", recipe], cwd=tmp_path, timeout=30, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    is_key_file = "imapwarden-key-v1" in fetched
+    assert (tmp_path / "applied").exists() == is_key_file
+    if is_key_file:
+        lines = [line for line in (tmp_path / "applied").read_text().splitlines() if line and not line.startswith("#")]
+        assert lines[:2] == ["imapwarden-key-v1", "b2xk"] and len(lines) == 3 and len(lines[2]) == 44
+    assert (tmp_path / "imapwarden.key").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "imapwarden.key.before").read_text() == fetched
+
+
 def test_every_alert_has_its_entry_in_the_runbook_and_every_entry_says_something():
     rules = yaml.safe_load((REPOSITORY / "examples/prometheus/alerts.yaml").read_text())
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}

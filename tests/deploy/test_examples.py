@@ -87,6 +87,15 @@ def test_the_unit_waits_for_the_drain_and_may_open_enough(unit):
     assert int(settings["WatchdogSec"]) >= 10
 
 
+def test_the_unit_starts_again_until_the_database_is_back_and_its_sockets_give_up_on_a_start_that_cannot_succeed(unit):
+    settings = dict(re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE))
+    assert (settings["Restart"], settings["RestartSec"], settings["StartLimitIntervalSec"]) == ("on-failure", "5", "0")
+    assert "69" not in settings["RestartPreventExitStatus"].split()
+    # With no limit of starts it is the socket's that ends what every waiting connection would begin anew; restarts do not reach it.
+    socket = dict(re.findall(r"^(\w+)=(.*)$", UNIT.with_suffix(".socket").read_text(), re.MULTILINE))
+    assert (socket["TriggerLimitIntervalSec"], socket["TriggerLimitBurst"]) == ("10s", "5")
+
+
 def test_the_user_and_the_directories_are_made(tmp_path):
     for name in ("sysusers", "tmpfiles"):
         target = tmp_path / f"usr/lib/{name}.d"

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::io::AsyncBufReadExt;
@@ -79,7 +78,7 @@ pub struct Scripted {
 
 #[derive(Debug)]
 struct Seen {
-    lines: Mutex<Vec<String>>,
+    lines: watch::Sender<Vec<String>>,
     outcomes: watch::Sender<Vec<Outcome>>,
 }
 
@@ -89,7 +88,7 @@ impl Scripted {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let addr = listener.local_addr()?;
         let seen = Arc::new(Seen {
-            lines: Mutex::default(),
+            lines: watch::channel(Vec::new()).0,
             outcomes: watch::channel(Vec::new()).0,
         });
         let accept = tokio::spawn(accept(listener, scripts, Arc::clone(&seen)));
@@ -98,7 +97,13 @@ impl Scripted {
 
     /// Every line that was read.
     pub fn lines(&self) -> Vec<String> {
-        self.seen.lines.lock().unwrap().clone()
+        self.seen.lines.borrow().clone()
+    }
+
+    /// Waits until so many lines have been read.
+    pub async fn has_read(&self, count: usize) {
+        let mut lines = self.seen.lines.subscribe();
+        lines.wait_for(|read| read.len() >= count).await.unwrap();
     }
 
     /// Waits until this many connections have come to their end, and says how.
@@ -204,7 +209,7 @@ async fn read_line(stream: &mut BufReader<TcpStream>, seen: &Seen) -> io::Result
     }
     let text = bytes.strip_suffix(b"\r\n").unwrap_or(&bytes);
     let line = String::from_utf8_lossy(text).into_owned();
-    seen.lines.lock().unwrap().push(line.clone());
+    seen.lines.send_modify(|lines| lines.push(line.clone()));
     Ok(line)
 }
 

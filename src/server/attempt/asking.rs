@@ -22,7 +22,7 @@ use crate::types::UserName;
 /// An attempt that a backend is asked about. Where it was given a password and has not answered when time is up, that was a guess
 /// all the same: a right one is answered sooner than a wrong one, so that the wrong ones alone would be spared. No guess is what is
 /// known to be right: an app password, a window that the backend has opened, what it has accepted from there a moment ago. The same
-/// holds for a right one that a rule denies: it is counted as the wrong ones are, or when the next one is looked at would tell it.
+/// holds for a right one that a rule denies, or for which there is no place: it is counted as the wrong ones are, or when the next one is looked at would tell it.
 pub(super) struct Asking<'a> {
     attempt: &'a Attempt<'a>,
     user: &'a UserName,
@@ -62,7 +62,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Whether it would have said something that is not known.
-    fn is_guess(&self) -> bool {
+    pub(super) fn is_guess(&self) -> bool {
         self.is_open && !self.ticket.is_right(Instant::now().into_std())
     }
 
@@ -79,7 +79,9 @@ impl<'a> Asking<'a> {
     pub(super) fn settle(self, failure: Option<&Failure>) {
         match failure {
             None => self.attempt.ticket_succeeded(self.ticket, self.user),
-            Some(Failure::Refused(Refusal::PolicyDenied)) if !self.is_guess() => self.ticket.void(),
+            Some(Failure::Refused(Refusal::PolicyDenied | Refusal::SessionLimit)) if !self.is_guess() => {
+                self.ticket.void();
+            }
             Some(failure) => self.attempt.settle_ticket(self.ticket, self.user, failure),
         }
     }
