@@ -105,7 +105,7 @@ async fn demo(arguments: &Arguments) -> Result<(), Failure> {
     } else {
         println!("{}", show::invitation(addr, &certificate, &alice));
         println!("  What happens shows below; Ctrl-C ends it.\n");
-        server.run(interrupted()).await;
+        server.run(interrupted()).await?;
     }
     Ok(())
 }
@@ -133,8 +133,9 @@ async fn try_out(
         drop(stop);
         tried
     };
-    let ((), tried) = tokio::join!(run, visit);
+    let (ended, tried) = tokio::join!(run, visit);
     tried?;
+    ended?;
     let word = if arguments.attack {
         "each attack was stopped"
     } else {

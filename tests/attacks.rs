@@ -46,6 +46,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::BufReader;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -797,6 +798,74 @@ async fn nobody_has_guessed_whose_password_was_right_a_moment_ago() {
     let said = client.command("a", "LOGIN alice right").await.unwrap();
     assert!(said[0].starts_with("a OK"), "{said:?}");
     two_run_out_of_time(&proxy, ["right", "right"]).await;
+}
+
+/// A proxy in front of a backend, which bans for an hour whoever's login fails.
+async fn banning(backend: SocketAddr, folder: &TempDir) -> Proxy {
+    let rule = "rules:\n  - {name: once, description: One is too many., on: login, \
+                when: login.outcome == 'failure', then: [{ban: 1h}]}\n";
+    let file = private_file(folder.path(), "rules.yaml", rule);
+    let more = format!(
+        "second_factor: {{default: exempt}}\nlogin: {{refusal_delay: 1s}}\nrules: {{packs: [], files: ['{}']}}",
+        file.display()
+    );
+    let proxy = Proxy::start(backend, &more).await;
+    proxy.add_user("alice").await;
+    proxy.add_user("bob").await;
+    proxy
+}
+
+/// A ban holds for connections that have been waiting for it: none of them has another guess.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_banned_has_no_turn_on_connections_that_were_open_before() {
+    let backend = backend().await;
+    let folder = TempDir::new().unwrap();
+    let proxy = banning(backend.addr, &folder).await;
+    let mut waiting = proxy.connect().await;
+    let mut guesser = proxy.connect().await;
+    guesser.command("a", "LOGIN alice wrong").await.unwrap();
+    let (at, _) = proxy.events.wait(0, "login_failed").await.unwrap();
+    proxy.events.wait(0, "ban_added").await.unwrap();
+    let asked = backend.mail.connections();
+    let said = waiting
+        .command("b", &format!("LOGIN bob {MAIL_PASSWORD}"))
+        .await
+        .unwrap();
+    assert_eq!(said, [format!("b {REFUSED}")]);
+    let (_, failed) = proxy.events.wait(at + 1, "login_failed").await.unwrap();
+    assert_eq!(text(&failed, "event.reason"), "rate_limited");
+    assert_eq!(backend.mail.connections(), asked);
+}
+
+/// Nor does a login that was on its way become a session that stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_begins_after_its_network_was_banned_ends_at_once() {
+    let (open, gate) = watch::channel(false);
+    let slow = vec![
+        say("* OK [CAPABILITY IMAP4rev1] ready"),
+        Move::Expect("LOGIN"),
+        Move::Gate(gate),
+        say("{tag} OK [CAPABILITY IMAP4rev1] in"),
+        Move::Drain,
+    ];
+    let refuses = vec![
+        say("* OK [CAPABILITY IMAP4rev1] ready"),
+        Move::Expect("LOGIN"),
+        say("{tag} NO no"),
+    ];
+    let backend = Scripted::start(vec![slow, refuses]).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let proxy = banning(backend.addr, &folder).await;
+    let mut owner = proxy.connect().await;
+    owner.send("a LOGIN alice right\r\n").await.unwrap();
+    backend.has_read(1).await;
+    let mut guesser = proxy.connect().await;
+    guesser.command("b", "LOGIN bob wrong").await.unwrap();
+    proxy.events.wait(0, "ban_added").await.unwrap();
+    open.send(true).unwrap();
+    owner.rest().await.unwrap();
+    let (_, ended) = proxy.events.wait(0, "session_ended").await.unwrap();
+    assert_eq!(text(&ended, "event.reason"), "address_banned");
 }
 
 /// Guesses wait for the backend as long as that takes to refuse them: where they had places meanwhile, a handful would keep the owner out.

@@ -14,6 +14,7 @@ use crate::backend::DialError;
 use crate::backend::LoginError;
 use crate::config::ConfigProblems;
 use crate::net::socket::ListenError;
+use crate::server::PartEnded;
 use crate::server::SocketsError;
 use crate::server::StartError;
 use crate::store::StoreError;
@@ -51,6 +52,9 @@ pub(super) enum CliError {
         #[source]
         source: io::Error,
     },
+    /// The daemon has stopped, and not because it was told to.
+    #[error(transparent)]
+    PartEnded(#[from] PartEnded),
     /// A password file is open to others.
     #[error("every user of this machine can read {0}; run `chmod o= {0}`")]
     Exposed(PathBuf),
@@ -164,7 +168,7 @@ impl CliError {
             Self::Store(error) => store_code(error),
             Self::Key(error) => key_code(error),
             Self::Start(error) => start_code(error),
-            Self::Setup(..) | Self::Qr(_) => INTERNAL,
+            Self::Setup(..) | Self::Qr(_) | Self::PartEnded(_) => INTERNAL,
             Self::Runtime(_) => SYSTEM,
             Self::Interrupted => TRY_AGAIN,
             Self::Output(_) => IO,

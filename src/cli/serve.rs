@@ -59,7 +59,7 @@ pub(super) async fn run(cx: &Context<'_>, prepared: Prepared) -> Result<(), CliE
     // An end of the channel is a stop as well.
     let run = server.run(async move { drop(stopped.await) });
     tokio::select! {
-        () = Box::pin(run) => Ok(()),
+        ended = Box::pin(run) => Ok(ended?),
         () = stops.twice(stop) => Err(CliError::Interrupted),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::auth::app_password;
 use crate::auth::gate::Granted;
 use crate::auth::lease::Lease;
@@ -133,10 +135,14 @@ impl Shared {
         self.recheck.notify_one();
     }
 
-    /// What has moved while somebody logged in may have missed the session that begins: the store, or the configuration.
+    /// What has moved while somebody logged in may have missed the session that begins: the store, the configuration, bans.
     fn check_again(&self, as_of: u64, conversation: &Conversation) {
         self.recheck_since(as_of);
         self.rejudge_since(conversation.generation, conversation.facts.session);
+        let (ip, now) = (conversation.facts.addr.ip().to_canonical(), clock::unix());
+        if self.limits.bans.find(ip, now).is_some() {
+            self.end_banned(Some(IpNet::from(ip)), now);
+        }
     }
 }
 

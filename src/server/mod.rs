@@ -89,6 +89,11 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 /// How much of the time to drain is left for the last goodbyes.
 const GOODBYES: Duration = Duration::from_secs(1);
 
+/// A part of the proxy has ended by a fault of its own; the log says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a part of the proxy has ended by a fault of its own")]
+pub struct PartEnded;
+
 /// Why the proxy cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -222,7 +227,10 @@ impl Server {
     }
 
     /// Serves until `stop` is ready, then drains: no new connections, every owed answer, BYE, and an end in bounded time.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// A part of it has ended by a fault of its own: it drains all the same, for somebody to start it anew.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), PartEnded> {
         let Self {
             shared,
             listeners,
@@ -257,7 +265,9 @@ impl Server {
         services.spawn(reloader.run(reloads.hangups, reloads.asked));
         notify::ready();
         let mut watchdog = Watchdog::new();
-        watchdog.beside(until_stopped(&shared, stop, &mut doors)).await;
+        let ended = watchdog
+            .beside(until_stopped(stop, &mut doors, &mut services))
+            .await;
         notify::stopping();
         let drain = shared.settings().config.drain;
         watchdog.beside(shut_down(&shared, &connections, drain)).await;
@@ -280,22 +290,40 @@ impl Server {
         if !writer.close(LAST_EVENTS) {
             tracing::warn!("the last events could not be written");
         }
+        ended
     }
 }
 
-/// Serves until it is told to stop, or until another process has taken over and all that came here is accepted.
-async fn until_stopped(shared: &Shared, stop: impl Future<Output = ()>, doors: &mut JoinSet<()>) {
-    let mut retired = shared.retired.subscribe();
-    let handed_over = async {
-        // An error means that the process is gone: that is an end, too.
-        let _ = retired.wait_for(|retired| *retired).await;
-        tracing::info!("another process has taken over");
-        while doors.join_next().await.is_some() {}
-    };
+/// Serves until it is told to stop, until another process has taken over and all that came here is accepted, or until a part of it
+/// is no more: without it revocations would not be carried out, or nobody be let in, and nothing would show it.
+async fn until_stopped(
+    stop: impl Future<Output = ()>,
+    doors: &mut JoinSet<()>,
+    services: &mut JoinSet<()>,
+) -> Result<(), PartEnded> {
     tokio::select! {
-        () = stop => {}
-        () = handed_over => {}
+        () = stop => Ok(()),
+        accepted = all_done(doors) => {
+            if accepted.is_ok() {
+                tracing::info!("another process has taken over");
+            }
+            accepted
+        }
+        Err(ended) = all_done(services) => Err(ended),
     }
+}
+
+/// Waits for the end of all tasks, or for the first that a fault has ended.
+async fn all_done(tasks: &mut JoinSet<()>) -> Result<(), PartEnded> {
+    while let Some(done) = tasks.join_next().await {
+        if let Err(error) = done
+            && error.is_panic()
+        {
+            tracing::error!(%error, "a part of the proxy has ended by a fault of its own; it stops, to be started anew");
+            return Err(PartEnded);
+        }
+    }
+    Ok(())
 }
 
 /// Ends every connection: those that have not logged in at once, sessions spread over time so that their clients do not all
@@ -325,4 +353,32 @@ async fn shut_down(shared: &Shared, connections: &TaskTracker, drain: Drain) {
 
 fn event(kind: Kind) -> Event {
     Event::new(kind, clock::wall())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_a_fault_has_ended_ends_the_whole_and_one_that_is_done_does_not() {
+        let never = std::future::pending::<()>;
+        let (mut doors, mut services) = (JoinSet::new(), JoinSet::new());
+        doors.spawn(never());
+        services.spawn(async {});
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        stop.send(()).unwrap();
+        let until = async { stopped.await.unwrap() };
+        assert_eq!(until_stopped(until, &mut doors, &mut services).await, Ok(()));
+        services.spawn(never());
+        services.spawn(async { panic!("a fault") });
+        let ended = until_stopped(never(), &mut doors, &mut services).await;
+        assert_eq!(ended, Err(PartEnded));
+        doors.spawn(async { panic!("a fault") });
+        let ended = until_stopped(never(), &mut doors, &mut JoinSet::new()).await;
+        assert_eq!(ended, Err(PartEnded));
+        let mut doors = JoinSet::new();
+        doors.spawn(async {});
+        let handed_over = until_stopped(never(), &mut doors, &mut JoinSet::new()).await;
+        assert_eq!(handed_over, Ok(()));
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use ipnet::IpNet;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -127,6 +128,13 @@ impl Sessions {
             .iter()
             .map(|(session, open)| (*session, open.lease.clone()))
             .unzip()
+    }
+
+    /// True where somebody has a session from the network.
+    pub(super) fn has_any_from(&self, network: IpNet) -> bool {
+        let list = self.lock();
+        let mut clients = list.open.values().map(|open| open.facts.client.ip());
+        clients.any(|ip| network.contains(&ip.to_canonical()))
     }
 
     /// Ends the sessions that the test says, and returns what they were.

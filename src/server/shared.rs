@@ -273,10 +273,15 @@ impl Shared {
         self.metrics.backends.removed(name);
     }
 
-    /// Bans a network that guessed too often, where that is configured. In memory only, where there is no other replica: it is a
+    /// Bans a network that guessed too often, where that is configured: not one that is banned already, perhaps for longer, nor one
+    /// from where somebody has a session, who would be hit as well. In memory only, where there is no other replica: it is a
     /// brake on a running attack, and a write for each attacker would be an attack of its own.
     pub(super) fn ban_guesser(&self, network: IpNet, failures: u32, facts: &Arc<Connection>) {
         let now = clock::unix();
+        let is_banned = self.limits.bans.find(network.addr(), now).is_some();
+        if is_banned || self.sessions.has_any_from(network) {
+            return;
+        }
         let until = now.plus(BAN);
         let reason = format!("{failures} failed logins");
         if self.replica.among_others().is_some() {

@@ -117,6 +117,7 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     // Before the store is asked: it may be away.
     shared.end_forbidden();
     shared.end_banned(None, now);
+    sweep(shared, now);
     shared.obey().await?;
     // What is written meanwhile is in one of both.
     let waiting = shared.duties.bans();
@@ -124,7 +125,6 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
     take_bans(shared, (stored, waiting), now, news);
     shared.end_banned(None, now);
     let gate = &shared.settings().gate;
-    gate.forget_opened(now);
     gate.ask_about_windows(now).await?;
     end(shared, &gate.wrongly_granted(now).await?, EndReason::Revoked);
     let (sessions, leases) = shared.sessions.leases();
@@ -135,12 +135,17 @@ async fn look(shared: &Shared, news: Bans) -> Result<(), StoreError> {
             end(shared, &[session], reason);
         }
     }
-    let monotonic = Instant::now().into_std();
-    shared.limits.connections.sweep(monotonic);
-    shared.limits.attempts.sweep(monotonic);
-    shared.policy.sweep(monotonic_ms(Instant::now()));
-    shared.limits.budgets.sweep(monotonic_ms(Instant::now()));
     Ok(())
+}
+
+/// Forgets what nobody need know any more, whether the store is there or not: mail passwords that were opened first of all.
+fn sweep(shared: &Shared, now: UnixTime) {
+    let monotonic = Instant::now();
+    shared.settings().gate.forget_opened(now);
+    shared.limits.connections.sweep(monotonic.into_std());
+    shared.limits.attempts.sweep(monotonic.into_std());
+    shared.policy.sweep(monotonic_ms(monotonic));
+    shared.limits.budgets.sweep(monotonic_ms(monotonic));
 }
 
 /// Ends sessions, and forgets what would let their users in while the store is away.

@@ -85,7 +85,7 @@ impl Proxy {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                server.run(stopped).await;
+                server.run(stopped).await.unwrap();
             }),
             _directory: directory,
         }

@@ -111,7 +111,7 @@ impl Attempt<'_> {
             presented.recalled(habits);
         }
         match decision {
-            Decision::Go(ticket) => Ok((ticket, before)),
+            Decision::Go(ticket) => self.is_welcome().map(|()| (ticket, before)),
             Decision::Refuse(refused) => Err(refused.refusal().into()),
         }
     }

@@ -40,7 +40,7 @@ impl Time {
 }
 
 impl Attempt<'_> {
-    /// Waits until it may be looked at. A process that ends waits for nobody, and who was banned meanwhile has no turn.
+    /// Waits until it may be looked at. A process that ends waits for nobody.
     pub(super) async fn wait_for_turn(&self, ticket: &Ticket) -> Result<(), Failure> {
         let shared = &self.conversation.shared;
         let mut shutdown = shared.shutdown.subscribe();
@@ -49,12 +49,14 @@ impl Attempt<'_> {
             () = asked_to_stop(&mut shutdown) => return Err(Failure::Unavailable("shutting_down")),
         }
         let _ = self.turn.set(Instant::now());
-        self.is_in_time()?;
+        self.is_in_time()
+    }
+
+    /// Who was banned since the connection was accepted, or while it waited, has no turn.
+    pub(super) fn is_welcome(&self) -> Result<(), Failure> {
         let ip = self.conversation.facts.addr.ip();
-        if shared.limits.bans.find(ip, clock::unix()).is_some() {
-            return Err(Refusal::RateLimited.into());
-        }
-        Ok(())
+        let ban = self.conversation.shared.limits.bans.find(ip, clock::unix());
+        ban.map_or(Ok(()), |_| Err(Refusal::RateLimited.into()))
     }
 
     /// What begins when time is short is not looked at, whoever comes and whatever was typed.
