@@ -46,7 +46,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::BufReader;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -835,37 +834,6 @@ async fn who_is_banned_has_no_turn_on_connections_that_were_open_before() {
     let (_, failed) = proxy.events.wait(at + 1, "login_failed").await.unwrap();
     assert_eq!(text(&failed, "event.reason"), "rate_limited");
     assert_eq!(backend.mail.connections(), asked);
-}
-
-/// Nor does a login that was on its way become a session that stays.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_begins_after_its_network_was_banned_ends_at_once() {
-    let (open, gate) = watch::channel(false);
-    let slow = vec![
-        say("* OK [CAPABILITY IMAP4rev1] ready"),
-        Move::Expect("LOGIN"),
-        Move::Gate(gate),
-        say("{tag} OK [CAPABILITY IMAP4rev1] in"),
-        Move::Drain,
-    ];
-    let refuses = vec![
-        say("* OK [CAPABILITY IMAP4rev1] ready"),
-        Move::Expect("LOGIN"),
-        say("{tag} NO no"),
-    ];
-    let backend = Scripted::start(vec![slow, refuses]).await.unwrap();
-    let folder = TempDir::new().unwrap();
-    let proxy = banning(backend.addr, &folder).await;
-    let mut owner = proxy.connect().await;
-    owner.send("a LOGIN alice right\r\n").await.unwrap();
-    backend.has_read(1).await;
-    let mut guesser = proxy.connect().await;
-    guesser.command("b", "LOGIN bob wrong").await.unwrap();
-    proxy.events.wait(0, "ban_added").await.unwrap();
-    open.send(true).unwrap();
-    owner.rest().await.unwrap();
-    let (_, ended) = proxy.events.wait(0, "session_ended").await.unwrap();
-    assert_eq!(text(&ended, "event.reason"), "address_banned");
 }
 
 /// Guesses wait for the backend as long as that takes to refuse them: where they had places meanwhile, a handful would keep the owner out.

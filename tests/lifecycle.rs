@@ -578,6 +578,45 @@ async fn a_ban_ends_what_is_open_refuses_what_comes_and_is_lifted() {
     assert!(client.response().await.unwrap().starts_with("* OK"));
 }
 
+/// A login that was on its way when its network was banned becomes no session that stays; of a ban in memory alone the store does not tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_begins_after_its_network_was_banned_ends_at_once() {
+    let (open, gate) = watch::channel(false);
+    let slow = vec![
+        say("* OK [CAPABILITY IMAP4rev1] ready"),
+        Move::Expect("LOGIN"),
+        Move::Gate(gate),
+        say("{tag} OK [CAPABILITY IMAP4rev1] in"),
+        Move::Drain,
+    ];
+    let backend = Scripted::start(vec![slow]).await.unwrap();
+    let more = "limits: {ban_after: 10}\nlogin: {refusal_delay: 1s}\nrules: {packs: []}";
+    let place = Place::new(backend.addr, more);
+    let (_, password) = place.app_password("alice", "right").await;
+    let program = place.start().await;
+    let banned = [127, 0, 0, 2];
+    let mut owner = program.connect_from(banned).await.unwrap();
+    owner.response().await.unwrap();
+    owner
+        .send(&format!("l LOGIN alice {password}\r\n"))
+        .await
+        .unwrap();
+    backend.has_read(1).await;
+    let mut guessers = Vec::new();
+    for number in 0..10 {
+        let mut guesser = program.connect_from(banned).await.unwrap();
+        guesser.response().await.unwrap();
+        let login = format!("l LOGIN user{number} wrong\r\n");
+        guesser.send(&login).await.unwrap();
+        guessers.push(guesser);
+    }
+    program.events.wait(0, "ban_added").await.unwrap();
+    open.send(true).unwrap();
+    rest(&mut owner).await;
+    let (_, reason) = program.end_reason(0, "session_ended").await;
+    assert_eq!(reason, "address_banned");
+}
+
 // --- What surrounds it fails
 
 #[tokio::test(flavor = "multi_thread")]
