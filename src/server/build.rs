@@ -98,11 +98,7 @@ pub(super) async fn server(
         slowest_refusal: Slowest::new(tokio::time::Instant::now()),
         backends_down: Mutex::default(),
     });
-    let settings = shared.settings();
-    let names = settings.backends.iter().map(|backend| backend.name());
-    shared.metrics.backends.configured(names)?;
-    shared.metrics.connections.limited(config.limits.connections);
-    shared.certificates_in_force();
+    tell_metrics(&shared)?;
     let given = config.clone();
     let control = config.state.control_socket();
     Ok(Server {
@@ -125,6 +121,17 @@ pub(super) async fn server(
             hangups,
         },
     })
+}
+
+/// What is configured, as far as metrics tell of it.
+fn tell_metrics(shared: &Shared) -> Result<(), StartError> {
+    let settings = shared.settings();
+    let names = settings.backends.iter().map(|backend| backend.name());
+    shared.metrics.backends.configured(names)?;
+    let limits = &settings.config.limits;
+    shared.metrics.connections.limited(limits.connections);
+    shared.certificates_in_force();
+    Ok(())
 }
 
 fn settings(config: &Config, store: &Arc<dyn Store>, ring: Arc<KeyRing>) -> Result<Settings, StartError> {
