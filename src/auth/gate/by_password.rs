@@ -235,7 +235,7 @@ fn requirement(setting: MfaSetting) -> Requirement {
     }
 }
 
-/// A login with the main password: the user's own account.
+/// A login with the main password: the user's own account, by the name that is listed.
 fn password_login(
     attempt: &Attempt<'_>,
     found: &Found,
@@ -243,7 +243,8 @@ fn password_login(
     password: Secret,
     open: Open,
 ) -> Verified {
-    let user = attempt.credentials.user.clone();
+    let listed = found.user.as_ref().map(|user| &user.name);
+    let user = listed.unwrap_or(&attempt.credentials.user).clone();
     Verified {
         lease: match &found.user {
             Some(known) => Lease::new(known, user.clone(), None, attempt.source.ip),

@@ -137,8 +137,11 @@ async fn nobody_comes_in_by_another_spelling_of_a_listed_name() {
     for name in ["Alice", "alice", "Bob", "bob2", "dan", "Carol"] {
         assert!(world.attempt(name, b"pw", HOME, NOW).await.is_ok(), "{name}");
     }
-    // Who needs no second factor is let in by any spelling, and stands on what is listed.
-    let lease = world.attempt("bob", b"pw", HOME, NOW).await.unwrap().lease;
+    // Who needs no second factor is let in by any spelling, as the one who is listed: limits and rules know no other.
+    let verified = world.attempt("bob", b"pw", HOME, NOW).await.unwrap();
+    let won = &verified.authenticated;
+    assert_eq!([won.user().as_str(), won.account().as_str()], ["Bob"; 2]);
+    let lease = verified.lease;
     world
         .change("Bob", |user| user.networks = Some(networks("192.0.2.128/25")))
         .await;
