@@ -872,6 +872,37 @@ async fn guesses_take_no_place_among_the_owners_sessions() {
     assert_eq!(backend.lines().len(), read);
 }
 
+/// A mail program opens more connections than the user may have sessions: those that begin keep their window, and the code is good for
+/// the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_too_many_costs_no_window() {
+    let backend = backend().await;
+    let more = "limits: {sessions_per_user: 2, sessions_per_user_and_network: 2}\nlogin: {refusal_delay: 1s}";
+    let proxy = Proxy::start(backend.addr, more).await;
+    let user = proxy.add_user("alice").await;
+    let code = enrolled(&proxy, &user).await;
+    let login = format!("LOGIN alice {MAIL_PASSWORD}{code}");
+    let mut open = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let mut client = proxy.connect().await;
+        client.send(&format!("a {login}\r\n")).await.unwrap();
+        open.push(client);
+    }
+    for client in &mut open {
+        answers.push(client.answer("a").await.unwrap()[0].starts_with("a OK"));
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, [false, true, true]);
+    let (_, failed) = proxy.events.wait(0, "login_failed").await.unwrap();
+    assert_eq!(text(&failed, "event.reason"), "session_limit");
+    drop(open);
+    proxy.events.wait(0, "session_ended").await.unwrap();
+    let mut again = proxy.connect().await;
+    let said = again.command("b", &login).await.unwrap();
+    assert!(said[0].starts_with("b OK"), "{said:?}");
+}
+
 /// A proxy that looks at one guess of a user from a network, and whose rule denies those who say that they are `evil`.
 async fn denying(addr: SocketAddr, folder: &TempDir, more: &str) -> Proxy {
     let rule = "rules:\n  - {name: evil, description: Evil may not., on: login, \

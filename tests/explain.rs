@@ -125,6 +125,31 @@ async fn a_login_is_explained_by_the_line_that_decides() {
     }
 }
 
+/// As the proxy does it, where it admits people whom nobody has added.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_spelling_of_a_listed_name_is_explained_as_that_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = support::proxy::yaml(
+        "127.0.0.1:143".parse().unwrap(),
+        "second_factor: {default: optional, admit_unknown_users: true}",
+    );
+    let place = Place::in_directory(dir, &text);
+    let add = ["user", "add", "alice", "--network", "10.0.0.0/8"];
+    assert_eq!(place.run("", &add).await.code, Some(0));
+    let verdict = async |name: &str, from: &str| {
+        let arguments = ["login", "--user", name, "--from", from, "--with", "password"];
+        let (verdict, part, _) = verdict(&place, &arguments).await;
+        (verdict, part)
+    };
+    let allowed = |(verdict, _): (String, String)| verdict == "allowed";
+    assert!(allowed(verdict("Alice", "10.0.0.1").await));
+    assert!(allowed(verdict("zoe", "192.0.2.1").await));
+    for name in ["Alice", "Zoé"] {
+        let refused = ("refused".to_owned(), "user".to_owned());
+        assert_eq!(verdict(name, "192.0.2.1").await, refused, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bans_and_what_restricts_an_app_password_are_explained() {
     let place = place().await;

@@ -44,13 +44,17 @@ pub struct Sessions {
     state: Mutex<State>,
 }
 
+/// A user's name without the case of its letters: for many backends there are no others, and nobody has more places by another way of
+/// writing it.
+type Name = Box<str>;
+
 #[derive(Debug, Default)]
 struct State {
     options: Options,
-    users: HashMap<UserName, u32>,
-    pairs: HashMap<(UserName, Prefix), u32>,
+    users: HashMap<Name, u32>,
+    pairs: HashMap<(Name, Prefix), u32>,
     /// From how many prefixes each user has sessions.
-    networks: HashMap<UserName, u32>,
+    networks: HashMap<Name, u32>,
 }
 
 impl Sessions {
@@ -80,11 +84,11 @@ impl Sessions {
         ip: IpAddr,
         elsewhere: Elsewhere,
     ) -> Result<SessionPermit, Refusal> {
-        let key = (user.clone(), Prefix::of(ip));
+        let key = (Name::from(user.folded()), Prefix::of(ip));
         let mut state = self.lock();
         let counted = !state.options.exempt.contains(ip);
         if counted {
-            let of_user = state.users.get(user).copied().unwrap_or_default();
+            let of_user = state.users.get(&key.0).copied().unwrap_or_default();
             let of_pair = state.pairs.get(&key).copied().unwrap_or_default();
             let all = of_user.saturating_add(elsewhere.of_user);
             let from_there = of_pair.saturating_add(elsewhere.of_network);
@@ -106,13 +110,21 @@ impl Sessions {
     /// How many sessions of the user are counted.
     #[must_use]
     pub fn of(&self, user: &UserName) -> u32 {
-        self.lock().users.get(user).copied().unwrap_or_default()
+        self.lock()
+            .users
+            .get(&*user.folded())
+            .copied()
+            .unwrap_or_default()
     }
 
     /// From how many prefixes these are.
     #[must_use]
     pub fn networks_of(&self, user: &UserName) -> u32 {
-        self.lock().networks.get(user).copied().unwrap_or_default()
+        self.lock()
+            .networks
+            .get(&*user.folded())
+            .copied()
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -133,7 +145,7 @@ impl fmt::Debug for Sessions {
 pub struct SessionPermit {
     sessions: Arc<Sessions>,
     /// `None`: exempt, not counted.
-    key: Option<(UserName, Prefix)>,
+    key: Option<(Name, Prefix)>,
 }
 
 impl Drop for SessionPermit {
@@ -190,13 +202,14 @@ mod tests {
             ("bob", "192.0.2.1", true),
             ("alice", "192.0.2.2", true),
             ("alice", "192.0.2.3", false),
+            ("ALICE", "192.0.2.4", false),
             ("alice", "10.0.0.1", true),
         ] {
             let permit = sessions.open(&name(user), ip.parse().unwrap(), Elsewhere::default());
             assert_eq!(permit.is_ok(), expected, "{user} {ip}");
             held.extend(permit);
         }
-        assert_eq!(sessions.of(&name("alice")), 3);
+        assert_eq!(sessions.of(&name("Alice")), 3);
         assert_eq!(sessions.networks_of(&name("alice")), 2);
         held.clear();
         assert_eq!(sessions.of(&name("alice")), 0);

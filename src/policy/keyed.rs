@@ -68,13 +68,24 @@ fn hash_group(group: Group, facts: &dyn Lookup, hasher: &mut DefaultHasher) -> O
             }
             None => {
                 hasher.write_u8(2);
-                hash_fact(facts.value(Fact::UserName)?, hasher);
+                hash_user(facts, hasher)?;
             }
         },
-        Group::User => hash_fact(facts.value(Fact::UserName)?, hasher),
+        Group::User => hash_user(facts, hasher)?,
         Group::Source => Prefix::of(address(facts)?).hash(hasher),
         Group::Network => network(address(facts)?).hash(hasher),
         Group::Fact(fact) => hash_fact(facts.value(fact)?, hasher),
+    }
+    Some(())
+}
+
+/// By whatever capitals: nobody has a count of their own for each way of writing a name.
+fn hash_user(facts: &dyn Lookup, hasher: &mut DefaultHasher) -> Option<()> {
+    match facts.value(Fact::UserName)? {
+        Value::Text(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            hash_fact(Value::Text(&name.to_ascii_lowercase()), hasher);
+        }
+        name => hash_fact(name, hasher),
     }
     Some(())
 }
@@ -108,5 +119,38 @@ fn hash_fact(value: Value<'_>, hasher: &mut DefaultHasher) {
 fn hash_texts(texts: Texts<'_>, hasher: &mut DefaultHasher) {
     for text in texts.iter() {
         text.hash(hasher);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::facts::Event;
+    use crate::policy::facts::Measure;
+
+    struct Named(&'static str);
+
+    impl Lookup for Named {
+        fn event(&self) -> Event {
+            Event::Login
+        }
+
+        fn value(&self, fact: Fact) -> Option<Value<'_>> {
+            (fact == Fact::UserName).then_some(Value::Text(self.0))
+        }
+
+        fn baseline(&self, _: Measure, _: u16) -> Option<u64> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_user_has_one_count_by_whatever_capitals() {
+        let keyed = Keyed::new(7, 7);
+        let key = |per, name| keyed.of_groups(&[per], &Named(name)).unwrap();
+        for per in [Group::User, Group::AppPassword] {
+            assert_eq!(key(per, "Alice@Example.org"), key(per, "alice@example.org"));
+            assert_ne!(key(per, "alice"), key(per, "alicf"));
+        }
     }
 }

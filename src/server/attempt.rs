@@ -291,9 +291,12 @@ impl<'a> Attempt<'a> {
     async fn settle(&self, pending: Pending, failure: Option<&Failure>) {
         let outcome = match failure {
             None => Outcome::Accepted,
-            // It has not spoken: the same code is good for another try.
+            // It has not spoken, or it was right and there was no place: the same code is good for another try, and a window that
+            // the user's other connections have opened stays.
             Some(
-                Failure::Refused(Refusal::PasswordUnanswered) | Failure::Unavailable(_) | Failure::OutOfTime,
+                Failure::Refused(Refusal::PasswordUnanswered | Refusal::SessionLimit)
+                | Failure::Unavailable(_)
+                | Failure::OutOfTime,
             ) => Outcome::Unavailable,
             Some(Failure::Refused(_)) => Outcome::Refused,
         };

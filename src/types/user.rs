@@ -70,7 +70,7 @@ impl UserName {
         self.0.to_ascii_lowercase()
     }
 
-    /// True where no mail server can take it for another name by more than the case of its letters: databases fold accents and
+    /// False where a mail server may take it for another name by more than the case of its letters: databases fold accents and
     /// widths, and compose marks, each in its own way.
     #[must_use]
     pub fn is_ascii(&self) -> bool {

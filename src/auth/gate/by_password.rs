@@ -262,7 +262,8 @@ fn password_login(
             BackendCredentials::Password(password),
         ),
         pending: Pending {
-            user,
+            // Where somebody comes from is asked by what is typed.
+            user: attempt.credentials.user.clone(),
             from: Prefix::of(attempt.source.ip),
             open,
         },

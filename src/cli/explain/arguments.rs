@@ -51,7 +51,7 @@ impl Credential {
     }
 }
 
-#[derive(Debug, Arguments)]
+#[derive(Debug, Clone, Arguments)]
 pub(in crate::cli) struct ExplainLogin {
     /// Who logs in.
     #[arg(long, value_name = "NAME", value_parser = values::user)]

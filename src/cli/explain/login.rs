@@ -63,7 +63,12 @@ pub(super) async fn explain(
         &mut explanation,
     );
     limits(sources, ip, &mut explanation);
-    let found = look_up(sources, asked, now).await?;
+    let mut found = look_up(sources, asked, now).await?;
+    let listed = as_listed(sources, asked, &found, &mut explanation);
+    let asked = listed.as_ref().unwrap_or(asked);
+    if listed.is_some() {
+        found = look_up(sources, asked, now).await?;
+    }
     let entered = match &asked.with {
         Credential::AppPassword(id) => {
             app_password(*id, asked, &found, now, &mut explanation);
@@ -304,7 +309,11 @@ fn password(
                 None => format!("nobody has added {}: {NO_STORE}", asked.user),
             };
             explanation.says(
-                if admits { Says::Notes } else { Says::Refuses },
+                if admits && found.namesakes.is_empty() && asked.user.is_ascii() {
+                    Says::Notes
+                } else {
+                    Says::Refuses
+                },
                 "user",
                 why,
                 place,
@@ -312,6 +321,33 @@ fn password(
         }
     }
     second_factor(sources, asked, found, now, explanation);
+}
+
+/// Whom the proxy takes somebody for who is not listed, but for the case of letters.
+fn as_listed(
+    sources: &Sources,
+    asked: &ExplainLogin,
+    found: &Found,
+    explanation: &mut Explanation,
+) -> Option<ExplainLogin> {
+    let admits = sources.config.second_factor.admit_unknown_users;
+    let is_by_password = !matches!(asked.with, Credential::AppPassword(_));
+    let [listed] = found.namesakes.as_slice() else {
+        return None;
+    };
+    if found.user.is_some() || !admits || !is_by_password {
+        return None;
+    }
+    let why = format!(
+        "{} is taken for {listed}, whose codes it does not take",
+        asked.user
+    );
+    let place = format!("store (imapwarden user show {listed})");
+    explanation.says(Says::Notes, "user", why, place);
+    Some(ExplainLogin {
+        user: listed.clone(),
+        ..asked.clone()
+    })
 }
 
 fn second_factor(

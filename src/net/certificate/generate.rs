@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::net::certificate::CertificateError;
 use crate::net::certificate::CertificateFiles;
 use crate::net::certificate::load;
+use crate::net::random;
 use crate::types::UnixTime;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,7 +40,8 @@ pub struct Generated {
 
 /// Makes `cert.pem` and `key.pem` in `dir` where there are none: P-256, valid for the host names given and for this machine,
 /// for a year. Files that are there are kept as they are; a key without its certificate gets a new one, and so does a key whose
-/// self-signed certificate has less than a month left, or nothing: otherwise a process would not start any more after a year.
+/// certificate, as we make them, has less than a month left, or nothing: otherwise a process would not start any more after a year.
+/// Where that cannot be done, and the old one still holds, it goes on with it.
 ///
 /// # Errors
 /// A file cannot be written, a name cannot stand in a certificate, or there is a certificate without its key.
@@ -49,17 +51,15 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
         key: dir.join("key.pem"),
     };
     match (files.certificate.exists(), files.key.exists()) {
-        (true, true) if !is_about_to_expire(&files.certificate, now) => {
-            return Ok(Generated {
-                files,
-                made_now: false,
-            });
+        (true, true) => {
+            let made_now = renew(&files, hostnames, now)?;
+            return Ok(Generated { files, made_now });
         }
         (true, false) => {
             let CertificateFiles { certificate, key } = files;
             return Err(CertificateError::KeyLost { certificate, key });
         }
-        (true, true) | (false, _) => {}
+        (false, _) => {}
     }
     let params = parameters(hostnames, now)?;
     fs::create_dir_all(dir).map_err(|source| unwritten(dir, source))?;
@@ -67,7 +67,15 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         write_new(&files.key, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)?;
     }
-    // The key is read back, since another process may have been first.
+    make(&files, params)?;
+    Ok(Generated {
+        files,
+        made_now: true,
+    })
+}
+
+/// Makes a certificate for the key that is there: read back, since another process may have been first.
+fn make(files: &CertificateFiles, params: CertificateParams) -> Result<(), CertificateError> {
     let key = fs::read_to_string(&files.key)
         .map(Zeroizing::new)
         .map_err(|source| {
@@ -80,11 +88,25 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
         reason: error.to_string(),
     })?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    replace(&files.certificate, certificate.pem().as_bytes())?;
-    Ok(Generated {
-        files,
-        made_now: true,
-    })
+    replace(&files.certificate, certificate.pem().as_bytes())
+}
+
+/// Renews a certificate of ours that is about to expire, or that a wrong clock has made for later. Others are their holders' to renew.
+fn renew(files: &CertificateFiles, hostnames: &[String], now: UnixTime) -> Result<bool, CertificateError> {
+    let Some((from, until)) = load::of_this_machine(&files.certificate) else {
+        return Ok(false);
+    };
+    if from <= now && now.plus(RENEWAL) < until {
+        return Ok(false);
+    }
+    match parameters(hostnames, now).and_then(|params| make(files, params)) {
+        Ok(()) => Ok(true),
+        Err(error) if from <= now && now < until => {
+            tracing::warn!(%error, "the self-signed certificate cannot be renewed; the one before it still holds");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn parameters(hostnames: &[String], now: UnixTime) -> Result<CertificateParams, CertificateError> {
@@ -115,16 +137,13 @@ fn parameters(hostnames: &[String], now: UnixTime) -> Result<CertificateParams, 
     Ok(params)
 }
 
-/// What an authority has issued is its holder's to renew.
-fn is_about_to_expire(certificate: &Path, now: UnixTime) -> bool {
-    load::self_signed_until(certificate).is_some_and(|end| end < now.plus(RENEWAL))
-}
-
 /// Writes a certificate in one go, over the one before it. Where another process does the same, either is right: both have the key.
 fn replace(file: &Path, bytes: &[u8]) -> Result<(), CertificateError> {
-    let new = file.with_extension(format!("{}.new", std::process::id()));
-    // Left by a process that was killed.
-    let _ = fs::remove_file(&new);
+    let mut name = [0; 8];
+    random::fill(&mut name).map_err(|_| CertificateError::Generate {
+        reason: "the system has no randomness".to_owned(),
+    })?;
+    let new = file.with_extension(format!("{:016x}.new", u64::from_ne_bytes(name)));
     write_new(&new, bytes, 0o644)?;
     fs::rename(&new, file).map_err(|source| {
         let _ = fs::remove_file(&new);

@@ -51,12 +51,16 @@ pub fn load(files: &CertificateFiles, now: UnixTime) -> Result<Identity, Certifi
     })
 }
 
-/// Until when a certificate is valid that no authority has issued; nothing where one has, or where the file cannot be read.
-pub(super) fn self_signed_until(file: &Path) -> Option<UnixTime> {
+/// From when until when a certificate is valid that no authority has issued, and that names this machine as ours do; nothing where it
+/// is another one, or cannot be read.
+pub(super) fn of_this_machine(file: &Path) -> Option<(UnixTime, UnixTime)> {
     let chain = certificates(file).ok()?;
     let (_, parsed) = X509Certificate::from_der(chain.first()?).ok()?;
     let is_self_signed = parsed.issuer() == parsed.subject();
-    is_self_signed.then(|| UnixTime(parsed.validity().not_after.timestamp()))
+    let names_us = host_names(&parsed).iter().any(|name| name == "localhost");
+    let validity = parsed.validity();
+    let times = [validity.not_before, validity.not_after].map(|time| UnixTime(time.timestamp()));
+    (is_self_signed && names_us).then_some(times.into())
 }
 
 /// The authorities in some files, as trust anchors.

@@ -365,6 +365,16 @@ mod tests {
             assert_eq!(fs::read(&made.files.key).unwrap(), key, "{days}");
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        // A clock that was wrong has made it for later.
+        let yesterday = now().minus(DAY * 10);
+        assert!(self_signed(dir.path(), &names, yesterday).unwrap().made_now);
+        load(&made.files, yesterday).unwrap();
+        // Where it cannot be renewed the old one does, as long as it holds.
+        fs::write(&made.files.key, "broken").unwrap();
+        let then = yesterday.plus(DAY * 350);
+        assert!(!self_signed(dir.path(), &names, then).unwrap().made_now);
+        assert!(self_signed(dir.path(), &names, then.plus(DAY * 20)).is_err());
+        fs::write(&made.files.key, &key).unwrap();
         // What somebody else has issued, and put there, stays as it is.
         let authority = Authority::new();
         let theirs = authority.issue("mail", &["mail.example.org"], Kind::Ecdsa);
