@@ -46,6 +46,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::BufReader;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -876,27 +877,38 @@ async fn guesses_take_no_place_among_the_owners_sessions() {
 /// the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_too_many_costs_no_window() {
-    let backend = backend().await;
+    let (open, gate) = watch::channel(false);
+    let slow = vec![
+        say("* OK [CAPABILITY IMAP4rev1] ready"),
+        Move::Expect("LOGIN"),
+        Move::Gate(gate),
+        say("{tag} OK [CAPABILITY IMAP4rev1] in"),
+        Move::Drain,
+    ];
+    let backend = Scripted::start(vec![slow]).await.unwrap();
     let more = "limits: {sessions_per_user: 2, sessions_per_user_and_network: 2}\nlogin: {refusal_delay: 1s}";
     let proxy = Proxy::start(backend.addr, more).await;
     let user = proxy.add_user("alice").await;
     let code = enrolled(&proxy, &user).await;
     let login = format!("LOGIN alice {MAIL_PASSWORD}{code}");
-    let mut open = Vec::new();
+    let mut clients = Vec::new();
     let mut answers = Vec::new();
     for _ in 0..3 {
         let mut client = proxy.connect().await;
         client.send(&format!("a {login}\r\n")).await.unwrap();
-        open.push(client);
+        clients.push(client);
     }
-    for client in &mut open {
+    // All of them are right, and at the backend.
+    backend.has_read(3).await;
+    open.send(true).unwrap();
+    for client in &mut clients {
         answers.push(client.answer("a").await.unwrap()[0].starts_with("a OK"));
     }
     answers.sort_unstable();
     assert_eq!(answers, [false, true, true]);
     let (_, failed) = proxy.events.wait(0, "login_failed").await.unwrap();
     assert_eq!(text(&failed, "event.reason"), "session_limit");
-    drop(open);
+    drop(clients);
     proxy.events.wait(0, "session_ended").await.unwrap();
     let mut again = proxy.connect().await;
     let said = again.command("b", &login).await.unwrap();
