@@ -143,6 +143,11 @@ impl Scanner {
         self.counter.forget_mailbox();
     }
 
+    /// A status line has said which UID the mailbox's next message will have.
+    pub fn uid_next(&mut self, uid: u32) {
+        self.counter.uid_next(uid);
+    }
+
     /// Looks at the input, which must not be empty, up to the next item. Several responses of data are one item.
     pub fn next(&mut self, input: &[u8]) -> Item {
         self.scan(input, false)

@@ -30,6 +30,8 @@ pub struct Tally {
     pub exists: Option<u32>,
     /// How many messages have come since the first EXISTS of the mailbox.
     pub arrived: u32,
+    /// The UID that the mailbox's next message will have, as the backend said when it was opened.
+    pub uid_next: Option<u32>,
 }
 
 /// What a response is about.
@@ -130,9 +132,15 @@ impl Counter {
     pub(super) fn forget_mailbox(&mut self) {
         self.tally.exists = None;
         self.tally.arrived = 0;
+        self.tally.uid_next = None;
         if let Some(notices) = &mut self.notices {
             notices.forget();
         }
+    }
+
+    /// The backend has said which UID the mailbox's next message will have. UIDs only grow: a smaller one says nothing.
+    pub(super) fn uid_next(&mut self, uid: u32) {
+        self.tally.uid_next = self.tally.uid_next.max(Some(uid));
     }
 
     fn fetched(&mut self, bytes: usize) {

@@ -75,8 +75,6 @@ pub struct Inspector {
     counters: SessionCounters,
     stats: Stats,
     judged: Tally,
-    /// What the backend said of the mailbox that is open, or about to be.
-    uid_next: Option<u32>,
     throttle: Holds<NonZeroU64>,
     read_only: Holds<()>,
     brake: Brake,
@@ -120,7 +118,6 @@ impl Inspector {
             counters: counters.for_session(),
             stats: Stats::new(now_ms),
             judged: Tally::default(),
-            uid_next: None,
             throttle: Holds::default(),
             read_only: Holds::default(),
             brake: Brake::default(),
@@ -250,7 +247,7 @@ impl Inspector {
     fn mailbox(&self, tally: &Tally) -> Mailbox {
         Mailbox {
             exists: self.stats.mailbox().and(tally.exists),
-            uid_next: self.uid_next,
+            uid_next: tally.uid_next,
             arrived: tally.arrived,
         }
     }
@@ -265,11 +262,6 @@ impl Inspector {
         if let Some(mailbox) = self.stats.mailbox().filter(|_| !uids.is_empty()) {
             self.ledger.noticed(mailbox.named().name, uids, self.now_ms);
         }
-    }
-
-    /// The backend has said which identifier the next message of the mailbox will have.
-    pub(in crate::session) fn uid_next(&mut self, uid_next: Option<u32>) {
-        self.uid_next = uid_next;
     }
 
     /// Another mailbox is selected, or none.

@@ -255,9 +255,6 @@ impl Relay {
         if matches!(verb.kind(), Kind::Select) {
             // The new mailbox's size comes before its tagged OK.
             self.scanner.forget_mailbox();
-            if let Some(inspector) = &mut self.inspector {
-                inspector.uid_next(None);
-            }
         }
         self.counts.commands += 1;
         self.bad_in_a_row = 0;

@@ -182,8 +182,10 @@ impl Relay {
         if word.eq_ignore_ascii_case(b"BYE") {
             self.said_bye = true;
         }
-        if let (Some(inspector), Some(number)) = (&mut self.inspector, uid_next(line)) {
-            inspector.uid_next(Some(number));
+        if word.eq_ignore_ascii_case(b"OK")
+            && let Some(uid) = uid_next(line, behind)
+        {
+            self.scanner.uid_next(uid);
         }
         Ok(filtered_code(line, behind, extra).map_or(Fate::Pass, Fate::Replace))
     }
@@ -295,15 +297,16 @@ impl Relay {
     }
 }
 
-/// The number in `[UIDNEXT 4392]`.
-fn uid_next(line: &[u8]) -> Option<u32> {
+/// The number in `[UIDNEXT 4392]`, where the line's response code is that: it starts at `code_at`. What stands behind may be the
+/// client's own words, such as a flag that it named.
+fn uid_next(line: &[u8], code_at: usize) -> Option<u32> {
     const CODE: &[u8] = b"[UIDNEXT ";
-    let start = line
-        .windows(CODE.len())
-        .position(|part| part.eq_ignore_ascii_case(CODE))?;
-    let digits = line.get(start + CODE.len()..)?;
-    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
-    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+    let (opening, number) = line.get(code_at..)?.split_at_checked(CODE.len())?;
+    if !opening.eq_ignore_ascii_case(CODE) {
+        return None;
+    }
+    let (digits, _) = number.split_at_checked(memchr::memchr(b']', number)?)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Tag, status and where the text starts, of a tagged status response.

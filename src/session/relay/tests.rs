@@ -1,5 +1,7 @@
 //! Dialogs with the relay: what either side sends, and what reaches the other, however the bytes are cut.
 
+mod judged;
+
 use super::*;
 
 /// One step of a dialog: bytes from a side.
