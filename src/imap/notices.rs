@@ -73,11 +73,6 @@ impl Notices {
         }
     }
 
-    /// Another mailbox is selected, or none.
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
-    }
-
     /// A FETCH response of one line.
     pub(super) fn line(&mut self, line: &[u8]) {
         if let Some(sequence) = sequence_of(line)
@@ -467,7 +462,7 @@ mod tests {
             &[("1:*", Sequence, 1)],
         );
         let mut scanner = watching(&format!("* 5 EXISTS\r\n{shown}"), 100);
-        scanner.forget_mailbox();
+        scanner.closed();
         assert_eq!(among(&scanner, "1:*", Sequence), 0);
         scanner.watch_notices(false);
         assert!(scanner.notices().is_none());

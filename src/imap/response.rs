@@ -8,6 +8,7 @@
 //! has passed: [`Scanner::watch_names`].
 
 mod line;
+mod mailbox;
 mod noticed;
 mod watched;
 
@@ -136,16 +137,6 @@ impl Scanner {
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.counter.tally
-    }
-
-    /// Another mailbox is selected, or none: what was known of its size is void.
-    pub fn forget_mailbox(&mut self) {
-        self.counter.forget_mailbox();
-    }
-
-    /// A status line has said which UID the mailbox's next message will have.
-    pub fn uid_next(&mut self, uid: u32) {
-        self.counter.uid_next(uid);
     }
 
     /// Looks at the input, which must not be empty, up to the next item. Several responses of data are one item.

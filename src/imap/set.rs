@@ -6,12 +6,31 @@
 /// What is known of the selected mailbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mailbox {
-    /// How many messages it has (EXISTS).
+    /// How many messages it has by the last EXISTS, less what was expunged since; `None` while nothing is known of it.
     pub exists: Option<u32>,
     /// The UID that its next message will have (UIDNEXT). Without it `5:*` may mean all messages by UID.
     pub uid_next: Option<u32>,
-    /// How many messages have come since then.
+    /// How many messages have come since the first EXISTS.
     pub arrived: u32,
+}
+
+impl Mailbox {
+    /// It has so many messages now.
+    pub(super) fn has(&mut self, exists: u32) {
+        let arrived = self.exists.map_or(0, |before| exists.saturating_sub(before));
+        self.arrived = self.arrived.saturating_add(arrived);
+        self.exists = Some(exists);
+    }
+
+    /// So many of them are gone.
+    pub(super) fn lost(&mut self, messages: u32) {
+        self.exists = self.exists.map(|exists| exists.saturating_sub(messages));
+    }
+
+    /// Its next message will have this UID. UIDs only grow: a smaller one says nothing.
+    pub(super) fn expects(&mut self, uid: u32) {
+        self.uid_next = self.uid_next.max(Some(uid));
+    }
 }
 
 /// What the numbers of a set are.

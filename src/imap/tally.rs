@@ -5,6 +5,7 @@
 //! more than those first bytes itself, and never hold data back.
 
 use crate::imap::notices::Notices;
+use crate::imap::set::Mailbox;
 
 /// Enough of a response to read its number and word: `* 4294967295 EXPUNGE`.
 const HEAD: usize = 24;
@@ -26,12 +27,8 @@ pub struct Tally {
     pub expunged: u64,
     /// Of those, the bytes of responses that hold a body, from its announcement on.
     pub body_bytes: u64,
-    /// The mailbox's size by the last EXISTS, less what was expunged since; `None` while nothing is known of the mailbox.
-    pub exists: Option<u32>,
-    /// How many messages have come since the first EXISTS of the mailbox.
-    pub arrived: u32,
-    /// The UID that the mailbox's next message will have, as the backend said when it was opened.
-    pub uid_next: Option<u32>,
+    /// What is known of the mailbox that is open.
+    pub mailbox: Mailbox,
 }
 
 /// What a response is about.
@@ -47,6 +44,9 @@ enum About {
 #[derive(Debug)]
 pub(super) struct Counter {
     pub(super) tally: Tally,
+    /// What was said since the backend was asked to open another mailbox. Until it has answered, nobody knows of which of the two
+    /// it speaks: it counts for both.
+    next: Option<Mailbox>,
     about: About,
     /// The response's first literal with a body has been counted.
     has_body: bool,
@@ -61,6 +61,7 @@ impl Counter {
     pub(super) fn new() -> Self {
         Self {
             tally: Tally::default(),
+            next: None,
             about: About::Unclear,
             has_body: false,
             head: [0; HEAD],
@@ -128,19 +129,35 @@ impl Counter {
         self.fetched(bytes);
     }
 
-    /// Another mailbox is selected, or none.
-    pub(super) fn forget_mailbox(&mut self) {
-        self.tally.exists = None;
-        self.tally.arrived = 0;
-        self.tally.uid_next = None;
-        if let Some(notices) = &mut self.notices {
-            notices.forget();
+    /// The backend is asked to open another mailbox.
+    pub(super) fn opening(&mut self) {
+        self.next = Some(Mailbox::default());
+    }
+
+    /// The other mailbox is open.
+    pub(super) fn opened(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.tally.mailbox = next;
+            if let Some(notices) = &mut self.notices {
+                **notices = Notices::new(next.exists);
+            }
         }
     }
 
-    /// The backend has said which UID the mailbox's next message will have. UIDs only grow: a smaller one says nothing.
+    /// It is not: what was open still is.
+    pub(super) fn not_opened(&mut self) {
+        self.next = None;
+    }
+
+    /// No mailbox is open.
+    pub(super) fn closed(&mut self) {
+        self.next = Some(Mailbox::default());
+        self.opened();
+    }
+
     pub(super) fn uid_next(&mut self, uid: u32) {
-        self.tally.uid_next = self.tally.uid_next.max(Some(uid));
+        // It is said where a mailbox is opened.
+        self.next.as_mut().unwrap_or(&mut self.tally.mailbox).expects(uid);
     }
 
     fn fetched(&mut self, bytes: usize) {
@@ -222,18 +239,19 @@ impl Counter {
     fn gone(&mut self, messages: u64) {
         self.tally.expunged = self.tally.expunged.saturating_add(messages);
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        self.tally.exists = self.tally.exists.map(|exists| exists.saturating_sub(messages));
+        self.mailboxes().for_each(|mailbox| mailbox.lost(messages));
     }
 
     fn exists(&mut self, exists: u32) {
-        if let Some(before) = self.tally.exists {
-            let arrived = exists.saturating_sub(before);
-            self.tally.arrived = self.tally.arrived.saturating_add(arrived);
-        }
-        self.tally.exists = Some(exists);
+        self.mailboxes().for_each(|mailbox| mailbox.has(exists));
         if let Some(notices) = &mut self.notices {
             notices.exists(exists);
         }
+    }
+
+    /// The mailbox that is open, and the one that is about to be.
+    fn mailboxes(&mut self) -> impl Iterator<Item = &mut Mailbox> {
+        std::iter::once(&mut self.tally.mailbox).chain(&mut self.next)
     }
 }
 
@@ -396,7 +414,10 @@ mod tests {
             "* 172 EXISTS\r\n* 3 EXPUNGE\r\n* 3 expunge\r\n* VANISHED (EARLIER) 1:50\r\n* VANISHED 300:310,405,411\r\n* 1 RECENT\r\n",
             Tally {
                 expunged: 15,
-                exists: Some(157),
+                mailbox: Mailbox {
+                    exists: Some(157),
+                    ..Mailbox::default()
+                },
                 ..Tally::default()
             },
         );

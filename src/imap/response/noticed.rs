@@ -7,7 +7,7 @@ impl Scanner {
     /// Looks for security notices among the newest messages from now on, or not any more.
     pub fn watch_notices(&mut self, watch: bool) {
         if watch != self.counter.notices.is_some() {
-            let exists = self.counter.tally.exists;
+            let exists = self.counter.tally.mailbox.exists;
             self.counter.notices = watch.then(|| Box::new(Notices::new(exists)));
         }
     }

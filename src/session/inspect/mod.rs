@@ -243,12 +243,12 @@ impl Inspector {
         Ok(())
     }
 
-    /// What is known of the mailbox that is open.
+    /// What is known of the mailbox that is open. Of one that the backend has not told the size of, a set means the most that it may.
     fn mailbox(&self, tally: &Tally) -> Mailbox {
+        let exists = tally.mailbox.exists.unwrap_or(u32::MAX);
         Mailbox {
-            exists: self.stats.mailbox().and(tally.exists),
-            uid_next: tally.uid_next,
-            arrived: tally.arrived,
+            exists: self.stats.mailbox().map(|_| exists),
+            ..tally.mailbox
         }
     }
 

@@ -150,7 +150,7 @@ impl Stats {
             mailbox: mailbox.map(|named| named.name),
             mailbox_role: mailbox.and_then(|named| named.role),
             mailbox_is_shared: mailbox.is_some_and(|named| named.is_shared),
-            exists: mailbox.and(tally.exists),
+            exists: mailbox.and(tally.mailbox.exists),
             mailbox_fetched: self.mailbox_fetched(tally),
             mailboxes_selected: self.mailboxes_selected,
             commands: self.commands,
@@ -217,7 +217,10 @@ mod tests {
             stats.selected(Some(&MailboxName::from_wire(name.as_bytes())), false, 0);
         }
         let tally = Tally {
-            exists: Some(7),
+            mailbox: crate::imap::set::Mailbox {
+                exists: Some(7),
+                ..Default::default()
+            },
             ..Tally::default()
         };
         let facts = stats.facts(&tally, false, 5_000);

@@ -254,7 +254,7 @@ impl Relay {
         let verb = sent.verb;
         if matches!(verb.kind(), Kind::Select) {
             // The new mailbox's size comes before its tagged OK.
-            self.scanner.forget_mailbox();
+            self.scanner.opening();
         }
         self.counts.commands += 1;
         self.bad_in_a_row = 0;

@@ -268,8 +268,16 @@ impl Relay {
             self.recorder.left_out(&self.scanner.tally());
         }
         match (sent.verb.kind(), status) {
-            (Kind::Select, Status::Ok) => self.select(sent.mailbox, sent.for_reading),
-            (Kind::Select, Status::No) | (Kind::Unselect, Status::Ok) => self.select(None, false),
+            (Kind::Select, Status::Ok) => {
+                self.scanner.opened();
+                self.select(sent.mailbox, sent.for_reading);
+            }
+            (Kind::Select, Status::No) | (Kind::Unselect, Status::Ok) => {
+                self.scanner.closed();
+                self.select(None, false);
+            }
+            // It was not even tried: the mailbox that was open still is.
+            (Kind::Select, Status::Bad) => self.scanner.not_opened(),
             _ => {}
         }
         match &mut self.inspector {

@@ -185,3 +185,85 @@ fn uidnext_only_grows_while_a_mailbox_is_open() {
         .unwrap();
     assert!(!judged.denies("UID STORE 1:* +FLAGS (x)"));
 }
+
+/// What Dovecot and Cyrus answer BAD leaves the mailbox open that was.
+#[test]
+fn a_mailbox_that_stays_open_stays_known() {
+    for command in ["SELECT \u{fc}", "EXAMINE x (FROB)", "SELECT {1+}\r\nx"] {
+        let mut judged = Judged::by(Event::Command, "command.set_size > 100 && command.set_is_all").opened();
+        judged.client(format!("b {command}\r\n").as_bytes());
+        judged.backend(b"b BAD Invalid\r\n").unwrap();
+        for set in ["STORE 1:*", "UID STORE 1:*", "UID STORE 1:899", "STORE $,1:500"] {
+            assert!(
+                judged.denies(&format!("{set} +FLAGS (x)")),
+                "{set} behind {command}"
+            );
+        }
+    }
+    // After NO none is open, and after OK the other.
+    let mut judged = Judged::by(Event::Command, "command.set_size > 100").opened();
+    judged.client(b"b SELECT x\r\n");
+    judged.backend(b"b NO\r\n").unwrap();
+    assert!(!judged.denies("UID STORE 1:* +FLAGS (x)"));
+    judged.client(b"c SELECT x\r\n");
+    judged.backend(b"* 7 EXISTS\r\nc OK\r\n").unwrap();
+    assert!(!judged.denies("UID STORE 1:* +FLAGS (x)"));
+}
+
+#[test]
+fn what_is_said_before_a_select_is_answered_bad_is_about_the_mailbox_that_stays_open() {
+    let mut judged = Judged::by(Event::Command, "command.set_size > 501").opened();
+    judged.client(b"b NOOP\r\nc SELECT \xc3\xbc\r\n");
+    judged
+        .backend(b"* 1 EXPUNGE\r\n* 502 EXISTS\r\nb OK\r\n* VANISHED 7\r\nc BAD\r\n")
+        .unwrap();
+    assert!(!judged.denies("STORE 1:* +FLAGS (x)"));
+    judged.client(b"d SELECT \xc3\xbc\r\n");
+    judged.backend(b"* 502 EXISTS\r\nd BAD\r\n").unwrap();
+    assert!(judged.denies("STORE 1:* +FLAGS (x)"));
+    assert!(judged.denies("UID STORE 1:* +FLAGS (x)"));
+}
+
+#[test]
+fn of_a_mailbox_of_unknown_size_a_set_means_the_most_that_it_may() {
+    let mut judged = Judged::by(Event::Command, "command.set_size > 100");
+    assert!(!judged.denies("STORE 1:* +FLAGS (x)"), "none is open");
+    judged.client(b"a SELECT x\r\n");
+    judged.backend(b"a OK\r\n").unwrap();
+    for (set, denied) in [
+        ("STORE 1:*", true),
+        ("STORE $", true),
+        ("UID STORE 1:*", true),
+        ("UID MOVE 5:4000000000", true),
+        ("STORE 1:100", false),
+        ("UID STORE 7,9", false),
+        ("STORE *", false),
+    ] {
+        let what = if set.contains("MOVE") { "x" } else { "+FLAGS (x)" };
+        assert_eq!(judged.denies(&format!("{set} {what}")), denied, "{set}");
+    }
+}
+
+#[test]
+fn notices_that_were_shown_are_known_after_a_select_that_failed() {
+    let shown =
+        "* 500 FETCH (UID 899 BODY[HEADER.FIELDS (SUBJECT)] \"Subject: New sign-in to your account\")\r\n";
+    let pipelined = [
+        b"b SELECT \xc3\xbc\r\n".as_slice(),
+        b"b FETCH 500 ENVELOPE\r\nc SELECT \xc3\xbc\r\n",
+    ];
+    for (sent, said) in [
+        (pipelined[0], format!("{shown}b BAD\r\n")),
+        (pipelined[1], format!("{shown}b OK\r\nc BAD\r\n")),
+    ] {
+        let mut judged = Judged::by(Event::Command, "command.security_notices > 0").opened();
+        assert!(!judged.denies("STORE 500 +FLAGS (\\Deleted)"));
+        judged.client(sent);
+        judged.backend(said.as_bytes()).unwrap();
+        assert!(judged.denies("STORE 500 +FLAGS (\\Deleted)"));
+        // They are no others'.
+        judged.client(b"d SELECT x\r\n");
+        judged.backend(b"* 500 EXISTS\r\nd OK\r\n").unwrap();
+        assert!(!judged.denies("STORE 500 +FLAGS (\\Deleted)"));
+    }
+}
