@@ -16,23 +16,11 @@ use crate::imap::literal::TAIL;
 use crate::imap::literal::announcement_in_tail;
 use crate::imap::literal::announcement_of;
 
+pub use crate::imap::bounds::Bounds;
 pub use crate::imap::line::FrameError;
 
 /// A buffer up to this size is kept for the next command; a larger one is given back.
 const KEPT_CAPACITY: usize = 512;
-
-/// How much of one command is collected, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// All line parts of the command together, CRLFs included.
-    pub line: usize,
-    /// One literal.
-    pub literal: u32,
-    /// All literals together.
-    pub literals: usize,
-    /// Everything that is kept.
-    pub command: usize,
-}
 
 /// What a call of [`Collector::feed`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +63,8 @@ pub struct Collector {
     line_bytes: usize,
     /// Bytes of literals kept or asked for so far.
     literal_bytes: usize,
+    /// How many literals those are.
+    literals: u32,
     /// Where the line part that is being read starts in `buffer`.
     line_start: usize,
     poisoned: bool,
@@ -92,6 +82,7 @@ impl Collector {
             buffer: Vec::new(),
             line_bytes: 0,
             literal_bytes: 0,
+            literals: 0,
             line_start: 0,
             poisoned: false,
             tail: Vec::new(),
@@ -134,6 +125,9 @@ impl Collector {
         if self.buffer.len().saturating_add(size) > self.bounds.command {
             return Err(FrameError::CommandTooLong);
         }
+        if self.literals >= self.bounds.literal_count {
+            return Err(FrameError::TooManyLiterals);
+        }
         Ok(())
     }
 
@@ -142,6 +136,7 @@ impl Collector {
         if let Expect::Decision(announcement) = self.expect {
             let size = usize::try_from(announcement.size).unwrap_or(usize::MAX);
             self.literal_bytes = self.literal_bytes.saturating_add(size);
+            self.literals += 1;
             self.line_start = self.buffer.len();
             self.expect = if announcement.size == 0 {
                 Expect::Line
@@ -180,11 +175,27 @@ impl Collector {
         matches!(self.expect, Expect::Decision(_))
     }
 
+    /// True where a literal of the command was kept, or is being so.
+    #[must_use]
+    pub fn has_literals(&self) -> bool {
+        self.literals > 0
+    }
+
     /// The command so far, exactly as it came: lines, CRLFs, announcements and literals. Of a poisoned command, what came
     /// before the literal that was thrown away.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// The line part that is being read; of one that is thrown away, its tail.
+    #[must_use]
+    pub fn current_line(&self) -> &[u8] {
+        if self.poisoned {
+            &self.tail
+        } else {
+            self.buffer.get(self.line_start..).unwrap_or_default()
+        }
     }
 
     /// True for a complete command of one line: it has no literal.
@@ -229,6 +240,7 @@ impl Collector {
         self.expect = Expect::Line;
         self.line_bytes = 0;
         self.literal_bytes = 0;
+        self.literals = 0;
         self.line_start = 0;
         self.poisoned = false;
         self.tail.clear();
@@ -346,15 +358,6 @@ impl Collector {
         }
     }
 
-    /// The line part that is being read; of one that is thrown away, its tail.
-    fn current_line(&self) -> &[u8] {
-        if self.poisoned {
-            &self.tail
-        } else {
-            self.buffer.get(self.line_start..).unwrap_or_default()
-        }
-    }
-
     /// Keeps the last bytes of a line that is thrown away: they may announce a literal.
     fn remember_tail(&mut self, part: &[u8]) {
         let part = part.get(part.len().saturating_sub(TAIL)..).unwrap_or(part);
@@ -397,6 +400,7 @@ mod tests {
         line: 100,
         literal: 50,
         literals: 80,
+        literal_count: 3,
         command: 150,
     };
 
@@ -510,6 +514,19 @@ mod tests {
     }
 
     #[test]
+    fn literals_are_counted_also_empty_ones() {
+        check(
+            b"a X {0+}\r\n {1+}\r\ny {0+}\r\n\r\nb X {0+}\r\n {0+}\r\n {0+}\r\n {5+}\r\nc X\r\n {0+}\r\n\r\nd NOOP\r\n",
+            &[
+                "\"a X {0+}\\r\\n {1+}\\r\\ny {0+}\\r\\n\\r\\n\"",
+                "discard TooManyLiterals",
+                "poisoned \"b X {0+}\\r\\n {0+}\\r\\n {0+}\\r\\n {5+}\\r\\n\"",
+                "\"d NOOP\\r\\n\"",
+            ],
+        );
+    }
+
+    #[test]
     fn the_first_offence_counts_wherever_the_input_is_cut() {
         check(b"a NO\0OP\n", &["broken Nul"]);
         check(b"a NO\rOP\n", &["broken BareCr"]);
@@ -541,6 +558,7 @@ mod tests {
             line: 8192,
             literal: 4096,
             literals: 16384,
+            literal_count: 64,
             command: 18432,
         });
         let _ = collector.feed(&[b'a'; 8192]);

@@ -5,10 +5,12 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::imap::lexer::LexError;
 use crate::imap::lexer::Lexed;
+use crate::imap::lexer::Lexer;
 use crate::imap::lexer::Token;
 use crate::imap::lexer::tokens;
 use crate::imap::literal::Announcement;
@@ -254,6 +256,16 @@ impl<'a> Command<'a> {
         }
         Ok(&[])
     }
+}
+
+/// True for a command whose literals are all arguments, none a message. Only its first words are looked at.
+#[must_use]
+pub fn has_no_message(bytes: &[u8], extra: &ExtraVerbs) -> bool {
+    let tag = tag_of(bytes).unwrap_or_default();
+    let mut lexer = Lexer::new(bytes.get(tag.len()..).unwrap_or_default());
+    let words = std::iter::from_fn(|| lexer.next_token().ok().flatten());
+    let words: SmallVec<[Token<'_>; 2]> = words.take(2).collect();
+    verb_of(&words, extra).is_ok_and(|(verb, _)| !verb.shape().contains(&Part::Message))
 }
 
 /// Reads what follows a streamed literal: more messages, parts, closing parentheses, the end of the line.

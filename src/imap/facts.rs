@@ -231,11 +231,13 @@ mod tests {
         let sets = "9,".repeat(30_000) + "9";
         let items = "BODY.PEEK[] ".repeat(5000);
         let flags = "\\Seen ".repeat(10_000);
+        let literals = "() {0+}\r\n".repeat(6500);
         for line in [
             format!("a SEARCH {terms}ALL\r\n"),
             format!("a FETCH {sets} (FLAGS)\r\n"),
             format!("a FETCH 1 ({items}UID)\r\n"),
             format!("a STORE 1 +FLAGS ({flags}x)\r\n"),
+            format!("a SEARCH {literals}\r\n"),
         ] {
             let began = std::time::Instant::now();
             let facts = facts(&line);

@@ -83,6 +83,21 @@ pub fn tokens(bytes: &[u8], depth: usize) -> Result<Lexed<'_>, LexError> {
     })
 }
 
+/// True for a line of a command that falls into tokens, the last of which announces a literal. Which parentheses are open is seen
+/// where all of the command is read.
+#[must_use]
+pub fn ends_in_announcement(line: &[u8]) -> bool {
+    let mut lexer = Lexer::new(line);
+    loop {
+        lexer.depth = lexer.depth.clamp(1, MAX_DEPTH - 1);
+        match lexer.next_token() {
+            Ok(Some(Token::Announced(_))) => return true,
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return false,
+        }
+    }
+}
+
 /// Tokens, and how many parentheses are open behind the last.
 #[derive(Debug)]
 pub struct Lexed<'a> {
@@ -123,6 +138,8 @@ impl<'a> Lexer<'a> {
 
     /// The next token; none at the end of the command.
     pub(super) fn next_token(&mut self) -> Result<Option<Token<'a>>, LexError> {
+        #[cfg(test)]
+        tests::count_one();
         self.rest = self.rest.trim_ascii_start_spaces();
         let Some(&first) = self.rest.first() else {
             return Ok(None);
@@ -265,9 +282,24 @@ pub fn unescaped(quoted: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::imap::literal::LiteralMode;
+
+    thread_local! {
+        static READ: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many tokens this thread has read, for tests of how much work commands are.
+    pub(crate) fn counted() -> usize {
+        READ.get()
+    }
+
+    pub(super) fn count_one() {
+        READ.set(READ.get() + 1);
+    }
 
     fn lex(bytes: &[u8]) -> Result<Vec<Token<'_>>, LexError> {
         tokens(bytes, 0).map(|lexed| lexed.tokens)

@@ -24,6 +24,9 @@ pub enum FrameError {
     /// The literals of the command are too large together.
     #[error("the literals are too large together")]
     LiteralsTooLarge,
+    /// The command has too many literals.
+    #[error("too many literals")]
+    TooManyLiterals,
     /// The command is too large.
     #[error("the command is too large")]
     CommandTooLong,

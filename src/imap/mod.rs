@@ -1,6 +1,7 @@
 //! The IMAP language: bytes to meaning and back. Pure and incremental; nothing here knows about sockets or sessions.
 
 mod arguments;
+mod bounds;
 pub mod capability;
 pub mod codec;
 pub mod collect;

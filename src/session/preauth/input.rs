@@ -95,7 +95,7 @@ fn broken(error: FrameError) -> Read {
         FrameError::LineTooLong | FrameError::CommandTooLong => {
             Read::Broken(EndReason::ClientLimit, "BYE Command too long.")
         }
-        FrameError::LiteralTooLarge | FrameError::LiteralsTooLarge => {
+        FrameError::LiteralTooLarge | FrameError::LiteralsTooLarge | FrameError::TooManyLiterals => {
             Read::Broken(EndReason::ClientLimit, "BYE Literal too large.")
         }
     }

@@ -38,6 +38,7 @@ impl Default for Options {
                 line: 8 * 1024,
                 literal: 4 * 1024,
                 literals: 16 * 1024,
+                literal_count: 64,
                 command: 18 * 1024,
             },
             total_bytes: 64 * 1024,

@@ -25,8 +25,6 @@ use crate::imap::collect::Progress;
 use crate::imap::command::Awaited;
 use crate::imap::command::Command;
 use crate::imap::command::read_tail;
-use crate::imap::literal::Announcement;
-use crate::imap::literal::LiteralMode;
 use crate::imap::literal::announcement_of;
 use crate::imap::verb::Kind;
 use crate::imap::verb::Verb;
@@ -94,98 +92,6 @@ impl Relay {
         Ok(used)
     }
 
-    /// A literal is announced: the command so far must make sense, or nothing of it goes on.
-    fn announced(&mut self, literal: Announcement, output: &mut Output) -> Result<(), EndReason> {
-        let command = match Command::read(self.collector.bytes(), &self.options.extra_verbs) {
-            Ok(command) => command,
-            Err(error) => {
-                let answer = no_command(self.collector.bytes(), &error.to_string());
-                return self.refuse_literal(literal, answer, output);
-            }
-        };
-        match self.guard.judge(&command) {
-            // What goes on under another verb has no message in it: it is judged again when it is complete.
-            Verdict::Pass | Verdict::PassAs(_) => {}
-            Verdict::Refuse(why, text) => {
-                let answer = refusal(&command, why, &text);
-                return self.refuse_literal(literal, answer, output);
-            }
-        }
-        match command.awaits {
-            Some(Awaited::Message(_)) if literal.size > self.options.max_message => {
-                let answer = refusal(
-                    &command,
-                    CommandRefusal::TooLarge,
-                    "[TOOBIG] Message is too large",
-                );
-                self.refuse_literal(literal, answer, output)
-            }
-            Some(Awaited::Message(_)) => {
-                let bytes = self.collector.bytes();
-                let admitted = begin(&mut self.recorder, self.inspector.as_deref_mut());
-                let inspector = self.inspector.as_deref_mut();
-                match inspect(inspector, (&command, None), bytes, &mut self.scanner) {
-                    Ok(deed) => {
-                        let mut sent = sent(&command, deed);
-                        let inspector = self.inspector.as_deref_mut();
-                        sent.begun = begun(&mut self.recorder, inspector, &command, admitted);
-                        self.counts.messages += 1;
-                        self.hand_over(sent, output);
-                        Ok(())
-                    }
-                    Err(Objection::Deny(why, text)) => {
-                        let answer = refusal(&command, why, &text);
-                        self.refuse_literal(literal, answer, output)
-                    }
-                    Err(Objection::End) => {
-                        let (what, why) = (what(&command), CommandRefusal::PolicyDenied);
-                        refused(&mut self.recorder, self.inspector.as_deref_mut(), what, why);
-                        Err(EndReason::PolicyDenied)
-                    }
-                }
-            }
-            _ => match self.collector.fits(literal) {
-                Ok(()) => {
-                    self.collector.keep();
-                    self.go_ahead = literal.mode == LiteralMode::Sync;
-                    self.flush_own(output);
-                    Ok(())
-                }
-                Err(error) => {
-                    let answer = refusal(&command, CommandRefusal::Invalid, &error.to_string());
-                    self.refuse_literal(literal, answer, output)
-                }
-            },
-        }
-    }
-
-    /// Answers a command before its literal. A client that does not wait sends the literal all the same: it is thrown away,
-    /// up to the size of a message.
-    fn refuse_literal(
-        &mut self,
-        literal: Announcement,
-        answer: Own,
-        output: &mut Output,
-    ) -> Result<(), EndReason> {
-        self.answer(answer, output)?;
-        if literal.mode == LiteralMode::NonSync && literal.size > self.options.max_message {
-            self.farewell("Literal is too large", output);
-            return Err(EndReason::ClientLimit);
-        }
-        self.discard();
-        Ok(())
-    }
-
-    /// Throws away what the collector was asked to decide about.
-    pub(super) fn discard(&mut self) {
-        self.collector.discard();
-        self.awaits = Awaits::Command;
-        // A client that waits for its go-ahead sends nothing more of this command.
-        if let (_, Progress::Complete) = self.collector.feed(&[]) {
-            self.collector.reset();
-        }
-    }
-
     /// A command is complete: it is judged now, when it runs, not when it came.
     fn complete(&mut self, output: &mut Output) -> Result<(), EndReason> {
         if self.collector.is_poisoned() {
@@ -250,7 +156,7 @@ impl Relay {
     }
 
     /// Starts to send the command in the collector: up to its first literal, or all of it.
-    fn hand_over(&mut self, sent: Sent, output: &mut Output) {
+    pub(super) fn hand_over(&mut self, sent: Sent, output: &mut Output) {
         let verb = sent.verb;
         if matches!(verb.kind(), Kind::Select) {
             // The new mailbox's size comes before its tagged OK.
@@ -335,7 +241,7 @@ impl Relay {
     }
 
     /// Answers a command ourselves, in its turn.
-    fn answer(&mut self, answer: Own, output: &mut Output) -> Result<(), EndReason> {
+    pub(super) fn answer(&mut self, answer: Own, output: &mut Output) -> Result<(), EndReason> {
         self.counts.refused += 1;
         let inspector = self.inspector.as_deref_mut();
         refused(&mut self.recorder, inspector, answer.what, answer.why);
@@ -365,6 +271,7 @@ impl Relay {
             FrameError::LineTooLong
             | FrameError::LiteralTooLarge
             | FrameError::LiteralsTooLarge
+            | FrameError::TooManyLiterals
             | FrameError::CommandTooLong => EndReason::ClientLimit,
         }
     }
@@ -375,7 +282,7 @@ fn is_done(line: &[u8]) -> bool {
 }
 
 /// What to remember of a command until it is answered.
-fn sent(command: &Command<'_>, deed: Deed) -> Sent {
+pub(super) fn sent(command: &Command<'_>, deed: Deed) -> Sent {
     let selects = matches!(command.verb, Verb::Select | Verb::Examine);
     let appends = matches!(command.awaits, Some(Awaited::Message(_)));
     Sent {

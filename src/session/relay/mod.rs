@@ -8,7 +8,9 @@ mod client;
 mod flow;
 mod guard;
 mod inspected;
+mod literals;
 mod message;
+mod options;
 mod own;
 pub(in crate::session) mod profile;
 mod record;
@@ -23,7 +25,6 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::imap::capability::filtered;
-use crate::imap::collect::Bounds;
 use crate::imap::collect::Collector;
 use crate::imap::literal::LiteralMode;
 use crate::imap::mailbox::MailboxName;
@@ -47,44 +48,7 @@ pub use budget::Budget;
 pub use budget::Used;
 pub use flow::Flow;
 pub use flow::Output;
-
-/// The bounds and permissions of a relayed session.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How much of a command is held; the literals of messages are streamed and do not count.
-    pub command: Bounds,
-    /// Largest message that a client may append, in bytes.
-    pub max_message: u32,
-    /// Most commands on their way to the backend at once; further ones wait in the client's socket.
-    pub max_in_flight: usize,
-    /// Longest line of a data response, in bytes.
-    pub max_response_line: usize,
-    /// Most commands in a row that we answer ourselves, before the session ends.
-    pub max_bad_commands: u32,
-    /// Verbs beyond the command table, in upper case.
-    pub extra_verbs: Vec<Box<[u8]>>,
-    /// Capabilities beyond the known ones, in upper case.
-    pub extra_capabilities: Vec<Box<[u8]>>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            command: Bounds {
-                line: 64 * 1024,
-                literal: 64 * 1024,
-                literals: 64 * 1024,
-                command: 64 * 1024,
-            },
-            max_message: 256 * 1024 * 1024,
-            max_in_flight: 256,
-            max_response_line: 32 * 1024 * 1024,
-            max_bad_commands: 100,
-            extra_verbs: Vec::new(),
-            extra_capabilities: Vec::new(),
-        }
-    }
-}
+pub use options::Options;
 
 /// What the client's side waits for.
 #[derive(Debug, Clone, Copy)]

@@ -527,6 +527,90 @@ fn limits_hold_and_say_so() {
 }
 
 #[test]
+fn a_command_may_have_many_literals_and_no_more() {
+    // Two that nobody waits for, and one that somebody does.
+    let search = |count: usize| format!("a SEARCH{}\r\n", " SUBJECT {2+}\r\nxy".repeat(count));
+    let mut relay = Relay::new(Arc::new(Options::default()));
+    let mut output = Output::default();
+    let (mut client, mut backend) = (Vec::new(), Vec::new());
+    let input = search(64);
+    assert_eq!(relay.from_client(input.as_bytes(), &mut output), Ok(input.len()));
+    for _ in 0..64 {
+        relay.from_backend(b"+ OK\r\n", &mut output).unwrap();
+    }
+    drain(&mut output, &[], &[], &mut client, &mut backend);
+    assert_eq!(String::from_utf8(backend).unwrap(), input.replace('+', ""));
+    for (last, skipped) in [("{8+}\r\nx NOOP\r\n", " ALL {3+}\r\nabc\r\n"), ("{8}\r\n", "")] {
+        let input = search(64).replace("\r\na", "");
+        let input = format!("{} FROM {last}{skipped}b NOOP\r\n", input.trim_end());
+        check(
+            &[Client(input.as_bytes()), Backend(b"b OK\r\n")],
+            "a BAD too many literals|b OK|",
+            "b NOOP|",
+            None,
+        );
+    }
+}
+
+#[test]
+fn a_line_behind_a_literal_that_makes_no_sense_is_refused_before_its_own_literal() {
+    for (line, why) in [
+        ("\"open", "Quoted string is not closed"),
+        ("x\"y", "Invalid character"),
+        ("\u{1}", "Invalid character"),
+    ] {
+        for (announced, skipped) in [("{8+}", "x NOOP\r\n\r\n"), ("{8}", "")] {
+            let input = format!("a SEARCH (TEXT {{1+}}\r\nx) {line} {announced}\r\n{skipped}b NOOP\r\n");
+            check(
+                &[Client(input.as_bytes()), Backend(b"b OK\r\n")],
+                &format!("a BAD {why}|b OK|"),
+                "b NOOP|",
+                None,
+            );
+        }
+    }
+    // Parentheses are counted when all of it is there.
+    check(
+        &[
+            Client(b"a SEARCH (TEXT {1+}\r\nx)) (((TEXT {1+}\r\nx)\r\nb SEARCH (NOT (TEXT {1+}\r\nx (TEXT {1+}\r\ny))) SEEN\r\n"),
+            Backend(b"+ 1\r\n"),
+            Backend(b"+ 2\r\n"),
+        ],
+        "a BAD Unbalanced parentheses|",
+        "b SEARCH (NOT (TEXT {1}|x (TEXT {1}|y))) SEEN|",
+        None,
+    );
+}
+
+/// Counted, not timed: a busy machine must not fail it.
+#[test]
+fn a_command_is_read_in_proportion_to_its_length_however_many_literals_it_has() {
+    let tokens = |verb: &str, literals: usize| {
+        let command = format!(
+            "a {verb} {}{}\r\n",
+            "()".repeat(16 * 1024),
+            " {0+}\r\n".repeat(literals)
+        );
+        let before = crate::imap::lexer::tests::counted();
+        let seen = play(&[Client(command.as_bytes())], 16 * 1024, Options::default());
+        assert_eq!(seen.end, None);
+        crate::imap::lexer::tests::counted() - before
+    };
+    for verb in ["SEARCH", "UID FETCH 1", "SETMETADATA x", "LIST \"\" x", "ID"] {
+        let (one, many) = (tokens(verb, 1), tokens(verb, 64));
+        assert!(
+            many < one * 2,
+            "{verb}: {one} tokens with one literal, {many} with 64"
+        );
+        let too_many = tokens(verb, 4000);
+        assert!(
+            too_many < one * 2,
+            "{verb}: {one} tokens with one literal, {too_many} with 4000"
+        );
+    }
+}
+
+#[test]
 fn a_farewell_is_never_put_into_a_response() {
     let mut relay = Relay::new(Arc::new(Options::default()));
     let mut output = Output::default();

@@ -15,6 +15,7 @@ const BOUNDS: Bounds = Bounds {
     line: 100,
     literal: 50,
     literals: 80,
+    literal_count: 3,
     command: 150,
 };
 
@@ -101,7 +102,7 @@ fn read_commands(input: &[u8]) -> Vec<Seen> {
 
 /// One command off the front; nothing where it is not complete.
 fn read_command(rest: &mut &[u8]) -> Result<Option<Seen>, FrameError> {
-    let (mut kept, mut lines, mut literals) = (Vec::new(), 0, 0);
+    let (mut kept, mut lines, mut literals, mut count) = (Vec::new(), 0, 0, 0);
     let mut poisoned = false;
     loop {
         let room = match poisoned {
@@ -126,7 +127,10 @@ fn read_command(rest: &mut &[u8]) -> Result<Option<Seen>, FrameError> {
             return Ok(Some(finished(poisoned, kept)));
         };
         let size = literal.size.ok_or(FrameError::LiteralTooLarge)?;
-        let fits = size <= 50 && literals + size <= BOUNDS.literals && kept.len() + size <= BOUNDS.command;
+        let fits = size <= 50
+            && literals + size <= BOUNDS.literals
+            && kept.len() + size <= BOUNDS.command
+            && count < BOUNDS.literal_count;
         if (poisoned || !fits) && !literal.non_sync {
             return Ok(Some(finished(true, kept)));
         }
@@ -141,6 +145,7 @@ fn read_command(rest: &mut &[u8]) -> Result<Option<Seen>, FrameError> {
         *rest = &rest[size..];
         if !poisoned {
             literals += size;
+            count += 1;
             kept.extend_from_slice(come);
         }
     }

@@ -35,6 +35,7 @@ pub(super) fn options() -> Arc<Options> {
             line: 200,
             literal: 60,
             literals: 100,
+            literal_count: 4,
             command: 250,
         },
         max_message: 400,
