@@ -36,8 +36,16 @@ pub struct Notices {
 /// A response that is passing.
 #[derive(Debug)]
 struct Reading {
-    sequence: u32,
+    of: Called,
     text: Vec<u8>,
+}
+
+/// What a response calls its message.
+#[derive(Debug, Clone, Copy)]
+enum Called {
+    Sequence(u32),
+    /// RFC 9586.
+    Uid(u32),
 }
 
 /// A message that is a notice.
@@ -85,10 +93,19 @@ impl Notices {
     /// A FETCH response begins that may have several lines and literals.
     pub(super) fn begin(&mut self, sequence: u32) {
         let reading = || Reading {
-            sequence,
+            of: Called::Sequence(sequence),
             text: Vec::new(),
         };
         self.reading = self.is_looked_at(sequence).then(reading);
+    }
+
+    /// A UIDFETCH response begins. Nobody knows where its message stands, so that each is looked at.
+    pub(super) fn begin_by_uid(&mut self, uid: u32) {
+        let is_known = self.found.iter().any(|notice| notice.uid == Some(uid));
+        self.reading = (!is_known).then(|| Reading {
+            of: Called::Uid(uid),
+            text: Vec::new(),
+        });
     }
 
     /// More of it.
@@ -106,7 +123,10 @@ impl Notices {
     /// It is over, or nothing more of it is looked at.
     pub(super) fn end(&mut self) {
         if let Some(reading) = self.reading.take() {
-            self.look(reading.sequence, &reading.text);
+            match reading.of {
+                Called::Sequence(sequence) => self.look(sequence, &reading.text),
+                Called::Uid(uid) => self.look_by_uid(uid, &reading.text),
+            }
         }
     }
 
@@ -213,26 +233,49 @@ impl Notices {
         if let Some(bit) = self.age(sequence).and_then(|age| 1_u64.checked_shl(age)) {
             self.looked |= bit;
         }
-        if !categories_of(&decoded(&subject)).contains(Category::Security) {
-            return;
+        if is_notice(&subject) {
+            self.remember(Notice {
+                first: sequence,
+                last: sequence,
+                uid: shown.uid,
+            });
         }
+    }
+
+    /// Its message stands no further back than its UID says.
+    fn look_by_uid(&mut self, uid: u32, response: &[u8]) {
+        if Shown::of(response)
+            .subject
+            .is_some_and(|subject| is_notice(&subject))
+        {
+            // Nobody makes the newest forgotten by showing older ones.
+            self.found.sort_by_key(|notice| notice.last);
+            self.remember(Notice {
+                first: 1,
+                last: uid,
+                uid: Some(uid),
+            });
+        }
+    }
+
+    fn remember(&mut self, notice: Notice) {
         // Known by its UID, but not where it stands.
         self.found
-            .retain(|notice| notice.uid.is_none() || notice.uid != shown.uid);
+            .retain(|known| known.uid.is_none() || known.uid != notice.uid);
         if self.found.len() >= MOST {
             self.found.remove(0);
         }
-        self.found.push(Notice {
-            first: sequence,
-            last: sequence,
-            uid: shown.uid,
-        });
-        self.tell(shown.uid);
+        self.found.push(notice);
+        self.tell(notice.uid);
     }
 
     fn tell(&mut self, uid: Option<u32>) {
         self.untold.extend(uid.filter(|_| self.untold.len() < MOST));
     }
+}
+
+fn is_notice(subject: &[u8]) -> bool {
+    categories_of(&decoded(subject)).contains(Category::Security)
 }
 
 /// The number that a FETCH response begins with.
@@ -466,6 +509,28 @@ mod tests {
         assert_eq!(among(&scanner, "1:*", Sequence), 0);
         scanner.watch_notices(false);
         assert!(scanner.notices().is_none());
+    }
+
+    /// RFC 9586.
+    #[test]
+    fn messages_that_come_by_uid_are_looked_at_and_none_is_forgotten_for_an_older_one() {
+        let shown = |uid: u32, subject: &str| {
+            envelope(uid, "", &format!("\"{subject}\"")).replace(" FETCH ", " UIDFETCH ")
+        };
+        let newest = format!("* 5 EXISTS\r\n{}{}", shown(899, "holiday"), shown(900, NOTICE));
+        check(
+            &newest,
+            &[
+                ("900", Numbers::Uid, 1),
+                ("1:899,901:1000", Numbers::Uid, 0),
+                ("1:*", Numbers::Uid, 1),
+            ],
+        );
+        let older: String = (100..200).map(|uid| shown(uid, NOTICE)).collect();
+        let scanner = watching(&format!("{newest}{older}* VANISHED 4\r\n"), 4096);
+        assert_eq!(among(&scanner, "900", Numbers::Uid), 1);
+        let mut scanner = watching(&format!("{newest}{}", shown(900, NOTICE)), 4096);
+        assert_eq!(scanner.watched().unwrap().take_untold(), [900]);
     }
 
     #[test]

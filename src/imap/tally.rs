@@ -19,9 +19,9 @@ const SECTION: usize = 8;
 /// Totals since the session began; whoever wants to know what is new keeps the last ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// FETCH responses with a body, or a part of one, as a literal.
+    /// FETCH and UIDFETCH responses with a body, or a part of one, as a literal.
     pub bodies: u64,
-    /// Bytes of FETCH responses, lines and literals, counted as they pass.
+    /// Bytes of FETCH and UIDFETCH responses, lines and literals, counted as they pass.
     pub fetched: u64,
     /// Messages that the backend said are gone: EXPUNGE, and VANISHED without EARLIER (RFC 7162, section 3.2.10).
     pub expunged: u64,
@@ -206,6 +206,14 @@ impl Counter {
                 notices.begin(number_of(number));
                 notices.more(part);
             }
+        } else if starts_with_word(word, b"UIDFETCH") && digits > 0 {
+            // RFC 9586: the number is a UID, and says nothing of where the message stands.
+            self.about = About::Fetch;
+            self.fetched(part.len());
+            if let Some(notices) = &mut self.notices {
+                notices.begin_by_uid(number_of(number));
+                notices.more(part);
+            }
         } else if starts_with_word(word, b"EXISTS") && digits > 0 {
             self.exists(number_of(number));
         } else if starts_with_word(word, b"EXPUNGE") && digits > 0 {
@@ -368,6 +376,22 @@ mod tests {
                 bodies: 1,
                 fetched: u64::try_from(body.len() + header.len()).unwrap(),
                 // From the end of the line that announces it.
+                body_bytes: u64::try_from(body.len() - body.find("\r\n").unwrap() - 2).unwrap(),
+                ..Tally::default()
+            },
+        );
+    }
+
+    /// RFC 9586: after ENABLE UIDONLY there are no FETCH responses.
+    #[test]
+    fn messages_that_come_by_uid_count_as_others() {
+        let body = "* 4294967295 UIDFETCH (BODY[] {11}\r\na OK x\r\n* y FLAGS ())\r\n";
+        let flags = "* 7 uidfetch (FLAGS ())\r\n* 25997 UIDFETCH (MODSEQ (12))\r\n";
+        check(
+            &format!("* 3 UIDFETCHED\r\n{body}{flags}* UIDFETCH x\r\n"),
+            Tally {
+                bodies: 1,
+                fetched: u64::try_from(body.len() + flags.len()).unwrap(),
                 body_bytes: u64::try_from(body.len() - body.find("\r\n").unwrap() - 2).unwrap(),
                 ..Tally::default()
             },

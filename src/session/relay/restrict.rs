@@ -497,6 +497,17 @@ mod tests {
     }
 
     #[test]
+    fn a_download_by_uid_is_stopped_as_well() {
+        let (restrictions, budget) = budget(Some(1000), None);
+        let mut dialog = Dialog::with(&restrictions, Some(budget));
+        dialog.client(b"a ENABLE UIDONLY\r\n").unwrap();
+        dialog.backend(b"* ENABLED UIDONLY\r\na OK\r\n").unwrap();
+        dialog.client(b"b UID FETCH 25997 BODY[]\r\n").unwrap();
+        dialog.backend(b"* 25997 UIDFETCH (BODY[] {5000}\r\n").unwrap();
+        assert_eq!(dialog.backend(&[b'x'; 1800]), Err(EndReason::BudgetExceeded));
+    }
+
+    #[test]
     fn what_downloads_without_being_counted_is_refused_where_there_is_a_budget() {
         let (restrictions, budget) = budget(Some(1000), None);
         let mut dialog = Dialog::with(&restrictions, Some(budget));
