@@ -73,7 +73,7 @@ impl Restrict {
             return refuse(CommandRefusal::Restricted, NOT_ALLOWED);
         }
         if let Some(budget) = &self.budget {
-            if profile::downloads_uncounted(verb) {
+            if profile::downloads_uncounted(verb) || (verb == Verb::Notify && has_messages_sent(command)) {
                 return refuse(CommandRefusal::Restricted, NOT_ALLOWED);
             }
             if profile::downloads(verb) && !budget.has_left(now_ms) {
@@ -157,6 +157,46 @@ fn turns_utf8_on(command: &Command<'_>) -> bool {
         }
         _ => false,
     })
+}
+
+/// What a backend may say of a new message without being asked for it.
+const SMALL: [&[u8]; 8] = [
+    b"UID",
+    b"FLAGS",
+    b"MODSEQ",
+    b"INTERNALDATE",
+    b"RFC822.SIZE",
+    b"SAVEDATE",
+    b"EMAILID",
+    b"THREADID",
+];
+
+/// True for a NOTIFY that has the backend send what is in a message as soon as there is one: no FETCH follows that could be
+/// refused, and a COPY makes new messages of old ones. The items stand behind MessageNew, three groups deep (RFC 5465, section
+/// 8).
+fn has_messages_sent(command: &Command<'_>) -> bool {
+    let (mut depth, mut items_at, mut is_new) = (0_usize, None, false);
+    for token in command.arguments() {
+        let is_small = |word: &[u8]| SMALL.iter().any(|small| word.eq_ignore_ascii_case(small));
+        match token {
+            Token::Open => {
+                depth += 1;
+                if items_at.is_some() {
+                    return true;
+                }
+                items_at = (is_new || depth > 2).then_some(depth);
+            }
+            Token::Close => {
+                items_at = items_at.filter(|at| *at < depth);
+                depth = depth.saturating_sub(1);
+            }
+            _ if items_at.is_none() => {}
+            Token::Word(word) if is_small(word) => {}
+            _ => return true,
+        }
+        is_new = matches!(token, Token::Word(word) if word.eq_ignore_ascii_case(b"MessageNew"));
+    }
+    false
 }
 
 fn refuse(why: CommandRefusal, text: &'static str) -> Verdict {
@@ -518,6 +558,38 @@ mod tests {
             dialog.client(format!("a {command}\r\n").as_bytes()).unwrap();
             assert_eq!(dialog.seen(), (format!("a {DENIED}"), String::new()), "{command}");
         }
+    }
+
+    #[test]
+    fn nothing_of_a_message_comes_unasked_where_there_is_a_budget() {
+        let (restrictions, budget) = budget(Some(1000), None);
+        let mut dialog = Dialog::with(&restrictions, Some(budget));
+        for command in [
+            "NOTIFY SET (SELECTED (MessageNew (UID BODY.PEEK[]) MessageExpunge))",
+            "NOTIFY SET STATUS (inboxes (messagenew)) (selected (MessageExpunge messagenew (uid rfc822)))",
+            "NOTIFY SET (selected-delayed (MessageNew (BODY.PEEK[HEADER.FIELDS (SUBJECT)]) MessageExpunge))",
+            "NOTIFY SET (selected (MessageNew (\"BODY[]\")))",
+            "NOTIFY SET (selected (MessageNew ((UID))))",
+            "NOTIFY SET (selected MessageNew (ENVELOPE))",
+            "NOTIFY SET (selected (MessageNew (UID BINARY[1])))",
+            "NOTIFY SET (selected (X-NEW (BODY[])))",
+        ] {
+            dialog.client(format!("a {command}\r\n").as_bytes()).unwrap();
+            assert_eq!(dialog.seen(), (format!("a {DENIED}"), String::new()), "{command}");
+        }
+        for command in [
+            "NOTIFY NONE",
+            "NOTIFY SET STATUS (selected (MessageNew MessageExpunge)) (mailboxes (BODY[] RFC822) (MessageNew FlagChange))",
+            "NOTIFY SET (selected (MessageNew (UID Flags MODSEQ RFC822.SIZE) MessageExpunge)) (subtree \"x\" (MessageNew))",
+        ] {
+            dialog.client(format!("a {command}\r\n").as_bytes()).unwrap();
+            assert_eq!(dialog.seen(), (String::new(), format!("a {command}|")));
+        }
+        let (_, client) = sent(
+            &read_only(),
+            b"a NOTIFY SET (SELECTED (MessageNew (BODY.PEEK[])))\r\n",
+        );
+        assert_eq!(client, "", "there is no budget");
     }
 
     #[test]
