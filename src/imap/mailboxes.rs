@@ -37,11 +37,8 @@ impl<'a> Wanted<'a> {
         let arguments = command.arguments();
         wanted.by_shape(command.verb, arguments);
         match command.verb {
-            // What is renamed takes along what is below it.
-            Verb::Rename => {
-                let source = wanted.exact.first().cloned();
-                wanted.trees.extend(source);
-            }
+            // What is renamed takes along what is below it, and puts it below its new name.
+            Verb::Rename => wanted.trees.clone_from(&wanted.exact),
             Verb::Esearch => wanted.scope(arguments),
             Verb::Notify => wanted.notify(arguments),
             Verb::SetAnnotation => wanted.patterns(arguments),
@@ -305,7 +302,7 @@ mod tests {
             ("EXAMINE \"x\" (CONDSTORE)", "x", ""),
             ("CREATE x (USE (\\Sent))", "x", ""),
             ("DELETE {1}\r\nx", "x", ""),
-            ("RENAME x y", "x y", "x"),
+            ("RENAME x y", "x y", "x y"),
             ("SUBSCRIBE x", "x", ""),
             ("UNSUBSCRIBE x", "x", ""),
             ("STATUS \"a\\\"b\" (MESSAGES)", "a\"b", ""),

@@ -425,6 +425,9 @@ mod tests {
             "RENAME Sent Archive/x",
             // It would take along what is below it.
             "RENAME Entw&APw-rfe Archive/x",
+            // What is below it would be where nothing is allowed.
+            "RENAME Archive/x Entw&APw-rfe",
+            "RENAME Archive/x {5+}\r\nINBOX",
             "SELECT Archive/../Sent",
             "SELECT Archive/",
             "SELECT Archive&AC8-x",
