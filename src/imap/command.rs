@@ -70,6 +70,9 @@ pub enum CommandError {
     /// The tokens do not fit the verb's shape.
     #[error("Invalid arguments")]
     Arguments,
+    /// Several messages, and one of them is made of parts.
+    #[error("A message made of parts must be appended alone")]
+    PartsAmongMessages,
     /// A literal where the command's grammar has none.
     #[error("No literal allowed here")]
     MisplacedLiteral,
@@ -245,11 +248,18 @@ impl<'a> Command<'a> {
         };
         match tokens {
             [Token::Announced(announcement)] => self.awaits = Some(Awaited::Message(*announcement)),
-            [Token::Word(word), Token::Open, parts @ ..] if is_message_form(word) => match parts {
-                [.., Token::Announced(announcement)] => self.awaits = Some(Awaited::Message(*announcement)),
-                [.., Token::Close] => {}
-                _ => return Err(CommandError::Arguments),
-            },
+            [Token::Word(word), parts @ ..]
+                if is_message_form(word) && parts.first() == Some(&Token::Open) =>
+            {
+                match (behind_group(parts), parts) {
+                    (None, [.., Token::Announced(announcement)]) => {
+                        self.awaits = Some(Awaited::Message(*announcement));
+                    }
+                    (Some([]), _) => {}
+                    (Some(_), _) => return Err(CommandError::PartsAmongMessages),
+                    (None, _) => return Err(CommandError::Arguments),
+                }
+            }
             // An empty message: `{0}` is at hand as soon as it is announced.
             [Token::Literal(b"")] => {}
             _ => return Err(CommandError::Arguments),
@@ -268,12 +278,18 @@ pub fn has_no_message(bytes: &[u8], extra: &ExtraVerbs) -> bool {
     verb_of(&words, extra).is_ok_and(|(verb, _)| !verb.shape().contains(&Part::Message))
 }
 
-/// Reads what follows a streamed literal: more messages, parts, closing parentheses, the end of the line.
+/// Reads what follows a streamed literal: more messages, parts, closing parentheses, the end of the line. Messages are counted by
+/// their literals (RFC 3502), which one of parts may do without (RFC 4469): there is none behind another message.
 ///
 /// # Errors
 /// Says why the rest of the command cannot be passed on.
 pub fn read_tail(bytes: &[u8], depth: usize) -> Result<(Option<Announcement>, usize), CommandError> {
     let Lexed { tokens, depth, .. } = tokens(bytes, depth)?;
+    let makes_parts =
+        |token: &Token<'_>| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case(CATENATE));
+    if tokens.iter().any(makes_parts) {
+        return Err(CommandError::PartsAmongMessages);
+    }
     match tokens.last() {
         Some(Token::Announced(announcement)) => Ok((Some(*announcement), depth)),
         _ => Ok((None, depth)),
@@ -357,8 +373,11 @@ pub(super) fn behind_group<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token
     None
 }
 
+/// What stands before the parts of a message.
+const CATENATE: &[u8] = b"CATENATE";
+
 fn is_message_form(word: &[u8]) -> bool {
-    word.eq_ignore_ascii_case(b"UTF8") || word.eq_ignore_ascii_case(b"CATENATE")
+    word.eq_ignore_ascii_case(b"UTF8") || word.eq_ignore_ascii_case(CATENATE)
 }
 
 fn misplaced(tokens: &[Token<'_>]) -> CommandError {
@@ -441,6 +460,21 @@ mod tests {
     }
 
     #[test]
+    fn a_message_made_of_parts_is_appended_alone() {
+        assert!(read(b"a APPEND x CATENATE (URL \"/y\" URL /z)\r\n").is_ok());
+        assert!(read(b"a REPLACE 1 x (\\Seen) CATENATE (URL \"/y\" TEXT {3}\r\n").is_ok());
+        for line in [
+            &b"a APPEND x CATENATE (URL \"/y\") CATENATE (URL \"/y\")\r\n"[..],
+            b"a APPEND x (\\Seen) CATENATE (URL \"/y\") (\\Seen) \" 1-Jan-2026 00:00:00 +0000\" {5+}\r\n",
+            b"a APPEND x CATENATE (URL \"/y\") CATENATE (TEXT {5}\r\n",
+            b"a UID REPLACE 1 x catenate (URL \"/y\") y\r\n",
+        ] {
+            let error = read(line).unwrap_err();
+            assert_eq!(error, CommandError::PartsAmongMessages, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
     fn a_literal_passes_only_where_the_grammar_has_one() {
         for line in [
             &b"a NOOP {8+}\r\n"[..],
@@ -503,6 +537,16 @@ mod tests {
             read_tail(b" URL \"x\" TEXT {5}\r\n", 1),
             Ok((Some(_), 1))
         ));
+        for tail in [
+            &b" CATENATE (URL \"/x\")\r\n"[..],
+            b" (\\Seen) catenate (TEXT {5+}\r\n",
+            b" URL \"/x\") Catenate (URL /y URL \"/z\")\r\n",
+        ] {
+            let depth = usize::from(tail.starts_with(b" URL"));
+            let error = read_tail(tail, depth).unwrap_err();
+            assert_eq!(error, CommandError::PartsAmongMessages, "{}", tail.escape_ascii());
+        }
+        assert!(read_tail(b" URL \"CATENATE\") (\\Seen) {5}\r\n", 1).is_ok());
         assert!(read_tail(b"\r\n", 1).is_err());
         assert!(read_tail(b")\r\n", 0).is_err());
         assert!(read_tail(b" \"open {5}\r\n", 0).is_err());

@@ -169,14 +169,6 @@ fn takes_names(filter: &Token<'_>) -> bool {
         .any(|word| is_word(filter, word))
 }
 
-/// True where bytes behind a message may have the backend read from elsewhere: another message made of parts of others.
-#[must_use]
-pub fn tail_reaches_elsewhere(tail: &[u8]) -> bool {
-    let word = b"CATENATE";
-    tail.windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word))
-}
-
 /// The mailboxes that a response names: a complete one, or the beginning of a long one, from its `*` on. Nothing where it is
 /// not understood.
 #[must_use]
@@ -434,11 +426,5 @@ mod tests {
             let found = named_by(response.as_bytes());
             assert_eq!(found.as_deref().map(text).as_deref(), names, "{response}");
         }
-    }
-
-    #[test]
-    fn a_second_message_made_of_parts_is_seen() {
-        assert!(tail_reaches_elsewhere(b" (\\Seen) Catenate (URL \"/x\")\r\n"));
-        assert!(!tail_reaches_elsewhere(b" (\\Seen) {3}\r\n"));
     }
 }

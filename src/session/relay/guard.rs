@@ -50,13 +50,6 @@ impl Guard {
         self.restrict.is_some()
     }
 
-    /// True where the bytes behind a streamed message may go on.
-    pub(super) fn passes_tail(&self, tail: &[u8]) -> bool {
-        self.restrict
-            .as_ref()
-            .is_none_or(|restrict| restrict.passes_tail(tail))
-    }
-
     /// True where a response that may name a mailbox may be shown.
     pub(super) fn shows(&self, response: &[u8]) -> bool {
         self.restrict

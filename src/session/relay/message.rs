@@ -35,11 +35,6 @@ impl Relay {
                 self.farewell("Message is too large", output);
                 Err(EndReason::ClientLimit)
             }
-            Ok(_) if !self.guard.passes_tail(self.collector.bytes()) => {
-                self.refused_inside(CommandRefusal::Restricted);
-                self.farewell("Not allowed with this app password", output);
-                Err(EndReason::ClientProtocol)
-            }
             Ok((further, _)) => {
                 if let Some(literal) = further {
                     self.another_message(literal, depth)?;

@@ -16,7 +16,6 @@ use crate::imap::lexer::Token;
 use crate::imap::mailbox::MailboxName;
 use crate::imap::mailboxes::Wanted;
 use crate::imap::mailboxes::named_by;
-use crate::imap::mailboxes::tail_reaches_elsewhere;
 use crate::imap::tally::Tally;
 use crate::imap::verb::Verb;
 use crate::types::CommandRefusal;
@@ -88,11 +87,6 @@ impl Restrict {
             return Verdict::PassAs(b"EXAMINE");
         }
         Verdict::Pass
-    }
-
-    /// True where the bytes behind a streamed message may go on.
-    pub(super) fn passes_tail(&self, tail: &[u8]) -> bool {
-        self.mailboxes.is_none() || !tail_reaches_elsewhere(tail)
     }
 
     /// True where a response that may name a mailbox may be shown.
@@ -464,16 +458,6 @@ mod tests {
             backend,
             "a SELECT Entw&APw-rfe|b ENABLE UTF8=ACCEPT|d SELECT \"Entwürfe\"|"
         );
-    }
-
-    #[test]
-    fn a_second_message_made_of_other_messages_ends_the_session() {
-        let mut dialog = Dialog::new(&mailboxes(&["INBOX"]));
-        dialog.client(b"a APPEND INBOX {1}\r\n").unwrap();
-        dialog.backend(b"+ go\r\n").unwrap();
-        let end = dialog.client(b"A CATENATE (URL \"/Sent/;UID=1\")\r\n");
-        assert_eq!(end, Err(EndReason::ClientProtocol));
-        assert_eq!(dialog.seen().1, "a APPEND INBOX {1}|A");
     }
 
     #[test]

@@ -229,6 +229,29 @@ fn messages_stream_after_the_backends_go_ahead() {
     );
 }
 
+/// RFC 4469 has it with RFC 3502, and no client sends it: a message that has no literal would be one that nobody counts.
+#[test]
+fn a_message_made_of_parts_stands_behind_no_other() {
+    check(
+        &[
+            Client(b"a APPEND x CATENATE (URL \"/y\") CATENATE (URL \"/y\")\r\nb APPEND x CATENATE (URL \"/y\") {10+}\r\nc DELETE x\r\nd NOOP\r\n"),
+            Backend(b"d OK\r\n"),
+        ],
+        "a BAD A message made of parts must be appended alone|b BAD A message made of parts must be appended alone|d OK|",
+        "d NOOP|",
+        None,
+    );
+    check(
+        &[
+            Client(b"a APPEND x {1+}\r\nA CATENATE (URL \"/y\")\r\n"),
+            Backend(b"+ 1\r\n"),
+        ],
+        "* BYE Invalid end of a command|",
+        "a APPEND x {1}|A",
+        Some(EndReason::ClientProtocol),
+    );
+}
+
 #[test]
 fn empty_literals_pass() {
     check(
