@@ -57,6 +57,7 @@ impl<'a> Wanted<'a> {
             }
             _ => {}
         }
+        wanted.others |= arguments.iter().any(is_label);
         // A name that is still to come has not been looked at.
         wanted.others |= matches!(command.awaits, Some(Awaited::Argument(_)));
         wanted
@@ -158,6 +159,21 @@ fn one_or_group(tokens: &[Token<'_>]) -> usize {
 
 /// FETCH items that name mailboxes.
 const TELLING: [&[u8]; 3] = [b"MAILBOXES", b"X-MAILBOX", b"X-REAL-MAILBOX"];
+
+/// Gmail's labels are its mailboxes: who sets one puts the message there, and who reads or searches them sees where it is. They
+/// are items of FETCH, of STORE (`+X-GM-LABELS.SILENT`), and keys of SEARCH. A server may take a string for such a word.
+fn is_label(token: &Token<'_>) -> bool {
+    let (Token::Word(word) | Token::Quoted(word) | Token::Literal(word)) = token else {
+        return false;
+    };
+    let word = word
+        .strip_prefix(b"+")
+        .or(word.strip_prefix(b"-"))
+        .unwrap_or(word);
+    [b"X-GM-LABELS".as_slice(), b"X-GM-RAW", b"X-GM-LABELS.SILENT"]
+        .iter()
+        .any(|label| word.eq_ignore_ascii_case(label))
+}
 
 /// Filters that mean the selected mailbox.
 const SELECTED: [&[u8]; 2] = [b"SELECTED", b"SELECTED-DELAYED"];
@@ -335,6 +351,8 @@ mod tests {
             ("NOTIFY SET (mailboxes x (MessageNew (FLAGS)))", "x", ""),
             ("LIST \"\" *", "", ""),
             ("FETCH 1 (FLAGS BODY[])", "", ""),
+            ("FETCH 1 (X-GM-MSGID X-GM-THRID)", "", ""),
+            ("STORE 1 +FLAGS.SILENT (X-GM-LABELS-OF-MINE)", "", ""),
             ("SEARCH SUBJECT x", "", ""),
         ] {
             assert_eq!(
@@ -362,6 +380,17 @@ mod tests {
             "REPLACE 1 x CATENATE (URL \"/y\")",
             "FETCH 1 (UID Mailboxes)",
             "UID FETCH 1 X-REAL-MAILBOX",
+            "FETCH 1 (UID x-gm-labels)",
+            "STORE 1 X-GM-LABELS (Secret)",
+            "STORE 1 +X-GM-LABELS (Secret)",
+            "UID STORE 1:* (UNCHANGEDSINCE 5) -x-gm-labels.silent (\\Inbox)",
+            "SEARCH OR X-GM-LABELS Secret SEEN",
+            "UID SEARCH X-GM-RAW \"in:secret\"",
+            "SEARCH {8}\r\nX-GM-RAW in:secret",
+            "UID SORT (DATE) UTF-8 (NOT (\"X-GM-LABELS\" Secret))",
+            "THREAD REFERENCES UTF-8 X-GM-RAW label:secret",
+            "ESEARCH IN (mailboxes x) X-GM-RAW label:secret",
+            "NOTIFY SET (selected (MessageNew (UID X-GM-LABELS)))",
             "URLFETCH \"imap://x\"",
             "GENURLAUTH \"imap://x\" INTERNAL",
             "RESETKEY",
