@@ -36,6 +36,7 @@ use support::scripted::Move;
 use support::scripted::Outcome;
 use support::scripted::Scripted;
 use support::scripted::after_login;
+use support::scripted::after_slow_login;
 use support::scripted::say;
 use tempfile::TempDir;
 use tokio::io::AsyncBufReadExt;
@@ -878,14 +879,7 @@ async fn guesses_take_no_place_among_the_owners_sessions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_too_many_costs_no_window() {
     let (open, gate) = watch::channel(false);
-    let slow = vec![
-        say("* OK [CAPABILITY IMAP4rev1] ready"),
-        Move::Expect("LOGIN"),
-        Move::Gate(gate),
-        say("{tag} OK [CAPABILITY IMAP4rev1] in"),
-        Move::Drain,
-    ];
-    let backend = Scripted::start(vec![slow]).await.unwrap();
+    let backend = Scripted::start(vec![after_slow_login(gate)]).await.unwrap();
     let more = "limits: {sessions_per_user: 2, sessions_per_user_and_network: 2}\nlogin: {refusal_delay: 1s}";
     let proxy = Proxy::start(backend.addr, more).await;
     let user = proxy.add_user("alice").await;

@@ -56,6 +56,13 @@ pub fn after_login(mut moves: Vec<Move>) -> Vec<Move> {
     all
 }
 
+/// The same for one that says yes to the login once the value is true.
+pub fn after_slow_login(gate: watch::Receiver<bool>) -> Vec<Move> {
+    let mut all = after_login(vec![Move::Drain]);
+    all.insert(2, Move::Gate(gate));
+    all
+}
+
 /// What became of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

@@ -5,6 +5,7 @@ pub(super) mod arguments;
 mod command;
 mod known;
 mod login;
+mod namesake;
 mod rules;
 
 use std::io;

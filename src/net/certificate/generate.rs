@@ -67,7 +67,7 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         write_new(&files.key, Zeroizing::new(key.serialize_pem()).as_bytes(), 0o600)?;
     }
-    make(&files, params)?;
+    make(&files, &params)?;
     Ok(Generated {
         files,
         made_now: true,
@@ -75,7 +75,7 @@ pub fn self_signed(dir: &Path, hostnames: &[String], now: UnixTime) -> Result<Ge
 }
 
 /// Makes a certificate for the key that is there: read back, since another process may have been first.
-fn make(files: &CertificateFiles, params: CertificateParams) -> Result<(), CertificateError> {
+fn make(files: &CertificateFiles, params: &CertificateParams) -> Result<(), CertificateError> {
     let key = fs::read_to_string(&files.key)
         .map(Zeroizing::new)
         .map_err(|source| {
@@ -99,7 +99,7 @@ fn renew(files: &CertificateFiles, hostnames: &[String], now: UnixTime) -> Resul
     if from <= now && now.plus(RENEWAL) < until {
         return Ok(false);
     }
-    match parameters(hostnames, now).and_then(|params| make(files, params)) {
+    match parameters(hostnames, now).and_then(|params| make(files, &params)) {
         Ok(()) => Ok(true),
         Err(error) if from <= now && now < until => {
             tracing::warn!(%error, "the self-signed certificate cannot be renewed; the one before it still holds");
