@@ -89,6 +89,7 @@ const TRICKS: &[&str] = &[
     "n SELECT {6+}\r\nSecret\r\n",
     "o SELECT \"Sec\\\"ret\"\r\n",
     "p RENAME x {6+}\r\nSecret\r\n",
+    "p RENAME {1+}\r\nx ~{6+}\r\nSecret\r\n",
     "q UID COPY 1 \"Secret\"\r\n",
     "r SELECT S&AGU-cret\r\n",
     "s STORE 1:* +FLAGS.SILENT (\\dElEtEd)\r\n",

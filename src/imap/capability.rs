@@ -93,13 +93,22 @@ const PREFIXES: &[&str] = &[
     "UTF8=",
 ];
 
+/// What may be shown of capabilities beyond [`KNOWN`], or not even of these.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed<'a> {
+    /// Words that the operator lets pass.
+    pub extra: &'a [Box<[u8]>],
+    /// Gmail's labels. Clients that see them announced ask for them with every message, and go without none.
+    pub labels: bool,
+}
+
 /// The capabilities to show a client, from the backend's list: words separated by single spaces, in the backend's order, with
-/// LITERAL+ at the end. `extra` are words that the operator lets pass.
+/// LITERAL+ at the end.
 #[must_use]
-pub fn filtered(words: &[u8], extra: &[Box<[u8]>]) -> Vec<u8> {
+pub fn filtered(words: &[u8], allowed: Allowed<'_>) -> Vec<u8> {
     let mut shown = Vec::with_capacity(words.len() + 10);
     for word in words.split(|byte| matches!(byte, b' ' | b'\r' | b'\n')) {
-        if passes(word, extra) {
+        if passes(word, allowed) {
             shown.extend_from_slice(word);
             shown.push(b' ');
         }
@@ -108,7 +117,10 @@ pub fn filtered(words: &[u8], extra: &[Box<[u8]>]) -> Vec<u8> {
     shown
 }
 
-fn passes(word: &[u8], extra: &[Box<[u8]>]) -> bool {
+fn passes(word: &[u8], allowed: Allowed<'_>) -> bool {
+    if !allowed.labels && word.eq_ignore_ascii_case(b"X-GM-EXT-1") {
+        return false;
+    }
     let is_known = |known: &&str| word.eq_ignore_ascii_case(known.as_bytes());
     let has_prefix = |prefix: &&str| {
         word.get(..prefix.len())
@@ -116,13 +128,13 @@ fn passes(word: &[u8], extra: &[Box<[u8]>]) -> bool {
     };
     KNOWN.iter().any(is_known)
         || PREFIXES.iter().any(has_prefix)
-        || extra.iter().any(|allowed| word.eq_ignore_ascii_case(allowed))
+        || allowed.extra.iter().any(|extra| word.eq_ignore_ascii_case(extra))
 }
 
 /// A status line with the words of its `[CAPABILITY …]` code filtered; nothing where it has no such code. `code_at` is
 /// where a response code may start: behind the status word and its space.
 #[must_use]
-pub fn filtered_code(line: &[u8], code_at: usize, extra: &[Box<[u8]>]) -> Option<Vec<u8>> {
+pub fn filtered_code(line: &[u8], code_at: usize, allowed: Allowed<'_>) -> Option<Vec<u8>> {
     const CODE: &[u8] = b"[CAPABILITY ";
     let (head, code) = line.split_at_checked(code_at)?;
     let (opening, words) = code.split_at_checked(CODE.len())?;
@@ -131,15 +143,28 @@ pub fn filtered_code(line: &[u8], code_at: usize, extra: &[Box<[u8]>]) -> Option
     }
     let end = memchr::memchr(b']', words)?;
     let (words, rest) = words.split_at_checked(end)?;
-    Some([head, opening, &filtered(words, extra), rest].concat())
+    Some([head, opening, &filtered(words, allowed), rest].concat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ALL: Allowed<'_> = Allowed {
+        extra: &[],
+        labels: true,
+    };
+
     fn shown(words: &str) -> String {
-        String::from_utf8(filtered(words.as_bytes(), &[])).unwrap()
+        String::from_utf8(filtered(words.as_bytes(), ALL)).unwrap()
+    }
+
+    #[test]
+    fn labels_are_not_announced_where_they_are_refused() {
+        let words = b"IMAP4rev1 X-GM-EXT-1 IDLE";
+        assert_eq!(filtered(words, ALL), b"IMAP4rev1 X-GM-EXT-1 IDLE LITERAL+");
+        let without = Allowed { labels: false, ..ALL };
+        assert_eq!(filtered(words, without), b"IMAP4rev1 IDLE LITERAL+");
     }
 
     #[test]
@@ -162,7 +187,7 @@ mod tests {
     fn the_operator_can_let_a_word_pass() {
         let extra: [Box<[u8]>; 1] = [b"XAPPLEPUSHSERVICE".as_slice().into()];
         assert_eq!(
-            filtered(b"xapplepushservice", &extra),
+            filtered(b"xapplepushservice", Allowed { extra: &extra, ..ALL }),
             b"xapplepushservice LITERAL+"
         );
     }
@@ -171,11 +196,11 @@ mod tests {
     fn a_code_in_a_status_line_is_filtered_and_the_rest_left_alone() {
         let line = b"a OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE] Logged in\r\n";
         assert_eq!(
-            filtered_code(line, 5, &[]).unwrap(),
+            filtered_code(line, 5, ALL).unwrap(),
             b"a OK [CAPABILITY IMAP4rev1 LITERAL+] Logged in\r\n"
         );
-        assert_eq!(filtered_code(b"* OK [UIDNEXT 4] x\r\n", 5, &[]), None);
-        assert_eq!(filtered_code(b"* OK\r\n", 5, &[]), None);
-        assert_eq!(filtered_code(b"* OK [CAPABILITY x\r\n", 5, &[]), None);
+        assert_eq!(filtered_code(b"* OK [UIDNEXT 4] x\r\n", 5, ALL), None);
+        assert_eq!(filtered_code(b"* OK\r\n", 5, ALL), None);
+        assert_eq!(filtered_code(b"* OK [CAPABILITY x\r\n", 5, ALL), None);
     }
 }

@@ -60,9 +60,11 @@ impl Relay {
     }
 
     /// True for a further literal of a command that is read as a whole before any of it goes on. Up to its first one it made
-    /// sense, and who reads all of it again at each takes time beyond its length: only the line is read.
+    /// sense, and who reads all of it again at each takes time beyond its length: only the line is read. A literal8 is looked at
+    /// wherever it stands: it makes sense in few places, and once its bytes are there it looks like any other.
     fn needs_no_look(&self, literal: Announcement) -> bool {
-        self.collector.has_literals()
+        !literal.binary
+            && self.collector.has_literals()
             && self.collector.fits(literal).is_ok()
             && has_no_message(self.collector.bytes(), &self.options.extra_verbs)
             && ends_in_announcement(self.collector.current_line())

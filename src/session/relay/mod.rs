@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::imap::capability::Allowed;
 use crate::imap::capability::filtered;
 use crate::imap::collect::Collector;
 use crate::imap::literal::LiteralMode;
@@ -248,8 +249,17 @@ impl Relay {
     /// The tagged answer that ends the login: the backend's capabilities, filtered, ride on it.
     #[must_use]
     pub fn welcome(&self, tag: &[u8], capabilities: &[u8]) -> Vec<u8> {
-        let shown = filtered(capabilities, &self.options.extra_capabilities);
+        let shown = filtered(capabilities, self.shown());
         [tag, b" OK [CAPABILITY ", &shown, b"] Logged in\r\n"].concat()
+    }
+
+    /// The capabilities that may be shown.
+    fn shown(&self) -> Allowed<'_> {
+        let restrict = self.guard.restrict.as_ref();
+        Allowed {
+            extra: &self.options.extra_capabilities,
+            labels: restrict.is_none_or(|restrict| !restrict.hides_mailboxes()),
+        }
     }
 
     /// The selected mailbox, as of the last answer.

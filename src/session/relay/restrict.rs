@@ -461,6 +461,22 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_announced_to_nobody_who_may_not_ask_for_them() {
+        for (restrictions, shown) in [(read_only(), true), (mailboxes(&["INBOX"]), false)] {
+            let mut dialog = Dialog::new(&restrictions);
+            dialog
+                .backend(b"* CAPABILITY IMAP4rev1 X-GM-EXT-1\r\n* OK [CAPABILITY IMAP4rev1 X-GM-EXT-1] x\r\n")
+                .unwrap();
+            let (client, _) = dialog.seen();
+            assert_eq!(
+                client.matches("X-GM-EXT-1").count(),
+                if shown { 2 } else { 0 },
+                "{client}"
+            );
+        }
+    }
+
+    #[test]
     fn hidden_mailboxes_disappear_from_answers_however_they_are_cut() {
         let hidden = "* LIST () \"/\" Sent\r\n* LIST () \"/\" {4}\r\nSent\r\n* LSUB () \"/\" \"Sent\"\r\n* XLIST () \"/\" Sent\r\n\
             * STATUS Sent (MESSAGES 1)\r\n* ESEARCH (TAG \"a\" MAILBOX Sent UIDVALIDITY 1) UID ALL 1\r\n\

@@ -169,11 +169,15 @@ impl Relay {
         if word.eq_ignore_ascii_case(b"BAD") && self.answers_late_done() {
             return Ok(Fate::Swallow);
         }
-        let extra = &self.options.extra_capabilities;
         if word.eq_ignore_ascii_case(b"CAPABILITY") {
             let words = line.get(behind..).unwrap_or_default();
             return Ok(Fate::Replace(
-                [b"* CAPABILITY ".as_slice(), &filtered(words, extra), b"\r\n"].concat(),
+                [
+                    b"* CAPABILITY ".as_slice(),
+                    &filtered(words, self.shown()),
+                    b"\r\n",
+                ]
+                .concat(),
             ));
         }
         if word.eq_ignore_ascii_case(b"PREAUTH") {
@@ -187,7 +191,7 @@ impl Relay {
         {
             self.scanner.uid_next(uid);
         }
-        Ok(filtered_code(line, behind, extra).map_or(Fate::Pass, Fate::Replace))
+        Ok(filtered_code(line, behind, self.shown()).map_or(Fate::Pass, Fate::Replace))
     }
 
     /// A tagged answer must belong to a command that is on its way.
@@ -210,13 +214,20 @@ impl Relay {
         if was_last {
             self.current_answered(status)?;
         }
+        // What was said up to now was said of the mailbox that is open.
+        if let Some(InFlight::Command(next)) = self.in_flight.front()
+            && at == 0
+            && matches!(next.verb.kind(), Kind::Select)
+        {
+            self.scanner.opening();
+        }
         self.late_done = match (sent.verb.kind(), self.late_done) {
             (Kind::Idle, LateDone::Passed) => LateDone::MayBeAnswered,
             (_, LateDone::Passed) => LateDone::Passed,
             _ => LateDone::None,
         };
         self.take_effect(sent, status)?;
-        Ok(filtered_code(line, behind, &self.options.extra_capabilities).map_or(Fate::Pass, Fate::Replace))
+        Ok(filtered_code(line, behind, self.shown()).map_or(Fate::Pass, Fate::Replace))
     }
 
     /// True for the one answer to a DONE that came when IDLE was over; the client has its answer already.
@@ -266,6 +277,14 @@ impl Relay {
                 .over(*begun, result, appended, &self.scanner.tally());
         } else {
             self.recorder.left_out(&self.scanner.tally());
+        }
+        let leaves = matches!(
+            (sent.verb.kind(), status),
+            (Kind::Select, Status::Ok | Status::No) | (Kind::Unselect, Status::Ok)
+        );
+        if leaves {
+            // What has come is of the mailbox that was open.
+            self.count_downloads()?;
         }
         match (sent.verb.kind(), status) {
             (Kind::Select, Status::Ok) => {

@@ -229,6 +229,20 @@ fn messages_stream_after_the_backends_go_ahead() {
     );
 }
 
+/// Once its bytes are there a literal8 looks like any other, and backends that know none take its announcement for a word.
+#[test]
+fn a_literal8_is_refused_wherever_it_stands() {
+    check(
+        &[
+            Client(b"a RENAME {5+}\r\nINBOX ~{9+}\r\nArchive/z\r\nb SEARCH TEXT {1+}\r\nx TEXT ~{3+}\r\na\0b\r\nc NOOP\r\n"),
+            Backend(b"c OK\r\n"),
+        ],
+        "a BAD No literal allowed here|b BAD No literal allowed here|c OK|",
+        "c NOOP|",
+        None,
+    );
+}
+
 /// RFC 4469 has it with RFC 3502, and no client sends it: a message that has no literal would be one that nobody counts.
 #[test]
 fn a_message_made_of_parts_stands_behind_no_other() {

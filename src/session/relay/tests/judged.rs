@@ -1,6 +1,7 @@
 //! What rules are told of a mailbox and its messages, whatever a client makes a backend say.
 
 use std::num::NonZeroU64;
+use std::sync::Mutex;
 
 use arc_swap::ArcSwap;
 
@@ -26,8 +27,9 @@ use crate::types::Measure;
 use crate::types::SessionId;
 use crate::types::UnixTime;
 
-/// A ledger that keeps nothing.
-struct Nobody;
+/// A ledger that keeps nothing but notices.
+#[derive(Debug, Clone, Default)]
+struct Nobody(Arc<Mutex<Vec<String>>>);
 
 impl Ledger for Nobody {
     fn is_first_sync(&self) -> bool {
@@ -58,7 +60,9 @@ impl Ledger for Nobody {
         None
     }
 
-    fn noticed(&self, _: &str, _: &[u32], _: u64) {}
+    fn noticed(&self, mailbox: &str, uids: &[u32], _: u64) {
+        self.0.lock().unwrap().push(format!("{mailbox} {uids:?}"));
+    }
 
     fn notices_in(&self, _: &str, _: u64) -> Vec<u32> {
         Vec::new()
@@ -69,6 +73,7 @@ impl Ledger for Nobody {
 struct Judged {
     relay: Relay,
     client: Vec<u8>,
+    ledger: Nobody,
 }
 
 impl Judged {
@@ -109,15 +114,17 @@ impl Judged {
             credential: "app_password",
             baselines: None,
         };
+        let ledger = Nobody::default();
         let inspector = Inspector::new(
             Arc::new(ArcSwap::from_pointee(engine)),
-            (Arc::new(parties), Box::new(Nobody)),
+            (Arc::new(parties), Box::new(ledger.clone())),
             (SessionCounters::new(SessionId::new(1)), "test".into()),
             0,
         );
         Self {
             relay: Relay::new(Arc::new(Options::default())).inspected(inspector),
             client: Vec::new(),
+            ledger,
         }
     }
 
@@ -266,4 +273,35 @@ fn notices_that_were_shown_are_known_after_a_select_that_failed() {
         judged.backend(b"* 500 EXISTS\r\nd OK\r\n").unwrap();
         assert!(!judged.denies("STORE 500 +FLAGS (\\Deleted)"));
     }
+}
+
+/// Servers answer small commands in one packet.
+#[test]
+fn notices_that_come_with_the_answer_to_a_select_belong_to_the_mailbox_before() {
+    for (command, answer) in [
+        ("SELECT x", "* 3 EXISTS\r\nc OK\r\n"),
+        ("SELECT x", "c NO\r\n"),
+        ("UNSELECT", "c OK\r\n"),
+        ("CLOSE", "c OK\r\n"),
+    ] {
+        let mut judged = Judged::by(Event::Command, "command.security_notices > 0").opened();
+        judged.client(format!("b FETCH 500 ENVELOPE\r\nc {command}\r\n").as_bytes());
+        let shown = "* 500 FETCH (UID 899 BODY[HEADER.FIELDS (SUBJECT)] \"Subject: New sign-in to your account\")\r\n";
+        judged
+            .backend(format!("{shown}b OK\r\n{answer}").as_bytes())
+            .unwrap();
+        assert_eq!(*judged.ledger.0.lock().unwrap(), ["INBOX [899]"], "{command}");
+    }
+}
+
+/// A client that ends IDLE, or says NOOP, and does not wait for the answer.
+#[test]
+fn what_was_said_before_the_command_ahead_of_a_select_was_answered_is_not_about_the_new_mailbox() {
+    let mut judged = Judged::by(Event::Command, "command.set_size > 2").opened();
+    judged.client(b"b NOOP\r\nc SELECT x\r\n");
+    judged
+        .backend(b"* 501 EXISTS\r\nb OK\r\n* 5000 EXISTS\r\n* OK [UIDNEXT 9000] Predicted\r\nc OK\r\n")
+        .unwrap();
+    assert!(!judged.denies("UID STORE 8999:* +FLAGS (x)"));
+    assert!(judged.denies("UID STORE 8990:* +FLAGS (x)"));
 }
