@@ -114,9 +114,12 @@ class Cell:
         return statistics.median(self.values)
 
     def ratio(self, best: "Cell") -> float | None:
-        """The median of what rounds say, each by itself: a machine that changes its speed from one to the next changes both."""
+        """The median of what rounds say, each by itself: a machine that changes its speed from one to the next changes both. Where
+        they have no round in common, that of the medians."""
         pairs = [(value, best.by_round[number]) for number, value in self.by_round.items() if best.by_round.get(number)]
-        return statistics.median(value / other for value, other in pairs) if pairs else None
+        if pairs:
+            return statistics.median(value / other for value, other in pairs)
+        return self.median / best.median if best.median else None
 
 
 def cell(results: list[dict], peer: str, row: Row) -> Cell:
