@@ -1,7 +1,7 @@
 //! Sessions of one user at once: in all, and from one source.
 //!
-//! Held by a [`SessionPermit`], given back when it is dropped. Only who has logged in is counted here, so a stranger can
-//! neither fill the counts nor keep anyone out. Sessions at other replicas are stated by the caller, as far as they are known.
+//! Held by a [`SessionPermit`], given back when it is dropped. Only who is known to be right is counted here, so a stranger
+//! can neither fill the counts nor keep anyone out. Sessions at other replicas are stated by the caller, as far as they are known.
 
 use std::collections::HashMap;
 use std::fmt;

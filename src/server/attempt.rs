@@ -129,16 +129,14 @@ impl<'a> Attempt<'a> {
                     Some(presented) => shared.emit(event.facts(presented.known.get())),
                     None => shared.emit(event),
                 }
-                // Where it has not answered, it would have taken longer than that. What a rule or a limit has denied was right, and a backend
-                // may take longer for that than for a wrong one.
-                if matches!(
-                    refusal,
-                    Refusal::PasswordInvalid
-                        | Refusal::PasswordUnanswered
-                        | Refusal::PolicyDenied
-                        | Refusal::SessionLimit
-                ) {
-                    shared.backend_refused_after(looked_at);
+                match refusal {
+                    // Where it has not answered, it would have taken longer than that.
+                    Refusal::PasswordInvalid | Refusal::PasswordUnanswered => {
+                        shared.backend_refused_after(looked_at);
+                    }
+                    // A backend may take longer for a right one, which must not show.
+                    Refusal::PolicyDenied | Refusal::SessionLimit => shared.denied_after(looked_at),
+                    _ => {}
                 }
                 Err(self.wait().await)
             }

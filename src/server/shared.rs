@@ -177,6 +177,12 @@ impl Shared {
             .add(took.min(LONGEST_REFUSAL), tokio::time::Instant::now());
     }
 
+    /// A login was refused after so long that no backend has refused: whoever refuses may be as slow, and is no faster for it.
+    pub(super) fn denied_after(&self, took: Duration) {
+        self.slowest_refusal
+            .raise(took.min(LONGEST_REFUSAL), tokio::time::Instant::now());
+    }
+
     /// The relay of a session that begins, restricted as its credential is.
     pub(super) fn relay_for(&self, logged_in: &LoggedIn) -> Relay {
         let restrictions = logged_in.restrictions();

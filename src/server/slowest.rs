@@ -45,6 +45,13 @@ impl Slowest {
         spans.now = spans.now.max(took);
     }
 
+    /// Something else has taken so long: that makes the slowest no faster, and nothing is forgotten for it.
+    pub(super) fn raise(&self, took: Duration, at: Instant) {
+        if took > self.get() {
+            self.add(took, at);
+        }
+    }
+
     /// How long the slowest has taken lately; nothing where nothing has happened.
     pub(super) fn get(&self) -> Duration {
         let spans = self.lock();
@@ -78,5 +85,11 @@ mod tests {
         slowest.add(long, minute(32));
         slowest.add(short, minute(90));
         assert_eq!(slowest.get(), short, "long after");
+        slowest.raise(long, minute(91));
+        assert_eq!(slowest.get(), long);
+        for later in [92, 107, 200, 300] {
+            slowest.raise(short, minute(later));
+            assert_eq!(slowest.get(), long, "{later}");
+        }
     }
 }
